@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .decisions import Discard, HandlerDecision, Retry, Snooze
+from .decisions import Discard, HandlerDecision, RateLimited, Retry, Snooze
 from .errors import (
     ArgumentEncodingError,
     ArgumentMismatchError,
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     )
     from .models.queues import JobCounts, QueueInfo, RunTimes, Sizes
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
+    from .rate import Rate
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
     from .worker_pool import NoContext, Resources, WorkerPool
@@ -119,6 +120,7 @@ else:
         "Problem": "models.diagnosis",
         "Progress": "models.job_status",
         "QueueInfo": "models.queues",
+        "Rate": "rate",
         "Redact": "_admin.redaction",
         "Repairs": "models.diagnosis",
         "Resources": "worker_pool",
@@ -221,6 +223,8 @@ __all__ = [
     "Problem",
     "Progress",
     "QueueInfo",
+    "Rate",
+    "RateLimited",
     "Redact",
     "RedisUnavailable",
     "Repairs",

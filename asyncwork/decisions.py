@@ -3,6 +3,7 @@
 HandlerDecision
 ├── Retry                                run the job again as after a failure
 ├── Snooze                               run the job again later, without a failure
+├── RateLimited                          run the job again after its whole queue has rested, without a failure
 └── Discard                              drop the job
 """
 
@@ -51,6 +52,28 @@ class Snooze(HandlerDecision):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.seconds,)
+
+
+class RateLimited(HandlerDecision):
+    """Put the job back to the front of its queue, and have the queue rest: no pool takes jobs from it for
+    ``retry_after`` seconds. Neither a failure nor an attempt is counted.
+
+    Raise it when a service that all jobs of this name call says that there were too many calls. Jobs of the queue that
+    run already go on.
+
+    If ``retry_after`` is not a valid time when the handler raises, as in a subclass that does not call
+    ``super().__init__``, or it ends after the start of the year 3000, the job fails.
+
+    :param retry_after: seconds, or a ``timedelta``; rounded up to whole seconds, at least one.
+    :raises UsageError: when ``retry_after`` is negative, NaN, infinite or longer than 1000 years.
+    """
+
+    def __init__(self, retry_after: float | timedelta) -> None:
+        self.retry_after: float = seconds_of(retry_after, "RateLimited(retry_after)")
+        super().__init__(f"rate limited for {self.retry_after:g} s")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.retry_after,)
 
 
 class Discard(HandlerDecision):

@@ -17,6 +17,7 @@ from ._jobs.names import suggestion
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import UsageError
+from .rate import Rate
 
 if TYPE_CHECKING:
     from .job import Job
@@ -156,6 +157,8 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
+    :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
+        ``None`` for any number, unless another pool has announced a rate or one was set at run time.
     :raises UsageError: when a value is out of its range.
     """
 
@@ -171,6 +174,7 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    rate: Rate | None = None
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -192,6 +196,8 @@ class JobOptions:
             )
         if self.extra is not None:
             check_extra(self.extra)
+        if self.rate is not None and not isinstance(self.rate, Rate):
+            raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
 

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from asyncwork import Job, WorkerPool
+from asyncwork import Job, Rate, WorkerPool
 
 from .forked import fork
 from .tuned import tuned
 
 CAP = 2
+RATE = Rate(100, per=1, burst=8)
 # Seconds that a process may take to stop.
 _TIMEOUT = 120
 
@@ -99,6 +100,7 @@ async def serve(url: str, namespace: str, log: Path, concurrency: int, times: di
     for name in ("held", "other"):
         pool.job(name)(sleeps)
     pool.job("capped", max_concurrency=CAP)(sleeps)
+    pool.job("rated", rate=RATE)(sleeps)
 
     @pool.job
     async def blocks(job: Job) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncwork import Discard, Job, Snooze, WorkerPool
+from asyncwork import Discard, Job, Rate, RateLimited, Snooze, WorkerPool
 from asyncwork.worker_pool import NoContext
 
 from .looking_ahead import look_ahead
@@ -20,6 +20,8 @@ from .tuned import tuned
 
 # Of each job name, how many may run at once.
 QUEUES = {"task": 0, "single": 1, "held": 0}
+# The name of those that take tokens. No pop blocks on their queue.
+RATED = "rated"
 # The name of those whose ends are kept, and for how many seconds.
 KEPT, KEPT_FOR = "single", 1000
 # So far away that no test sees it, seconds.
@@ -88,6 +90,8 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
                 raise ValueError(does)
             case "snoozes":
                 raise Snooze(FAR)
+            case "rests" if doomed:
+                raise RateLimited(FAR)
             case "discards":
                 raise Discard(does)
 
@@ -106,6 +110,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
         pool.job(
             name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR, result=kept, stream=kept
         )(act)
+    pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR)(act)
     pool.periodically(YEARLY, "task", {"does": "happens yearly"})
     return pool
 

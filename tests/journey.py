@@ -12,7 +12,19 @@ from typing import Any
 
 import pytest
 
-from asyncwork import CancelResult, Client, Discard, Job, JobQuery, JobState, Snooze, UsageError, WorkerPool
+from asyncwork import (
+    CancelResult,
+    Client,
+    Discard,
+    Job,
+    JobQuery,
+    JobState,
+    Rate,
+    RateLimited,
+    Snooze,
+    UsageError,
+    WorkerPool,
+)
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
@@ -85,6 +97,12 @@ class Traveller:
                 raise Snooze(1)
             raise Discard("{enough}")
 
+        @pool.job("rated{}", rate=Rate(1000))
+        async def rated() -> None:
+            self.ran["rated"] += 1
+            if self.ran["rated"] == 2:
+                raise RateLimited(1000)
+
         @pool.job("speaks{}", stream=60)
         async def speaks(job: Job) -> None:
             job.progress(1, 2, "{half}")
@@ -128,6 +146,7 @@ async def go(bench: Bench) -> None:
         traveller = Traveller(bench, client)
         async with traveller.pool.running():
             await jobs_run(traveller)
+            await queues_have_rates(traveller)
             await jobs_emit(traveller)
             await jobs_fail(traveller)
             await results_are_kept(traveller)
@@ -196,6 +215,28 @@ async def jobs_fail(traveller: Traveller) -> None:
         return (await traveller.client.jobs("dead")).total
 
     await until(dead)
+
+
+async def queues_have_rates(traveller: Traveller) -> None:
+    """A queue rests, and has another rate, which is forgotten with its name."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    for _ in range(2):
+        await enqueuer.enqueue("rated{}")
+
+    async def rests() -> bool:
+        return any(each.rests_for > 900 for each in await client.queues())
+
+    await until(rests)
+    await client.set_rate("rated{}", Rate(5, per=1, burst=2))
+    await client.unpause("rated{}")
+    await traveller.until_ran("rated", 3)
+    await client.set_rate("rated{}", None)
+    await enqueuer.enqueue("rated{}")
+    await traveller.until_ran("rated", 4)
+    await client.reset_rate("rated{}")
+    await traveller.bench.redis.sadd(traveller.bench.keys.known_jobs, "gone{}")
+    await client.set_rate("gone{}", Rate(1))
+    await client.forget("gone{}")
 
 
 async def results_are_kept(traveller: Traveller) -> None:

@@ -218,14 +218,15 @@ class Model:
         return moved
 
     def requeue_front(self, at: PoolQueue, payloads: Iterable[bytes]) -> int:
-        moved = 0
-        for payload in payloads:
-            if payload in self.running[at]:
-                self.queues[at[0]].append(payload)
-                self.running[at].remove(payload)
-                moved += 1
+        given, kept, moved = Counter(payloads), list[bytes](), list[bytes]()
+        for payload in self.running[at]:
+            (moved if given[payload] > 0 else kept).append(payload)
+            given[payload] -= 1
+        # The one that was taken first runs first.
+        self.queues[at[0]] += moved
+        self.running[at][:] = kept
         self._sync_share(at)
-        return moved
+        return len(moved)
 
     def move_to_quarantine(self, at: PoolQueue, payload: bytes, record: bytes) -> int:
         if payload not in self.running[at]:

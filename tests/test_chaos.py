@@ -17,7 +17,7 @@ from .chaos.changing import ADDED_KEY, BEATING_KEY, Rest
 from .chaos.evidence import Evidence
 from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
-from .chaos.record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run
+from .chaos.record import CANCELLED, DONE, FAILED, LIMITED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run
 from .chaos.world import KILLED, OPTIONS, PRODUCER, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 
 
@@ -86,10 +86,17 @@ def test_a_job_that_is_where_it_belongs_is_not_lost() -> None:
     assert settled(runs=[], locations=locations) == []
 
 
+def test_more_starts_than_a_rate_allows_are_noticed() -> None:
+    runs = [a_run(str(n), name="rated") for n in range(300)]
+    assert "300 jobs with a rate of 20 per 1 s began in 0.0 s" in settled(runs=[a_run(), *runs])
+    assert not [line for line in settled(runs=[a_run(), *runs[:3]]) if "with a rate" in line]
+
+
 def test_an_attempt_that_was_made_twice_is_noticed() -> None:
     (line,) = settled(runs=[a_run(), a_run(began=7.0)])
     assert line.startswith("quick 1 ran twice, and nothing explains it")
     assert settled(runs=[a_run(outcome=SNOOZED), a_run(began=7.0)]) == []
+    assert settled(runs=[a_run(outcome=LIMITED), a_run(began=7.0)]) == []
     assert settled(runs=[a_run(outcome=FAILED), a_run(fails=1, began=7.0)]) == []
 
 

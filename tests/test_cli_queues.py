@@ -63,6 +63,10 @@ async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
         "rate_per_minute": 0,
         "failed": 0,
         "max_concurrency": 0,
+        "rate": "",
+        "rate_set": False,
+        "tokens": 0,
+        "rests_for": 0,
         "paused": False,
         "pools": 0,
     }
@@ -161,6 +165,56 @@ async def test_queues_are_paused_and_limited(bench: Bench, client: Client) -> No
     code, out, _ = await run("queues", "cap", "wat", "0", *on(bench))
     assert (code, out) == (0, "queue wat runs any number of jobs at once, over all pools\n")
     assert (await info(client)).max_concurrency == 0
+
+
+async def test_a_rate_is_set_and_reset(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    code, out, err = await run("queues", "rate", "wat", "100/60", "--burst", "20", *on(bench))
+    assert (code, err) == (0, "")
+    assert out == "queue wat starts at most 100 per 60 s, and 20 at once, over all pools, until its rate is reset\n"
+    assert ((await info(client)).rate, (await info(client)).tokens) == ("100/60/20", 20)
+    code, out, _ = await run("queues", "cap", "wat", "2", *on(bench))
+    code, out, _ = await run("queues", *on(bench))
+    assert re.search(r"^wat +3 .* 2, 100 per 60 s +0 +no pool$", out, re.MULTILINE)
+    code, out, _ = await run("queues", "rate", "wat", "5/0.5/7", *on(bench))
+    assert (code, (await info(client)).rate) == (0, "5/0.5/7")
+    code, out, _ = await run("queues", "rate", "wat", "none", *on(bench))
+    assert out == "queue wat starts any number of jobs, whatever the code says, until its rate is reset\n"
+    assert ((await info(client)).rate, (await info(client)).rate_set) == ("", True)
+    code, out, _ = await run("queues", "rate", "wat", "code", *on(bench))
+    assert (code, out) == (0, "queue wat has the rate of the code of its pools\n")
+    assert not (await info(client)).rate_set
+
+
+async def test_a_queue_that_rests_says_so(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    await bench.redis.set(bench.keys.paused("wat"), "rest", px=3_000_000)
+    _, out, _ = await run("queues", *on(bench))
+    assert re.search(r"^wat .* rests 50 min$", out, re.MULTILINE)
+    assert not (await info(client)).paused
+    await run("queues", "unpause", "wat", *on(bench))
+    assert not (await info(client)).rests_for
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("rate", "wat"), "rate needs the name of a queue, and a rate: asyncwork queues rate export 100/60"),
+        (("rate", "wat", "fast"), "a rate must be COUNT/SECONDS or COUNT/SECONDS/BURST, such as 100/60, not 'fast'"),
+        (("rate", "wat", "0/60"), "pause the queue instead"),
+        (("rate", "wat", "1/60", "--burst", "0"), "burst must be 1 or more"),
+        (("rate", "wat", "1/60", "--burst", "x"), "--burst"),
+        (("rate", "wat", "1/60/3", "--burst", "3"), "--burst is in the rate 1/60/3 already"),
+        (("rate", "wat", "none", "--burst", "3"), "--burst needs a rate, such as 100/60, not none"),
+        (("pause", "wat", "--burst", "3"), "--burst is for rate"),
+    ],
+)
+async def test_a_rate_that_is_none(bench: Bench, client: Client, given: tuple[str, ...], message: str) -> None:
+    await put_three(bench)
+    code, out, err = await run("queues", *given, *on(bench))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not (await info(client)).rate_set
 
 
 async def test_emptying_can_be_undone(bench: Bench, client: Client) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from asyncwork import Discard, Job, JobOptions, Retry, Snooze, UnknownJobError, UsageError
+from asyncwork import Discard, Job, JobOptions, RateLimited, Retry, Snooze, UnknownJobError, UsageError
 from asyncwork._redis.keys import Keys, Queue
 from asyncwork._worker import backoff, outcome
 from asyncwork._worker.priority_sampler import sample
@@ -37,6 +38,9 @@ OUTCOMES: list[tuple[int, JobOptions | None, BaseException | None, outcome.Outco
     (0, OPTIONS, Retry(), outcome.RetryAt(1_000_010)),
     (2, OPTIONS, Retry(after=5), outcome.Dead(1_000_000)),
     (2, OPTIONS, Snooze(60), outcome.RunAt(1_000_060)),
+    (2, OPTIONS, RateLimited(60), outcome.Rest(60)),
+    (2, OPTIONS, RateLimited(0.2), outcome.Rest(1)),
+    (2, OPTIONS, RateLimited(timedelta(minutes=1.01)), outcome.Rest(61)),
     (0, OPTIONS, Discard("no use"), outcome.Drop("no use")),
     (0, NO_DEAD, ValueError(), outcome.Drop("failed 1 times, and its options say not to keep it as dead", failed=True)),
     (0, None, UnknownJobError("wat"), outcome.Dead(1_000_000)),
@@ -49,7 +53,7 @@ def test_the_fate_of_a_job(
 ) -> None:
     one = job(fails)
     assert outcome.decide(one, options, error, NOW) == expected
-    counted = error is not None and not isinstance(error, (Snooze, Discard))
+    counted = error is not None and not isinstance(error, (Snooze, RateLimited, Discard))
     assert one.fails == fails + counted
 
 

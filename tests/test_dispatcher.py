@@ -338,14 +338,13 @@ async def test_one_pipeline_is_woken_for_an_acknowledgement_when_no_jobs_wait(ri
 
 
 def holding_ahead() -> tuple[Rig, Batch]:
-    """A pool with one worker that holds three jobs, one of which has begun, and its other fetch."""
+    """A pool with one worker that holds three jobs, one of which has begun, and its next fetch."""
     rig = make_rig(concurrency=1)
     look_ahead = rig.dispatcher.fetcher.state.look_ahead
-    look_ahead.announced, look_ahead.wanted = True, 8
-    first, second = rig.batch(), rig.batch()
-    rig.bring(first, b"1", b"2", b"3")
+    look_ahead.announced, look_ahead.wanted, look_ahead._wanted_at = True, 4, asyncio.get_running_loop().time()
+    rig.bring(rig.batch(), b"1", b"2", b"3")
     assert rig.start() == b"1"
-    return rig, second
+    return rig, rig.batch()
 
 
 def requeued(rig: Rig) -> list[bytes]:
@@ -366,6 +365,27 @@ async def test_a_stop_requeues_what_has_not_begun_in_the_order_of_all_fetches() 
     assert rig.dispatcher.busy == 1
 
 
+async def test_a_stop_requeues_in_the_order_of_redis_although_replies_overtake_each_other(bench: Bench) -> None:
+    rig = Rig(bench.redis_client, concurrency=2)
+    payloads = [b"%d" % number for number in range(8)]
+    await bench.redis.lpush(rig.queue.queue, *payloads)
+    look_ahead = rig.dispatcher.fetcher.state.look_ahead
+    look_ahead.announced, look_ahead.wanted, look_ahead._wanted_at = True, 4, asyncio.get_running_loop().time()
+    work_queue, batches = rig.dispatcher._work_queue, [rig.batch(), rig.batch()]
+    replies = [await work_queue.send_pooled(batch) for batch in batches]
+    rig.reply(batches[1], *replies[1])
+    # One worker has begun a job; the other has not come to it yet.
+    assert rig.start() == b"3"
+    rig.dispatcher.fetcher.stop()
+    rig.reply(batches[0], *replies[0])
+    await work_queue.send_pooled(rig.batch())
+    assert list(reversed(await bench.redis.lrange(rig.queue.queue, 0, -1))) == [p for p in payloads if p != b"3"]
+    assert await bench.redis.lrange(rig.queue.in_progress, 0, -1) == [b"3"]
+    rig.dispatcher.ack(rig.queue, b"3")
+    await work_queue.send_pooled(rig.batch())
+    await bench.redis.delete(rig.queue.queue, bench.keys.lock("wat"), bench.keys.lock_info("wat"))
+
+
 async def test_a_stop_requeues_what_has_not_begun_when_a_fetch_is_lost() -> None:
     rig, second = holding_ahead()
     rig.dispatcher.fetcher.stop()
@@ -383,6 +403,35 @@ async def test_what_has_not_begun_is_requeued_when_the_pool_takes_jobs_again() -
     # It may run again: the fetch was sent before the stop.
     rig.bring(second, b"4")
     assert rig.dispatcher.fetcher.to_requeue == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_one_worker_does_not_begin_goes_back_with_what_a_fetch_under_way_brings(lost: bool) -> None:
+    rig, second = holding_ahead()
+    rig.dispatcher.fetcher._requeue_unbegun()
+    # It may begin meanwhile.
+    assert rig.ready() == [b"2", b"3"]
+    assert rig.dispatcher.next_batch() is None
+    if lost:
+        rig.dispatcher.on_lost(second)
+        assert requeued(rig) == [b"3", b"2"]
+    else:
+        rig.bring(second, b"4", b"5")
+        assert requeued(rig) == [b"5", b"4", b"3", b"2"]
+    assert rig.ready() == []
+    assert rig.dispatcher.busy == 1
+
+
+async def test_what_one_worker_begins_meanwhile_does_not_go_back() -> None:
+    rig, second = holding_ahead()
+    rig.dispatcher.fetcher._requeue_unbegun()
+    for payload in (b"1", b"2"):
+        rig.dispatcher.ack(rig.queue, payload)
+        rig.start()
+    rig.bring(second)
+    assert rig.ready() == []
+    assert rig.dispatcher.busy == 1
+    assert rig.batch().commands == []
 
 
 async def test_an_announcement_is_no_result_that_a_stop_could_lose(rig: Rig) -> None:

@@ -108,6 +108,7 @@ class Context:
     http: httpx.AsyncClient
     started: float
 """,
+    "docs/limits.md": "",
     "docs/jobs.md": """
 pool = WorkerPool()
 deadline: datetime

@@ -388,7 +388,7 @@ def test_an_option_that_a_job_type_does_not_have(options: dict[str, Any], hint: 
     (name,) = options
     message = (
         f"pool.job has no option {name!r}; it has priority, max_fails, skip_dead, max_concurrency, max_crashes, "
-        f"timeout, backoff, extra, result, expires, stream, history{hint}"
+        f"timeout, backoff, extra, result, expires, stream, history, rate{hint}"
     )
     for function in (None, "wat", print):
         with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):

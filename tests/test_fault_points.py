@@ -34,7 +34,7 @@ from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
-from .doomed import QUEUES, Diary, live, make_pool
+from .doomed import QUEUES, RATED, Diary, live, make_pool
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -65,6 +65,7 @@ _VERBS = {
         "LRANGE",
         "PERSIST",
         "PING",
+        "PUBLISH",
         "SCAN",
         "SCRIPT LOAD",
         "SET",
@@ -135,6 +136,8 @@ class Scenario:
         await enqueuer.enqueue_many(JobCall("task", {"does": does}, options) for does, options in TASKS.items())
         for n in range(2):
             await self.offer(f"is single {n}", "single")
+        for does in ("is rated", "rests"):
+            await self.offer(does, RATED)
         await enqueuer.enqueue("task", {"does": "is unique"}, unique=True, front=True)
         await enqueuer.enqueue("task", {"does": "is older"}, unique={"key": 1})
         await enqueuer.enqueue("task", {"does": "is newer"}, unique={"key": 1})
@@ -227,7 +230,7 @@ class Scenario:
     async def rescue(self) -> None:
         """Have another pool take up what is left."""
         redis, keys = self._bench.redis, self._bench.keys
-        await redis.delete(keys.paused("held"))
+        await redis.delete(keys.paused("held"), keys.paused(RATED))
         pool = make_pool(self._bench.url, self._bench.namespace, self._diary, doomed=False)
 
         async def due_is_gone() -> bool:

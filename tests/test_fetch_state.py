@@ -23,6 +23,7 @@ from asyncwork._redis.queue_poll import QueuePoll
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.fetch_steps import NextStep, WaitPlan
+from asyncwork._worker.look_ahead import Announcement
 
 # Seconds.
 STALE_AFTER = 8.0
@@ -55,6 +56,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.done: list[tuple[Queue, bytes]] = []
         self.verdicts: list[tuple[Queue, bytes, Verdict]] = []
         self.crowded: set[Queue] = set()
+        # The queues that have a rate, with their tokens. They come when time passes.
+        self.tokens: dict[Queue, int] = {}
         # Pops that are to end, and how many workers were free after the last step.
         self.surplus: set[Queue] = set()
         self.free = 0
@@ -111,6 +114,25 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.now += seconds
         if self.state.open.polls.next_at is not None and self.state.open.polls.next_at <= self.now:
             self.state.poll(self.now)
+        for queue in self.tokens:
+            self.tokens[queue] = min(3, self.tokens[queue] + int(seconds * 2))
+        opening = self.state.open.limited.next_opening()
+        if opening is not None and opening <= self.now:
+            self.state.open.on_opening(self.now)
+
+    @precondition(lambda self: self.queues)
+    @rule(pick=picks, tokens=st.integers(0, 3))
+    def set_rate_or_not(self, pick: int, tokens: int) -> None:
+        queue = self.queues[pick % len(self.queues)]
+        if self.tokens.pop(queue, None) is None:
+            self.tokens[queue] = tokens
+        self.surplus.update(self.state.set_rated(list(self.tokens)))
+        assert self.surplus <= self.pops.keys()
+
+    @precondition(lambda self: self.queues)
+    @rule(pick=picks)
+    def rest(self, pick: int) -> None:
+        self.state.rest(self.queues[pick % len(self.queues)], 2.0, self.now)
 
     # Fetches
 
@@ -124,6 +146,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert not self.state.quiet
         assert 0 < fetch.limit <= self.state.concurrency + self.state.ahead - used
         assert len(set(fetch.queues)) == len(fetch.queues)
+        assert fetch.at_once <= fetch.limit
+        assert bool(fetch.limited) == any(queue in self.tokens for queue in fetch.queues)
         self.fetches.append(fetch)
 
     @precondition(lambda self: self.fetches)
@@ -135,7 +159,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         if len(jobs) == fetch.limit:
             read = read[: 1 + read.index(jobs[-1][0])]
         closed = [queue for queue in read if queue in self.paused]
-        step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, []), self.now)
+        opens = self.openings(fetch, read, jobs)
+        step, kept = self.state.on_fetched(fetch, Fetched(jobs, closed, [], opens=opens), self.now)
         postponed = [job[:2] for job in jobs if job not in kept]
         self.check_postponed(postponed)
         if kept and self.state.quiet:
@@ -163,8 +188,21 @@ class FetchStateMachine(RuleBasedStateMachine):
         jobs: list[HeldJob] = []
         for queue in fetch.queues:
             while queue not in self.paused and self.waiting[queue] and len(jobs) < fetch.limit:
+                if queue in fetch.limited and queue in self.tokens:
+                    if not self.tokens[queue] or len(jobs) >= fetch.at_once:
+                        break
+                    self.tokens[queue] -= 1
                 jobs.append((queue, self.waiting[queue].pop(0), 0))
         return jobs
+
+    def openings(self, fetch: Fetch, read: Sequence[Queue], jobs: list[HeldJob]) -> list[tuple[Queue, float]]:
+        """When the queues may be read again of which jobs with a rate were left."""
+        return [
+            (queue, 0.0 if self.tokens[queue] else 0.5)
+            for queue in read
+            if queue in fetch.limited and queue in self.tokens and queue not in self.paused and self.waiting[queue]
+            if not self.tokens[queue] or len(jobs) >= fetch.at_once
+        ]
 
     @precondition(lambda self: self.fetches)
     @rule(pick=picks, taken=st.booleans())
@@ -213,6 +251,7 @@ class FetchStateMachine(RuleBasedStateMachine):
             assert len(self.pops) + len(plan.block_on) <= self.state.max_blocked
         for queue in plan.block_on:
             assert queue not in self.pops
+            assert queue not in self.tokens
             self.pops[queue] = self.now
         if plan.poll_at is not None:
             assert self.now < plan.poll_at <= self.now + LONGEST_POLL
@@ -250,7 +289,7 @@ class FetchStateMachine(RuleBasedStateMachine):
                 assert self.state.free >= 0
                 self.revalidated.append((queue, payload))
             case NextStep.REQUEUE:
-                assert self.state.quiet or self.state.free < 0
+                assert self.state.quiet or self.state.free < 0 or queue in self.tokens
                 self.state.job_done()
                 self.waiting[queue].append(payload)
             case NextStep.POSTPONE:
@@ -807,3 +846,44 @@ def test_a_pool_that_was_reduced_does_not_look_ahead_before_enough_jobs_have_end
     fetch = state.next_fetch(0.0, acked=state.queues)
     assert fetch is not None
     assert fetch.limit == 5
+
+
+def test_a_quiet_pool_takes_back_that_it_looks_ahead() -> None:
+    state = make_state(queues=1, concurrency=1)
+    state.look_ahead.announced, state.look_ahead.wanted, state.look_ahead._wanted_at = True, 8, 0.0
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert state.ahead == 8
+    state.stop()
+    # A long job runs.
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"1", 0)], [], []), 0.0)
+    assert state.next_announcement(0.5) is None
+    assert state.next_announcement(2.0) is Announcement.END
+    assert state.check()
+
+
+def test_one_worker_takes_jobs_by_one_fetch_at_a_time_and_not_while_some_go_back() -> None:
+    state = make_state(queues=1, concurrency=1)
+    state._pipelines = 2
+    state.look_ahead.announced, state.look_ahead.wanted = True, 7
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert fetch.limit == 4
+    assert state.free == 4
+    assert state.next_fetch(0.0) is None
+    state.on_fetched(fetch, Fetched([(state.queues[0], b"%d" % n, 0) for n in range(4)], [], []), 0.0)
+    for _ in range(3):
+        state.job_done()
+    state.on_requeueing([b"3", b"2", b"1"], 0.1)
+    assert state.next_fetch(0.1) is None
+    state.on_requeued([b"3", b"2", b"1"], 0.2)
+    assert state.next_fetch(0.2) is not None
+
+
+def test_one_worker_blocks_on_no_queue_while_jobs_go_back_to_it() -> None:
+    state = make_state(queues=1, concurrency=1)
+    fetch_nothing(state, 0.0)
+    state.on_requeueing([b"1"], 0.1)
+    assert state.plan_wait(0.1) == WaitPlan()
+    state.on_requeued([b"1"], 0.2)
+    assert state.plan_wait(0.2).block_on

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from asyncwork._redis.commands import Fetch
 from asyncwork._redis.keys import Keys, Queue
 from asyncwork._redis.work_queue import Fetched
 from asyncwork._worker.filled_queues import FilledQueues
+from asyncwork._worker.poll_times import PollTimes
+
+from .conftest import Bench, until
 
 
 def test_queues_that_fetches_under_way_have_named_are_named_again_afterwards() -> None:
@@ -25,3 +30,22 @@ def test_queues_that_fetches_under_way_have_named_are_named_again_afterwards() -
     assert filled.choose(5, [], set()) == []
     filled.add(queues[:1])
     assert filled.choose(5, [], set()) == queues[:1]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_a_queue_that_reached_its_limit_with_a_fetch_is_read_beside_its_acknowledgements(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    # Only the poll at the start.
+    monkeypatch.setattr(PollTimes, "plan", lambda self, now, *, open_left, closed: None)
+    pool, ran = bench.pool(concurrency=8), list[int]()
+
+    async def limited(number: int) -> None:
+        ran.append(number)
+
+    pool.job("limited", max_concurrency=limit)(limited)
+    for number in range(100):
+        pool.job(f"other{number}")(limited)
+    await bench.enqueuer.enqueue_many([("limited", {"number": number}) for number in range(50)])
+    async with pool.running():
+        await until(lambda: len(ran) == 50)

@@ -36,7 +36,7 @@ PUBLIC = {
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
     "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
-    "FinishedPage", "PoolRequest", "RunTimes",
+    "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited",
 }  # fmt: skip
 
 

@@ -290,6 +290,24 @@ async def test_short_jobs_are_taken_ahead(bench: Bench, fetches: list[Fetch], ah
     assert (max(fetch.limit for fetch in fetches) > 2) is ahead
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.02])
+async def test_one_worker_begins_the_jobs_of_a_queue_in_their_order(bench: Bench, seconds: float) -> None:
+    pool, ran = bench.pool(concurrency=1), list[int]()
+
+    @pool.job
+    async def wat(number: int) -> None:
+        ran.append(number)
+        if number % 100 == 50:
+            # What was taken behind it goes back.
+            await asyncio.sleep(seconds)
+
+    for start in range(0, 10_000, 1_000):
+        await bench.enqueuer.enqueue_many([("wat", {"number": n}) for n in range(start, start + 1_000)])
+    async with pool.running():
+        await until(lambda: len(ran) == 10_000)
+    assert ran == list(range(10_000))
+
+
 async def test_the_announcement_ends_while_a_long_job_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, pool, begun = Blocked(), bench.pool(concurrency=1), asyncio.Event()
     jobs.register(pool)
@@ -311,6 +329,26 @@ async def test_the_announcement_ends_while_a_long_job_runs(bench: Bench, monkeyp
         await begun.wait()
         await until(lambda: is_not_announced(bench, pool))
         jobs.go.set()
+
+
+async def test_the_announcement_of_a_quiet_pool_ends_while_a_long_job_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(monkeypatch, 8)
+    jobs, pool = Blocked(), bench.pool(concurrency=1)
+    jobs.register(pool)
+    await hold(bench, pool, jobs, 20)
+    await until(lambda: 0 in jobs.began)
+    await until(lambda: announced(bench, pool))
+    monkeypatch.undo()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        assert pool.id is not None
+        await client.quiet_pool(pool.id)
+        await until(lambda: is_not_announced(bench, pool))
+        jobs.go.set()
+        await client.unquiet_pool(pool.id)
+    await until(lambda: len(jobs.began) == 21)
+    await pool.stop()
 
 
 async def is_not_announced(bench: Bench, pool: WorkerPool[Any]) -> bool:

@@ -20,6 +20,7 @@ from asyncwork import (
     EnqueueManyError,
     Enqueuer,
     Job,
+    RateLimited,
     RedisUnavailable,
     Retry,
     Snooze,
@@ -250,14 +251,19 @@ async def test_outcomes_are_told_apart(bench: Bench, spans: Spans) -> None:
         if len([span for span in spans.run if span.name == "run snoozes"]) == 0:
             raise Snooze(0)
 
+    @pool.job
+    async def limits(job: Job) -> None:
+        if len([span for span in spans.run if span.name == "run limits"]) == 0:
+            raise RateLimited(1)
+
     @pool.job(timeout=0.01, max_fails=1)
     async def slow() -> None:
         await asyncio.Event().wait()
 
-    for task in (fails, skips, discards, snoozes, slow):
+    for task in (fails, skips, discards, snoozes, limits, slow):
         await task.enqueue()
     async with pool.running():
-        await until(lambda: len(spans.run) == 7)
+        await until(lambda: len(spans.run) == 9)
     found = {
         name: [
             (
@@ -268,13 +274,14 @@ async def test_outcomes_are_told_apart(bench: Bench, spans: Spans) -> None:
             for span in spans.run
             if span.name == f"run {name}"
         ]
-        for name in ("fails", "skips", "discards", "snoozes", "slow")
+        for name in ("fails", "skips", "discards", "snoozes", "limits", "slow")
     }
     assert found == {
         "fails": [(1, "retried", StatusCode.ERROR), (2, "dead", StatusCode.ERROR)],
         "skips": [(1, "dropped", StatusCode.ERROR)],
         "discards": [(1, "dropped", StatusCode.UNSET)],
         "snoozes": [(1, "snoozed", StatusCode.UNSET), (1, "done", StatusCode.UNSET)],
+        "limits": [(1, "rate_limited", StatusCode.UNSET), (1, "done", StatusCode.UNSET)],
         "slow": [(1, "dead", StatusCode.ERROR)],
     }
     errors = {span.name: attribute(span, "error.type") for span in spans.run if span.events}

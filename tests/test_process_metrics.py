@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from asyncwork import Discard, JobCounts, Overview, Problem, QueueInfo, ServerInfo, Sizes, Snooze, WorkerPool
+from asyncwork import (
+    Discard,
+    JobCounts,
+    Overview,
+    Problem,
+    QueueInfo,
+    RateLimited,
+    ServerInfo,
+    Sizes,
+    Snooze,
+    WorkerPool,
+)
 from asyncwork._health.exposition import CONTENT_TYPE, Exposition
 from asyncwork._health.histogram import BOUNDS, WAIT_BOUNDS, Histogram, histogram_of
 from asyncwork._health.namespace_metrics import MOST_QUEUES, namespace_metrics, unavailable_metrics
@@ -81,7 +92,7 @@ def scrape(pool: WorkerPool[Any]) -> Samples:
 
 async def test_what_jobs_leave_in_the_metrics(bench: Bench) -> None:
     pool = bench.pool(concurrency=3)
-    running, finish = asyncio.Event(), asyncio.Event()
+    running, finish, limited = asyncio.Event(), asyncio.Event(), list[bool]()
 
     @pool.job(max_fails=2)
     async def fails() -> None:
@@ -100,6 +111,12 @@ async def test_what_jobs_leave_in_the_metrics(bench: Bench) -> None:
         raise Discard("no use")
 
     @pool.job
+    async def limits() -> None:
+        if not limited:
+            limited.append(True)
+            raise RateLimited(1)
+
+    @pool.job
     async def works() -> None: ...
 
     @pool.job
@@ -111,7 +128,7 @@ async def test_what_jobs_leave_in_the_metrics(bench: Bench) -> None:
     async def never() -> None: ...
 
     async with pool.running():
-        for task in (fails, dies, snoozes, discards, works, works):
+        for task in (fails, dies, snoozes, discards, limits, works, works):
             await task.enqueue()
         await pool.drain()
         await waits.enqueue()
@@ -125,8 +142,12 @@ async def test_what_jobs_leave_in_the_metrics(bench: Bench) -> None:
             assert value(samples, "asyncwork_jobs_total", job_name=name, outcome=each) == count
         assert value(samples, "asyncwork_job_run_seconds_count", job_name=name) == 1 + (name == "works")
         assert value(samples, "asyncwork_job_wait_seconds_count", job_name=name) == 1 + (name == "works")
+    # What is rate limited runs again as if it had not started.
+    for each in OUTCOMES:
+        count = int(each in ("rate_limited", "done"))
+        assert value(samples, "asyncwork_jobs_total", job_name="limits", outcome=each) == count
     # Names whose jobs have not run yet are no series.
-    assert {dict(labels)["job_name"] for labels in samples["asyncwork_jobs_total"]} == set(expected)
+    assert {dict(labels)["job_name"] for labels in samples["asyncwork_jobs_total"]} == {*expected, "limits"}
     assert samples["asyncwork_failures_total"] == {
         frozenset({("kind", "KeyError")}): 1,
         frozenset({("kind", "ZeroDivisionError")}): 1,
@@ -421,10 +442,13 @@ def test_a_report_is_json() -> None:
 # A namespace
 
 
+_LIMITED = QueueInfo("limited", 1, 2, rate="5/1/1", tokens=0, rests_for=1.2)
+
+
 def overview(**values: Any) -> Overview:
     made: dict[str, Any] = {
         "heartbeats": [],
-        "queues": [QueueInfo("wat", 3, 40, 2, 2, False, 1), QueueInfo("zaz", 5, 90, paused=True)],
+        "queues": [QueueInfo("wat", 3, 40, 2, 2, False, 1), QueueInfo("zaz", 5, 90, paused=True), _LIMITED],
         "sizes": Sizes(8, 2, 1, 4, 6, 0),
         "problems": [Problem("no_workers", "zaz", "", "")],
         "server": ServerInfo("7.0.15", 1000, 0, "noeviction", 1, 1),
@@ -448,6 +472,9 @@ def test_the_metrics_of_a_namespace() -> None:
     assert value(samples, "asyncwork_namespace_queue_capped", queue="zaz") == 0
     assert value(samples, "asyncwork_namespace_queue_paused", queue="zaz") == 1
     assert value(samples, "asyncwork_namespace_queue_pools", queue="wat") == 1
+    for queue, out, rests in (("wat", 0, 0), ("limited", 1, 2)):
+        assert value(samples, "asyncwork_namespace_queue_out_of_tokens", queue=queue) == out
+        assert value(samples, "asyncwork_namespace_queue_rest_seconds", queue=queue) == rests
     assert value(samples, "asyncwork_namespace_problems", kind="no_workers") == 1
     outcomes = {"done": 12, "retried": 3, "dead": 1, "dropped": 1, "expired": 2, "cancelled": 1}
     for outcome, count in outcomes.items():

@@ -23,7 +23,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from asyncwork import Discard, Job, Retry, Snooze, WorkerPool
+from asyncwork import Discard, Job, Rate, RateLimited, Retry, Snooze, WorkerPool
 
 
 @dataclass
@@ -55,6 +55,11 @@ def resize(path: str) -> None:
     done.append((path, threading.current_thread(), request.get()))
 
 
+@pool.job(rate=Rate(1, per=3600))
+async def limited() -> None:
+    pass
+
+
 @pool.job(max_fails=2, backoff=lambda job: 60)
 async def fail(how: str = "error") -> None:
     match how:
@@ -64,6 +69,8 @@ async def fail(how: str = "error") -> None:
             raise Retry("busy", after=30)
         case "snooze":
             raise Snooze(3600)
+        case "limit":
+            raise RateLimited(30)
         case "discard":
             raise Discard("gone")
         case "exit":
@@ -254,6 +261,22 @@ async def test_outcomes(jobs):
     assert 3590 < ran["snooze"].run_at - jobs.clock() <= 3600
 
 
+async def test_rates_are_ignored_and_rests_end_when_the_clock_is_moved(jobs):
+    await app.limited.enqueue_many(app.limited.call() for _ in range(5))
+    assert [run.outcome for run in await jobs.drain()] == ["done"] * 5
+    await app.fail.enqueue("limit")
+    (run,) = await jobs.drain()
+    assert (run.outcome, run.failed, run.run_at) == ("rate_limited", False, None)
+    (job,) = jobs.enqueued()
+    assert (job.location, job.fails) == ("queue:fail", 0)
+    assert await jobs.drain() == []
+    jobs.clock.move(seconds=10)
+    assert await jobs.drain() == []
+    jobs.clock.move(seconds=20)
+    assert [run.outcome for run in await jobs.drain()] == ["rate_limited"]
+    jobs.clock.move(minutes=1)
+
+
 async def test_eager(jobs):
     with jobs.eager() as ran:
         job = await app.send_email.enqueue("a@example.com", tags={{"x"}})
@@ -265,9 +288,10 @@ async def test_eager(jobs):
         assert raised.traceback[-1].name == "fail"
         await app.fail.enqueue("snooze")
         await app.fail.enqueue("discard")
+        await app.fail.enqueue("limit")
         with pytest.raises(app.Retry):
             await app.fail.enqueue("retry")
-    assert [run.outcome for run in ran] == [*["done"] * 5, "retry", "snoozed", "dropped", "retry"]
+    assert [run.outcome for run in ran] == [*["done"] * 5, "retry", "snoozed", "dropped", "rate_limited", "retry"]
     assert ran[0].id == job.id and ran == jobs.ran
     assert app.done[0] == ("acme", "a@example.com", "hello", {{"x"}})
     assert 50 < ran[5].run_at - jobs.clock() <= 60

@@ -495,9 +495,7 @@ async def test_the_page_resizes_pools(bench: Bench, client: Client) -> None:
         form = {"pool": pool.id, "concurrency": "4", "back": "/busy"}
         answer = await web.post("/api/pools/resize", data=form)
         assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/busy")
-        assert (
-            "The pool is requested to run that many jobs at once." in (await web.get(answer.headers["location"])).text
-        )
+        assert "The pool was asked to run that many jobs at once." in (await web.get(answer.headers["location"])).text
         await until(lambda: says_size(client, pool, 4))
         for size in (0, 10_001, -5, 10**30):
             answer = await web.post("/api/pools/resize", json={"pool": pool.id, "concurrency": size})

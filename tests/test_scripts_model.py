@@ -137,6 +137,7 @@ ELSEWHERE = {
     "rebuild_lock": "test_doctor.py",
     "renew_heartbeat": "test_processes.py",
     "request_state": "test_pool_requests.py",
+    "rest": "test_rates.py",
     "run_periodic": "test_periodic_changes.py",
     "watch": "test_results.py",
     "write_observations": "test_lost_state.py",
@@ -260,7 +261,7 @@ class Scripts(RuleBasedStateMachine):
         self.keys = ground.keys
         self.model = Model()
         self.before = Dump()
-        self.made = 0
+        self.made = self.fetches = 0
         # Queues whose lock was spoilt from outside, and is not right again yet.
         self.spoilt: set[str] = set()
         # Records of jobs that have ended.
@@ -342,7 +343,11 @@ class Scripts(RuleBasedStateMachine):
         at = [(name, pool) for name in order]
         queues = [self.ground.queues[pool_queue] for pool_queue in at]
         work_queue = self.ground.work_queues[pool]
-        (reply,) = self.ground.send(work_queue, Batch(fetch=Fetch(queues, wanted, 0.0, looks_ahead)))
+        # By the script for limited queues in every second step. None has a rate, because the model has no clock.
+        self.fetches += 1
+        rated = frozenset(queues) if self.fetches % 2 else frozenset()
+        fetch = Fetch(queues, wanted, 0.0, looks_ahead, rated, at_once=wanted)
+        (reply,) = self.ground.send(work_queue, Batch(fetch=fetch))
         fetched = work_queue.parse_fetched(reply, queues)
         assert fetched.paused == (looks_ahead and self.model.crashed is not None)
         taken = Counter(queue.name for queue, _, _ in fetched.jobs)
@@ -351,7 +356,12 @@ class Scripts(RuleBasedStateMachine):
         assert all(crashes == self.model.crashes_of(payload) for _, payload, crashes in fetched.jobs)
         for name in {*taken} - self.spoilt:
             assert not self.model.caps.get(name) or self.model.admitted(name) <= self.model.caps[name]
-        for name in {queue.name for queue in fetched.closed} - self.model.paused:
+        closed = {queue.name for queue in fetched.closed}
+        if wanted > len(fetched.jobs):
+            # Also those that have reached their limit with these jobs, and hold more.
+            left = {name for name in order if self.model.queues[name]}
+            assert left - self.spoilt <= closed
+        for name in closed - self.model.paused:
             lock, shares = read_locks(self.ground.dump(), self.keys, name)
             assert lock == sum(shares.values()) >= self.model.caps[name] > 0
 

@@ -597,6 +597,13 @@ async def test_queues_are_steered(bench: Bench, web: httpx.AsyncClient) -> None:
     assert (await queue())["max_concurrency"] == 7
     await post(web, "/api/queues/cap", {"queue": "wat", "cap": "0"})
     assert (await queue())["max_concurrency"] == 0
+    assert (await post(web, "/api/queues/rate", {"queue": "wat", "rate": "100/60"}))["done"] == 1
+    found = await queue()
+    assert (found["rate"], found["rate_set"], found["tokens"], found["rests_for"]) == ("100/60/1", True, 1, 0)
+    await post(web, "/api/queues/rate", {"queue": "wat", "rate": "none"})
+    assert ((await queue())["rate"], (await queue())["rate_set"]) == ("", True)
+    await post(web, "/api/queues/rate", {"queue": "wat", "rate": "code"})
+    assert not (await queue())["rate_set"]
     options = {"json": {"queue": "wat"}}
     assert "cannot be forgotten" in await error(web, "POST", "/api/queues/forget", 400, **options)
     outcome = await post(web, "/api/queues/empty", {"queue": "wat"})
@@ -629,6 +636,9 @@ BAD_ACTS: list[tuple[str, Any, str]] = [
     ("/api/queues/cap", {"queue": "wat", "cap": -1}, "cap must be the maximum number of running jobs"),
     ("/api/queues/cap", {"queue": "wat", "cap": 1.5}, "cap must be a whole number"),
     ("/api/queues/cap", {"queue": "wat", "cap": "x"}, "cap must be a whole number"),
+    ("/api/queues/rate", {"queue": "wat"}, "rate is required"),
+    ("/api/queues/rate", {"queue": "wat", "rate": "fast"}, "a rate must be COUNT/SECONDS"),
+    ("/api/queues/rate", {"queue": "wat", "rate": "0/60"}, "pause the queue instead"),
     ("/api/queues/pause", [], "the body must be a JSON object"),
     ("/api/queues/pause", "wat", "the body must be a JSON object"),
 ]

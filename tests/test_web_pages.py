@@ -421,7 +421,7 @@ async def test_nothing_to_click_where_nothing_may_be_done(bench: Bench) -> None:
     assert await controls(authorize=lambda _, action: action == "view") == set()
     assert {a or b for a, b in await controls(authorize=lambda _, action: action in ("view", "pause"))} == {"pause"}
     everything = {a or b for a, b in await controls()}
-    assert everything == {"retry", "delete", "cancel", "pause", "cap", "empty"}
+    assert everything == {"retry", "delete", "cancel", "pause", "cap", "rate", "empty"}
 
 
 # Text that anybody may have written

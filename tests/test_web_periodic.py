@@ -120,14 +120,14 @@ async def test_the_list_shows_states_and_actions(bench: Bench, pool: WorkerPool[
     text = await page(web, "/periodic")
     for shown in ("Run now clean", "Pause clean", "/periodic/new"):
         assert shown in text
-    assert "Resume" not in text
+    assert "Unpause" not in text
     await post(web, "pause", key=job.key)
     await post(web, "edit", key=job.key, spec="@weekly")
     await post(web, "add", spec="@daily", name="nobody_serves")
     overview = await page(web, "/")
     assert '<a href="/periodic">Periodic</a>: a periodic job nobody_serves was added' in overview
     text = await page(web, "/periodic")
-    for shown in ("Resume clean", ">paused<", ">edited<", ">added<", ">no pool<", "no running pool has a handler"):
+    for shown in ("Unpause clean", ">paused<", ">edited<", ">added<", ">no pool<", "no running pool has a handler"):
         assert shown in text
 
 

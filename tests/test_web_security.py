@@ -26,6 +26,7 @@ from asyncwork.web.audit_log import log_value
 from asyncwork.web.auth import ACTIONS, AllowedHosts, Credentials, TrustedProxies, is_same_origin
 from asyncwork.web.throttle import TOKEN_LIFETIME, LogLimit, PasswordThrottle
 
+from .architecture import ROOT
 from .conftest import Bench
 from .web_app import calling, dump, failed, payload, put, serving
 
@@ -50,6 +51,7 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/queues/pause": ({"queue": "wat"}, "pause"),
     "/api/queues/unpause": ({"queue": "paused"}, "unpause"),
     "/api/queues/cap": ({"queue": "wat", "cap": "3"}, "cap"),
+    "/api/queues/rate": ({"queue": "wat", "rate": "100/60/20"}, "rate"),
     "/api/queues/empty": ({"queue": "wat"}, "empty"),
     "/api/queues/forget": ({"queue": "unused"}, "forget"),
     "/api/pools/quiet": ({"pool": "{pool}"}, "quiet"),
@@ -79,6 +81,16 @@ def test_every_action_is_tested_here() -> None:
     assert posts == tried | {COUNT}
     others = [*pages.routes, *assets.routes, *api.routes]
     assert all(route.methods == {"GET", "HEAD"} for route in others if isinstance(route, Route))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [create_app.__doc__ or "", (ROOT / "docs" / "web.md").read_text(encoding="utf-8")],
+    ids=["docstring", "document"],
+)
+def test_every_action_that_authorize_may_get_is_documented(text: str) -> None:
+    described = text[text.index("authorize") :]
+    assert not [action for action in ACTIONS if not re.search(rf"\b{action}\b", described)]
 
 
 class Stock:

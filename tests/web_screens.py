@@ -158,6 +158,8 @@ class Demo:
         await self.redis.set(self.keys.paused("import_catalog"), "1")
         caps = {"charge_card": 8, "export_orders": 2}
         await self.redis.mset({self.keys.max_concurrency(name): cap for name, cap in caps.items()})
+        rates = {"code:resize_image": "600/60/30", "set:export_orders": "5/60/5"}
+        await self.redis.hset(self.keys.rates, mapping=rates)
         for name, flow in QUEUES.items():
             ages = [flow.wait + 40 * n / flow.waiting for n in range(flow.waiting, 0, -1)]
             if ages:

@@ -38,7 +38,7 @@ CANCEL_SECONDS = 5.0
 # Scheduled jobs and retries move to queues, and those are read after them.
 _WAITING_SETS = (JobSet.SCHEDULED, JobSet.RETRY)
 _ID = re.compile("[A-Za-z0-9_-]{1,64}")
-# Of an instance of a periodic job.
+# The id of an instance of a periodic job.
 _INSTANCE_ID = re.compile(r"periodic:.+:[0-9]{1,12}", re.DOTALL)
 
 # A job that runs, as its pool has written it, and as it may be shown.

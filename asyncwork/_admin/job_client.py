@@ -41,7 +41,7 @@ class JobClient(StreamClient):
         """Return what is known of a job: where it is, or how it has ended.
 
         How it has ended is known of dead jobs, and while the record of a job is kept whose type has
-        ``@pool.job(result=…)``. The state of others that have ended is :attr:`JobState.UNKNOWN`.
+        ``@pool.job(result=…)`` or ``history=True``. The state of others that have ended is :attr:`JobState.UNKNOWN`.
 
         :param seconds: how long to search for it in queues and sorted sets with many jobs.
         :raises UsageError: when the id is not text, or ``seconds`` is not valid.

@@ -11,6 +11,7 @@ from .._redis.registry import Registry
 from ..errors import UsageError
 from ..models.actions import ActionResult
 from ..options import check_whole
+from ..rate import Rate
 from .arguments import check_arguments
 
 
@@ -43,6 +44,20 @@ class QueueActions:
         name = _checked(name)
         check_whole(cap, "max_concurrency", 0, 2**31)
         await self._admin.set_max_concurrency(name, cap)
+
+    async def set_rate(self, name: str | Named, rate: Rate | None) -> None:
+        """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs.
+
+        :raises UsageError: also when ``rate`` is no rate.
+        """
+        name = _checked(name)
+        if rate is not None and not isinstance(rate, Rate):
+            raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), or None, not {shown(rate)}")
+        await self._admin.set_rate(name, rate)
+
+    async def reset_rate(self, name: str | Named) -> None:
+        """Have the rate of the code hold again."""
+        await self._admin.reset_rate(_checked(name))
 
     async def empty(self, name: str | Named, who: str) -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys, so that it can be undone."""

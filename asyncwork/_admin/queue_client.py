@@ -9,6 +9,7 @@ from ..models.actions import ActionResult
 from ..models.diagnosis import Overview
 from ..models.pools import Deployment, Heartbeat, Observation
 from ..models.queues import JobCounts, QueueInfo, RunTimes
+from ..rate import Rate
 from .metrics import MetricsReader
 from .periodic_client import PeriodicClient
 from .pool_actions import PoolActions
@@ -93,7 +94,7 @@ class QueueClient(PeriodicClient):
             await self._queue_actions.pause(name)
 
     async def unpause(self, name: str | Named) -> None:
-        """Let pools fetch jobs of a queue again."""
+        """Let pools fetch jobs of a queue again, also of one that rests."""
         with self._redis_errors():
             await self._queue_actions.unpause(name)
 
@@ -105,13 +106,28 @@ class QueueClient(PeriodicClient):
         with self._redis_errors():
             await self._queue_actions.set_max_concurrency(name, cap)
 
+    async def set_rate(self, name: str | Named, rate: Rate | None) -> None:
+        """Set how many jobs of a queue may start within a time over all pools; ``None`` for any number.
+
+        It holds until :meth:`reset_rate`, whatever rates the code of pools has. Running pools follow within a moment.
+
+        :raises UsageError: when no queue can have the name, or ``rate`` is no :class:`Rate`.
+        """
+        with self._redis_errors():
+            await self._queue_actions.set_rate(name, rate)
+
+    async def reset_rate(self, name: str | Named) -> None:
+        """Have the rate hold again that the code of the pools has, or none if it has none."""
+        with self._redis_errors():
+            await self._queue_actions.reset_rate(name)
+
     async def empty(self, name: str | Named, *, who: str = "") -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys. It can be undone for ten minutes."""
         with self._redis_errors():
             return await self._queue_actions.empty(name, who)
 
     async def forget(self, name: str | Named) -> None:
-        """Remove a job name from the registered names, its pause and its concurrency limit.
+        """Remove a job name from the registered names, its pause, its concurrency limit and its rate.
 
         Jobs of that name that are retried or scheduled stay where they are until a pool serves the name again.
 
@@ -129,8 +145,8 @@ class QueueClient(PeriodicClient):
         :attr:`Heartbeat.state` is ``quiet`` then.
 
         :param pool_id: as in :meth:`heartbeats`.
-        :raises UsageError: when there is no such pool, it is stopping, or it takes no requests: pools of gocraft/work
-            do not, nor do those of earlier versions.
+        :raises UsageError: when there is no such pool, it is stopping, or it takes no requests, as those of
+            gocraft/work.
         """
         with self._redis_errors():
             await self._pool_actions.request(pool_id, "quiet", who)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +17,7 @@ from .._redis.namespace import Namespace
 from ..models.job_status import JobState
 from ..models.pools import Heartbeat
 from ..models.queues import QueueInfo
+from ..rate import Rate
 from .job_status import JobStatusReader, WaitingJob
 from .status import StatusReader
 
@@ -71,6 +73,9 @@ class WaitingReasonReader:
         if 0 < queue.max_concurrency <= queue.running:
             lock = (await self._inspector.locks([name]))[name]
             reasons.append(_limit(queue, lock, live))
+        if queue.rate and not queue.tokens:
+            reasons.append(_rate(queue))
+            is_blocked = True
         fetching = [each for each in live if _fetches(each, name)]
         busy = Counter(each.pool_id for each in await self._inspector.observations(fetching))
         if fetching and all(busy[each.pool_id] >= each.concurrency for each in fetching):
@@ -111,6 +116,9 @@ def _obstacles(name: str, queue: QueueInfo, live: Sequence[Heartbeat]) -> Iterat
     """Yield the reasons for which no job of a name is started."""
     if queue.paused:
         yield f"the queue {printable(name)} is paused"
+    if queue.rests_for:
+        seconds = math.ceil(queue.rests_for)
+        yield f"the queue {printable(name)} rests for {plural(seconds, 'second')}, because a job was rate limited"
     serving = [each for each in live if name in each.job_names]
     if not serving:
         yield f"no pool that is alive serves {printable(name)}"
@@ -131,6 +139,17 @@ def _limit(queue: QueueInfo, lock: LockState, live: Sequence[Heartbeat]) -> str:
         held.append(f"{lock.excess} held by no pool, which `asyncwork doctor --repair` frees")
     which = f" ({', '.join(held)})" if held else ""
     return f"the concurrency limit of {queue.max_concurrency} of {printable(queue.name)} is reached{which}"
+
+
+def _rate(queue: QueueInfo) -> str:
+    """Return that there is no token of the rate of a queue."""
+    rate = Rate.parse(queue.rate)
+    return f"the rate of {printable(queue.name)} is used up ({rate.label}), and a token comes every {_every(rate)}"
+
+
+def _every(rate: Rate) -> str:
+    seconds = rate.seconds / rate.count
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 def _pool(pool_id: str, heartbeat: Heartbeat | None) -> str:

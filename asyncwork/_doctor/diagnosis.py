@@ -9,6 +9,8 @@ from ..models.diagnosis import Diagnosis, Problem, Repairs
 from ..models.pools import Heartbeat
 from . import batch_rules, record_rules, rules
 from .periodic_rules import periodic_problems, unused_changes
+from .queue_rules import held_queues
+from .rate_rules import rate_problems
 from .readings import FindingKind, Readings, surplus
 from .request_rules import unfollowed_requests, unreadable_requests
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
@@ -44,6 +46,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *record_rules.lost_waits(jobs.awaited),
         *batch_rules.batch_problems(jobs.batches),
         *record_rules.unexpiring(readings.records.unexpiring),
+        *rate_problems(readings.rates, _bad_rate_states(readings)),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
     ]
     return Diagnosis(
@@ -64,7 +67,7 @@ def _notes(readings: Readings, live: Sequence[Heartbeat], gone: Sequence[str]) -
     return [
         *unknown_persistence(server.info, server.settings),
         *rules.empty_shares(readings.last.locks, gone),
-        *rules.held_queues(readings.queues),
+        *held_queues(readings.queues),
         *rules.ignored_arguments(live),
         *unreadable_requests(live),
         *unused_changes(readings.last.changes, readings.last.heartbeats),
@@ -79,7 +82,7 @@ def _notes(readings: Readings, live: Sequence[Heartbeat], gone: Sequence[str]) -
 def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
     jobs = readings.jobs
     return Repairs(
-        _to_bury(readings),
+        _to_reap(readings),
         _to_recompute(readings),
         unregistered,
         jobs.unclaimed or {},
@@ -88,7 +91,14 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         readings.records.unexpiring,
         sorted({*jobs.batches.abandoned, *jobs.batches.overdue}),
         jobs.batches.lost,
+        readings.rates.invalid_rates(),
+        _bad_rate_states(readings),
     )
+
+
+def _bad_rate_states(readings: Readings) -> list[str]:
+    names = {each.name for each in readings.queues}
+    return readings.rates.invalid_states(names, readings.last.now)
 
 
 def _lock_drift(readings: Readings) -> Iterator[Problem]:
@@ -103,8 +113,8 @@ def _lock_drift(readings: Readings) -> Iterator[Problem]:
         yield from rules.lock_drift(name, lock, limits.get(name, 0), mismatches, sum_differs=name in differing)
 
 
-def _to_bury(readings: Readings) -> dict[str, tuple[bytes, Sequence[str]]]:
-    """Return the pools to remove: by id, their ``heartbeat_at`` and the queues where they hold something."""
+def _to_reap(readings: Readings) -> dict[str, tuple[bytes, Sequence[str]]]:
+    """Return the pools to reap: by id, their ``heartbeat_at`` and the queues where they hold something."""
     locks = readings.last.locks
     heartbeats = {**dict.fromkeys(readings.subjects(FindingKind.NO_HEARTBEAT), b""), **readings.last.gone}
     return {

@@ -17,6 +17,7 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.new_jobs import UNIQUE_TTL
 from .._redis.periodic_changes import PeriodicChanges
+from .._redis.rates import Rates
 from .._redis.registry import Registry
 from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
@@ -25,6 +26,7 @@ from .batch_rules import BatchFindings, batch_findings
 from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
+from .rate_rules import RatesReading
 from .reader import NamespaceReader
 from .readings import Finding, JobsReading, Reading, Readings, RecordsReading, ServerReading, findings
 from .repairer import Repairer
@@ -65,6 +67,7 @@ class Doctor:
         self._clock = clock
         self._registry = Registry(namespace)
         self._reader = NamespaceReader(namespace)
+        self._rates = Rates(namespace)
         self._repairer = Repairer(namespace, self._reader)
         self._cancels = Cancels(namespace)
         self._changes = PeriodicChanges(namespace)
@@ -104,6 +107,7 @@ class Doctor:
             recent=await MetricsStore(self._namespace).recent_with_expired(
                 [each.name for each in queues], RECENT_MINUTES
             ),
+            rates=await self._read_rates(scan),
         )
         return make_diagnosis(readings, self._keys)
 
@@ -155,6 +159,9 @@ class Doctor:
             unregistered=await self._reader.lengths(sorted(scan.queues - registered)),
             changes=await self._changes.read(),
         )
+
+    async def _read_rates(self, scan: NamespaceKeys) -> RatesReading:
+        return RatesReading(await self._rates.read(), await self._rates.states(sorted(scan.rates)))
 
     async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
         keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ())]

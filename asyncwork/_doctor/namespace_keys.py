@@ -20,6 +20,7 @@ class NamespaceKeys:
     :ivar unique_keys: the keys that keep jobs unique; ``None`` when there are more than were asked for.
     :ivar records: the records of jobs; ``None`` when there are more than were asked for.
     :ivar streams: the streams of jobs; likewise.
+    :ivar rates: the job names for which it is written how many tokens of their rate are taken.
     :ivar wrong_types: by key of a wrong type, the type of its value and the type that it must have.
     """
 
@@ -28,6 +29,7 @@ class NamespaceKeys:
     unique_keys: list[str] | None = field(default_factory=list)
     records: list[str] | None = field(default_factory=list)
     streams: list[str] | None = field(default_factory=list)
+    rates: list[str] = field(default_factory=list)
     wrong_types: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -49,6 +51,8 @@ async def read_keys(namespace: Namespace, most: int) -> NamespaceKeys:
         if start := next((each for each in gathered if key.startswith(each)), ""):
             if len(gathered[start]) <= most:
                 gathered[start].append(key)
+        elif key.startswith(keys.rate("")):
+            found.rates.append(key.removeprefix(keys.rate("")))
         elif (part := keys.read_queue_key(key)) is not None and part.name:
             found.queues.add(part.name)
             if part.role == "inprogress":

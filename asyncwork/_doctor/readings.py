@@ -2,6 +2,8 @@
 
 While jobs move, a reading is inconsistent for moments. So the doctor reads repeatedly, and trusts only the findings
 that every reading has, for as long as a live pool needs to send a heartbeat.
+
+``Readings`` has more than ten fields, because each is the result of one read, passed by name.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ..models.pools import Heartbeat
 from ..models.queues import JobCounts, QueueInfo
 from .batch_rules import BatchFindings
 from .heartbeats import HeartbeatHistory
+from .rate_rules import RatesReading
 
 
 class FindingKind(StrEnum):
@@ -132,6 +135,7 @@ class Readings:
     :ivar findings: those that every reading had.
     :ivar queues: those whose names are registered.
     :ivar recent: the counts of the last minutes, by queue; empty if no job has expired in that time.
+    :ivar rates: the rates of the queues.
     """
 
     server: ServerReading
@@ -144,6 +148,7 @@ class Readings:
     quarantined: ErrorKinds
     records: RecordsReading
     recent: Mapping[str, JobCounts] = field(default_factory=dict)
+    rates: RatesReading = field(default_factory=RatesReading)
 
     def subjects(self, *kinds: FindingKind) -> list[str]:
         """Return the pools or queues of the findings of these kinds, sorted."""

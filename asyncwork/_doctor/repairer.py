@@ -12,6 +12,7 @@ from .._redis.batches import batches
 from .._redis.cancels import Cancels
 from .._redis.client import run_script
 from .._redis.namespace import Namespace
+from .._redis.rates import Rates
 from .._redis.recovery import Recovery
 from ..models.diagnosis import LostMembers, Repairs, UniqueKey
 from .batch_reader import read_batches
@@ -35,6 +36,7 @@ class Repairer:
         self._recovery = Recovery(namespace)
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
+        self._rates = Rates(namespace)
 
     async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
         """Repair what is still as it was; yield a line for each repair.
@@ -72,6 +74,12 @@ class Repairer:
         if repairs.unexpiring:
             replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
             yield f"had keys expire in a day that should expire: {replies.count(1)}"
+
+        if repairs.rates:
+            yield f"removed rates that cannot be read: {await self._rates.remove_invalid(repairs.rates)}"
+        if repairs.rate_states:
+            await send(self._redis, [("DEL", self._keys.rate(name)) for name in repairs.rate_states])
+            yield f"removed what was written about tokens: {', '.join(repairs.rate_states)}"
 
     async def _end_waits(self, job_ids: Sequence[str]) -> int:
         """Write to the records of jobs that they were lost, unless they say how the jobs have ended; return how many

@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..models.diagnosis import Problem
 from ..models.job_record import ErrorKind
 from ..models.pools import Heartbeat
-from ..models.queues import JobCounts, QueueInfo
+from ..models.queues import JobCounts
 from .heartbeats import HeartbeatHistory
 from .server_rules import clock_skew, skew
 from .wording import LISTED, listed, shell_word
@@ -197,25 +197,6 @@ def name_error(name: str) -> str:
     except UsageError as error:
         return str(error)
     return ""
-
-
-def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
-    """Yield a note on each queue whose jobs wait because it is paused or at its concurrency limit."""
-    for each in queues:
-        if each.paused and each.count:
-            text = f"{printable(each.name)} is paused; waiting: {each.count}"
-            yield Problem(
-                "paused",
-                each.name,
-                text,
-                "unpause it when it is time",
-                f"asyncwork queues unpause {shell_word(each.name)}",
-            )
-        elif each.count and 0 < each.max_concurrency <= each.running:
-            text = (
-                f"{printable(each.name)} is at its concurrency limit of {each.max_concurrency}; waiting: {each.count}"
-            )
-            yield Problem("capped", each.name, text, "raise its max_concurrency if that is too little")
 
 
 # Locks

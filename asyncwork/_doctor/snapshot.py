@@ -1,6 +1,6 @@
 """A snapshot of everything in a namespace, for tests.
 
-``Snapshot`` has more than ten arguments, because it has all that a namespace holds.
+``Snapshot`` has more than ten fields, because each is one kind of key.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Snapshot:
     :ivar cancels: the ids of jobs that are marked to be cancelled.
     :ivar batch_ids: the ids of batches.
     :ivar batches: by id, the batches that are kept.
+    :ivar rates: the fields of the hash of rates.
+    :ivar rate_states: what is written about the tokens of rates, by job name.
     :ivar unreadable: keys of a wrong type.
     """
 
@@ -67,6 +69,8 @@ class Snapshot:
     cancels: set[str] = field(default_factory=set)
     batch_ids: list[str] = field(default_factory=list)
     batches: dict[str, BatchReading] = field(default_factory=dict)
+    rates: dict[bytes, bytes] = field(default_factory=dict)
+    rate_states: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
     def has_ended(self, member: Member) -> bool:
@@ -110,6 +114,12 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
         found.batch_ids.append(key[-24:])
     elif key == keys.cancels:
         found.cancels = set(map(decode, await client.hkeys(key)))
+    elif key == keys.rates:
+        found.rates = await client.hgetall(key)
+    elif key.startswith(keys.rate("")):
+        # It may have expired since the scan.
+        if (state := await client.get(key)) is not None:
+            found.rate_states[key.removeprefix(keys.rate(""))] = state
     elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
     elif key.startswith(f"{keys.prefix}worker:"):

@@ -4,6 +4,7 @@ processes: each process that serves them shows the same numbers.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -33,6 +34,16 @@ _QUEUE_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
         lambda queue: bool(queue.count and 0 < queue.max_concurrency <= queue.running),
     ),
     ("queue_paused", "1 if a queue is paused.", lambda queue: queue.paused),
+    (
+        "queue_out_of_tokens",
+        "1 if jobs of a queue wait because its rate has no token left.",
+        lambda queue: bool(queue.count and queue.rate and not queue.tokens),
+    ),
+    (
+        "queue_rest_seconds",
+        "For how long a queue rests because a job was rate limited; 0 if it does not.",
+        lambda queue: math.ceil(queue.rests_for),
+    ),
     ("queue_pools", "Pools that are alive and serve a queue.", lambda queue: queue.pools),
 ]
 

@@ -56,7 +56,8 @@ def sum_of(reports: Sequence[ProcessReport]) -> ProcessReport:
 def _health_of(reports: Sequence[ProcessReport]) -> HealthReport:
     healths = [each["health"] for each in reports]
     live, ready = any(each["live"] for each in healths), any(each["ready"] for each in healths)
-    # Of a live process that is not ready, or that is ready, if there is one.
+    # The state and the reason are those of a ready process if there is one, else of a live one; of several, the one
+    # that has been so for longest.
     best = max(healths, key=lambda each: (each["ready"], each["live"], -(each["since"] or 0)))
     return {**best, "live": live, "ready": ready}
 
@@ -106,8 +107,8 @@ def silent(report: ProcessReport, seconds: float, limit: float) -> ProcessReport
     """Return the last report of a process as it counts when the process has not reported since.
 
     :param seconds: the age of the report.
-    :param limit: from which age on the process does not count as live. A process whose event loop is blocked goes on to
-        report; one does not in which native code holds the GIL.
+    :param limit: from which age on the process does not count as live. A process whose event loop is blocked still
+        reports; one in which native code holds the GIL does not.
     """
     if seconds <= limit:
         return report

@@ -216,7 +216,7 @@ class Lifecycle(ABC):
         finally:
             draining.cancel()
             await asyncio.wait([draining])
-        # What it raises then is that the connections are closed.
+        # It then raises only because the connections are closed.
         if task.done() and (draining.cancelled() or draining.exception() is not None):
             raise PoolEndedError("the pool ended before its queues were empty")
         draining.result()

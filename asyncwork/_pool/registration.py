@@ -13,6 +13,7 @@ from ..enqueuer import Enqueuer
 from ..job import Job
 from ..middleware import CallNext
 from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
+from ..rate import Rate
 from ..schedule import Schedule
 from ..task import Task
 from .job_decorator import JobDecorator, Unannotated
@@ -127,6 +128,7 @@ class Registration(ABC, Generic[C]):
         expires: float | timedelta | None = None,
         stream: float | timedelta | None = None,
         history: bool = False,
+        rate: Rate | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -156,6 +158,8 @@ class Registration(ABC, Generic[C]):
             rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
         :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
             results are kept, or for a day.
+        :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
+            ``None`` for any number, unless another pool has announced a rate or one was set at run time.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from .child import Child, Command, processes
-from .requeuing import Requeuing
+from .child_recovery import ChildRecovery
 from .slot import Slot, describe_end
 from .systemd import Notifier
 from .watch import TICK, Limits, Watch
 
 logger = logging.getLogger("asyncwork.cli")
 
-# Seconds that requeuing the jobs of the last children may take.
+# Seconds that requeueing the jobs of the last children may take.
 _LAST_REQUEUE = 5.0
 # Seconds until a child that could not be replaced is replaced again.
 _RETRY = 30.0
@@ -52,9 +52,9 @@ class Fleet:
         self._children: list[Child] = []
         # Those that live, and those that have ended and were not taken since.
         self._reporting: list[Child] = []
-        self._requeuing = Requeuing()
+        self._recovery = ChildRecovery()
         self._following: set[asyncio.Task[None]] = set()
-        self._watch = Watch(self._requeuing, limits)
+        self._watch = Watch(self._recovery, limits)
         self._stopping = asyncio.Event()
         self._stops = 0
         self._is_quiet = False
@@ -115,7 +115,7 @@ class Fleet:
                 task.cancel()
             if pending:
                 logger.error("did not requeue all jobs of ended children; the other pools do that")
-        await self._requeuing.close()
+        await self._recovery.close()
 
     def _spawn(self, number: int) -> Child:
         child = Child(number, self._command, self._environment)
@@ -134,7 +134,7 @@ class Fleet:
         self._check_ready()
         await child.wait()
         self._has_served = self._has_served or child.has_served
-        await self._requeuing.requeue(child)
+        await self._recovery.requeue(child)
 
     def _on_failed_start(self, child: Child) -> None:
         """Stop when no child could start to serve, each has tried, and none has ever served."""

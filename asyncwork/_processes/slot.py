@@ -80,7 +80,7 @@ class Slot:
         while not self._stopping.is_set():
             when = f"in {delay:g} s" if delay else "now"
             text = "restarting child %d %s: process %d %s%s"
-            # One that has served and exited by itself was stopped from afar, or by its application.
+            # One that has served and exited by itself was stopped by an operator or by its application.
             level = logging.WARNING if ended.has_served and ended.code == 0 else logging.ERROR
             logger.log(level, text, self.number, when, ended.pid, describe_end(ended), _stacks(ended))
             with suppress(TimeoutError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .._redis.errors import REDIS_ERRORS
 from .child import Child
-from .requeuing import Requeuing
+from .child_recovery import ChildRecovery
 
 logger = logging.getLogger("asyncwork.cli")
 
@@ -54,8 +54,8 @@ class Watch:
     begin to serve.
     """
 
-    def __init__(self, requeuing: Requeuing, limits: Limits) -> None:
-        self._requeuing = requeuing
+    def __init__(self, recovery: ChildRecovery, limits: Limits) -> None:
+        self._recovery = recovery
         self._stuck = limits.stuck
         self._slow_start = limits.slow_start
         self._ticked_at = time.monotonic()
@@ -107,7 +107,7 @@ class Watch:
 
     async def _renew(self, child: Child, silence: _Silence) -> None:
         try:
-            renewed = await self._requeuing.renew(child)
+            renewed = await self._recovery.renew(child)
         except REDIS_ERRORS as error:
             logger.warning("could not renew the heartbeat of %s: Redis failed (%s)", child, error)
             return

@@ -17,6 +17,7 @@ from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
 from ..models.job_status import JobState
+from ..rate import Rate
 from .batch_store import BatchStore
 from .batches import batches
 from .client import run_script
@@ -27,6 +28,7 @@ from .member_calls import MemberCalls
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
+from .rates import Rates
 from .unique_value import owned_by
 
 # Seconds for which a deletion can be undone.
@@ -73,24 +75,34 @@ class Admin:
         self._redis = namespace.redis
         self._keys = namespace.keys
         self._batches = BatchStore(namespace)
+        self._rates = Rates(namespace)
 
     async def pause(self, name: str) -> None:
         """Pause a queue, so that no job is fetched from it."""
-        await self._redis.client().set(self._keys.paused(name), 1)
+        await self._redis.client().set(self._keys.paused(name), 1)  # which also ends the end of a rest
 
     async def unpause(self, name: str) -> None:
-        """Resume a paused queue."""
+        """Resume a queue that is paused or rests."""
         await self._redis.client().delete(self._keys.paused(name))
+        await self._rates.wake_pools()
 
     async def set_max_concurrency(self, name: str, limit: int) -> None:
         """Set how many jobs of a name may run at once; 0 for any number."""
         await self._redis.client().set(self._keys.max_concurrency(name), limit)
 
+    async def set_rate(self, name: str, rate: Rate | None) -> None:
+        """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs."""
+        await self._rates.set_rate(name, rate)
+
+    async def reset_rate(self, name: str) -> None:
+        """Have the rate of the code hold again."""
+        await self._rates.reset_rate(name)
+
     async def forget_job(self, name: str) -> bool:
         """Forget a job name unless jobs of that name wait or run; return whether it was forgotten."""
         keys = self._keys
         related = [keys.paused(name), keys.lock(name), keys.lock_info(name), keys.max_concurrency(name)]
-        all_keys = [keys.known_jobs, keys.queue(name), *related]
+        all_keys = [keys.known_jobs, keys.queue(name), *related, keys.rate(name), keys.rates]
         return bool(await run_script(self._redis.client(), "forget_job", all_keys, [name]))
 
     async def register_names(self, names: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ class BlockingClient:
         """
         return self._write((), commands)
 
-    def open(self) -> BlockingConnection:
+    def open(self) -> SyncConnection:
         """Open a connection that is not shared. The caller closes it.
 
         :raises RedisError, OSError: when Redis cannot be reached or refuses the connection.
@@ -138,8 +138,8 @@ class BlockingClient:
             connections.release(connection)
 
 
-class BlockingConnection:
-    """One connection. It is not used any more after it broke.
+class SyncConnection:
+    """A connection that one thread uses at a time. It is not used any more after it broke.
 
     :ivar address: where it leads; ``None`` if the URL says it.
     :ivar registered_until: by job name, until when it need not be registered again, by ``time.monotonic``.
@@ -200,10 +200,10 @@ class _Connections:
         self._class = blocking_class(self._options.pop("connection_class", None))
         self._free = threading.Semaphore(self._options.pop("max_connections", _MOST_CONNECTIONS))
         self._lock = threading.Lock()
-        self._idle: list[BlockingConnection] = []
+        self._idle: list[SyncConnection] = []
         self._discovery = None if target.kind is Kind.PLAIN else BlockingDiscovery(target, namespace, _SETTINGS)
 
-    def take(self) -> BlockingConnection:
+    def take(self) -> SyncConnection:
         """Return a connection that no other thread uses, open.
 
         :raises RedisError, OSError: when there is none and none can be opened, or none became free in time.
@@ -226,16 +226,16 @@ class _Connections:
             raise
         return connection
 
-    def open(self) -> BlockingConnection:
+    def open(self) -> SyncConnection:
         """Open a connection beside those that are counted.
 
         :raises RedisError, OSError: when Redis cannot be reached or refuses the connection.
         """
         return self._open(None if self._discovery is None else self._discovery.find())
 
-    def _open(self, address: NodeAddress | None) -> BlockingConnection:
+    def _open(self, address: NodeAddress | None) -> SyncConnection:
         node = {} if address is None else {"host": address[0], "port": address[1]}
-        connection = BlockingConnection(self._class(**{**self._options, **node}), address)
+        connection = SyncConnection(self._class(**{**self._options, **node}), address)
         try:
             connection.connect()
         except BaseException:
@@ -245,7 +245,7 @@ class _Connections:
             raise
         return connection
 
-    def release(self, connection: BlockingConnection) -> None:
+    def release(self, connection: SyncConnection) -> None:
         """Let another thread use a connection."""
         with self._lock:
             self._idle.append(connection)

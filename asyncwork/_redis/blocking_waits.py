@@ -8,7 +8,7 @@ import time
 from .._jobs.ids import make_identifier
 from ..errors import ResultTimeout
 from . import scripts
-from .blocking_client import BlockingClient, BlockingConnection
+from .blocking_client import BlockingClient, SyncConnection
 from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_lasting, is_temporary
 from .job_record import MOST_ALIASES, NOT_KEPT, Record, checked_id, not_ended, not_kept, read_record
 from .keys import Keys
@@ -114,7 +114,7 @@ class BlockingWait:
         finally:
             connection.close()
 
-    def _subscribe(self, connection: BlockingConnection) -> bool:
+    def _subscribe(self, connection: SyncConnection) -> bool:
         """Subscribe to the channel of this wait; return whether the user may."""
         (reply,) = connection.send([command(b"SUBSCRIBE", self._channel)])
         if isinstance(reply, ErrorReply) and not is_temporary(reply):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -28,6 +29,7 @@ from .commands import (
     MoveToQuarantine,
     MoveToSet,
     ReadMark,
+    RequeueAndRest,
     RequeueFront,
     SettleMember,
     exemption_field,
@@ -59,6 +61,7 @@ class CommandEncoder:
         self._marks = self._crashes + self._cancels
         self._look_ahead_paused = pack(keys.look_ahead_paused.encode())
         self._fetch_keys = self._marks + self._look_ahead_paused
+        self._limited_keys = self._fetch_keys + pack(keys.rates.encode())
         self._suspect = keys.suspect_field(pool_id.decode()).encode()
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
@@ -84,7 +87,7 @@ class CommandEncoder:
         if batch.poll is not None:
             encoded += batch.poll.commands()
         if batch.fetch is not None:
-            encoded.append(self._fetch(batch.fetch))
+            encoded.append(self._fetch_limited(batch.fetch) if batch.fetch.limited else self._fetch(batch.fetch))
         return encoded
 
     # On the hot path, so what is always the same is packed once.
@@ -102,6 +105,12 @@ class CommandEncoder:
         parts = (6 + keys, scripts.head("fetch", keys), self._fetch_keys, packed_keys, self._packed_pool_id)
         limit = b"%d" % fetch.limit
         return b"*%d\r\n%b%b%b%b$%d\r\n%b\r\n$1\r\n%d\r\n" % (*parts, len(limit), limit, fetch.looks_ahead)
+
+    def _fetch_limited(self, fetch: Fetch) -> bytes:
+        keys = self._limited_keys + b"".join([queue.limited_keys for queue in fetch.queues])
+        names = [encode(queue.name) if queue in fetch.limited else b"" for queue in fetch.queues]
+        args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead, b"%d" % fetch.at_once, *names]
+        return scripts.call("fetch_limited", 4 + 7 * len(fetch.queues), keys, args)
 
     def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, bytes]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job."""
@@ -201,6 +210,11 @@ class CommandEncoder:
         args = [self._pool_id, *do.payloads]
         return scripts.call("requeue_front", 4, do.queue.front_keys, args)
 
+    def _requeue_and_rest(self, do: RequeueAndRest) -> bytes:
+        args = [self._pool_id, do.payloads[0], b"%d" % math.ceil(1000 * do.seconds)]
+        count, keys = self._add_end(5, do.queue.rest_keys, args, do.end)
+        return scripts.call("rest", count, keys, args)
+
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
         return scripts.call("quarantine", *self._quarantine_parts(do))
 
@@ -262,6 +276,7 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     SettleMember: CommandEncoder._settle_member,
     MoveToSet: CommandEncoder._move_to_set,
     RequeueFront: CommandEncoder._requeue_front,
+    RequeueAndRest: CommandEncoder._requeue_and_rest,
     MoveToQuarantine: CommandEncoder._move_to_quarantine,
     AdmitPopped: CommandEncoder._admit_popped,
     ClaimJobs: CommandEncoder._claim_jobs,

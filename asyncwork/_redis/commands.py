@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,7 +79,19 @@ class MemberAck(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequeueFront(Command):
-    """Move jobs to the front of their queue; the last of the payloads will be the first to run."""
+    """Move jobs to the front of their queue; the one that was taken first will be the first to run."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RequeueAndRest(Command):
+    """Move a job to the front of its queue, and have no pool take jobs from that for some time.
+
+    :ivar seconds: for how long.
+    :ivar end: of the attempt, if the attempts of the job are kept.
+    """
+
+    seconds: float
+    end: JobEnd | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,12 +211,16 @@ class Fetch:
     :ivar limit: the most jobs to return.
     :ivar requested_at: by the event loop's clock, seconds.
     :ivar looks_ahead: whether the pool may hold jobs that have not begun.
+    :ivar limited: the queues of the pool that may have a rate; empty if none of the requested ones does.
+    :ivar at_once: how many of the jobs can begin at once, if some queues are limited.
     """
 
     queues: Sequence[Queue]
     limit: int
     requested_at: float
     looks_ahead: bool = False
+    limited: Set[Queue] = frozenset()
+    at_once: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -19,6 +19,7 @@ from .errors import ErrorReply, is_wrong_type
 from .lock_state import LockState
 from .namespace import Namespace
 from .protocol import decode, read_count, value_of
+from .rates import QueueRate, Rates, tokens_left
 
 # Commands sent in one pipeline.
 _BATCH = 500
@@ -42,6 +43,7 @@ class Inspector:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._rates = Rates(namespace)
 
     async def names(self) -> list[str]:
         """Return the registered job names, sorted; none when their key holds another type."""
@@ -59,16 +61,21 @@ class Inspector:
         :param now: Redis's clock, epoch seconds.
         :param pools: how many live pools serve each name.
         """
-        keys, names = self._keys, await self.names()
+        keys, names, rates = self._keys, await self.names(), await self._rates.read()
         commands: list[tuple[object, ...]] = []
         for name in names:
             queue = keys.queue(name)
             commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
             commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
+            commands += [("PTTL", keys.paused(name)), ("GET", keys.rate(name))]
         replies = await self._pipeline(commands)
         found = []
-        for name, at in zip(names, range(0, len(replies), 5), strict=True):
-            length, front, paused, lock, limit = replies[at : at + 5]
+        for name, at in zip(names, range(0, len(replies), 7), strict=True):
+            length, front, paused, lock, limit, rest_ms, state = replies[at : at + 7]
+            # A pause has no end, and a rest has one.
+            rests_for = max(0, rest_ms) / 1000
+            rate = rates.get(name, QueueRate())
+            holds = rate.rate
             found.append(
                 QueueInfo(
                     name,
@@ -76,8 +83,12 @@ class Inspector:
                     latency=_latency(front, now),
                     running=max(0, _number(lock)),
                     max_concurrency=max(0, _number(limit)),
-                    paused=bool(_number(paused)),
+                    paused=bool(_number(paused)) and not rests_for,
                     pools=pools.get(name, 0),
+                    rate="" if holds is None else str(holds),
+                    rate_set=rate.is_set,
+                    tokens=0 if holds is None else tokens_left(holds, state if isinstance(state, bytes) else None, now),
+                    rests_for=rests_for,
                 )
             )
         return found

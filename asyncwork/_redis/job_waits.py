@@ -2,8 +2,8 @@
 
 A wait registers the channel of this event loop in the record of its job. The script that ends the job writes the record
 and publishes the job's id to the channels that it finds there, in one step. As both scripts run one after the other in
-Redis, no end can be missed between reading and waiting. A message that is lost, because the connection broke, is made
-up for: after each new subscription, and every few seconds, all records are read again.
+Redis, no end can be missed between reading and waiting. A message may be lost when the connection breaks, so all
+records are read again after each new subscription, and every few seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
 
 
 class _Wait:
-    """Those who wait for one job.
+    """The waits for one job.
 
     :ivar name: the job's name, to check that its results are kept; empty if that is known.
     :ivar unknown: whether the job may not exist. It is searched for if its record does not say how it has ended.

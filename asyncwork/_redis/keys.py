@@ -2,8 +2,8 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``job:``, ``stream:``, ``groups``, ``open_groups``
-and ``group:`` are asyncwork's own.
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``rates``, ``rate:``, ``job:``, ``stream:``,
+``groups``, ``open_groups`` and ``group:`` are asyncwork's own.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ _KINDS = {
     "finished": "zset",
     "groups": "zset",
     "open_groups": "zset",
+    "rates": "hash",
 }
 # The bitmaps of a batch: its members that have ended, have failed and were cancelled.
 _BITMAPS = (":done", ":bad", ":cancelled")
@@ -68,6 +69,7 @@ _KINDS_BY_START = (
     ("crashes:", "set"),
     ("periodic_runs:", "zset"),
     ("stats:", "string"),
+    ("rate:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
 )
@@ -133,6 +135,8 @@ class Keys:
         self.deployments: str = start + "deployments"
         # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
         self.finished: str = start + "finished"
+        # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
+        self.rates: str = start + "rates"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
@@ -199,6 +203,10 @@ class Keys:
     def max_concurrency(self, name: str) -> str:
         """How many jobs of this name may run at once in all pools; 0 for any number."""
         return f"{self.jobs}{name}:max_concurrency"
+
+    def rate(self, name: str) -> str:
+        """How many tokens of the rate of a queue are taken, and when that was."""
+        return f"{self.prefix}rate:{name}"
 
     def heartbeat(self, pool_id: str) -> str:
         """The hash that a pool writes about itself."""
@@ -317,6 +325,8 @@ class Queue:
     fetch_keys: bytes
     ack_keys: bytes
     front_keys: bytes
+    limited_keys: bytes
+    rest_keys: bytes
 
     @classmethod
     def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
@@ -332,4 +342,6 @@ class Queue:
             fetch_keys=pack(queue, in_progress, paused, lock, info, limit),
             ack_keys=pack(in_progress, lock, info),
             front_keys=pack(in_progress, lock, info, queue),
+            limited_keys=pack(queue, in_progress, paused, lock, info, limit, keys.rate(name).encode()),
+            rest_keys=pack(in_progress, lock, info, queue, paused),
         )

@@ -23,6 +23,7 @@ _FRAGMENTS = frozenset(
         "end_record",
         "end_stream",
         "max_concurrency",
+        "rate",
         "record_duplicate",
         "reopen_record",
         "settle_calls",

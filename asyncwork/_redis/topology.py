@@ -1,4 +1,4 @@
-"""What sentinels and cluster nodes are asked, and what their replies mean."""
+"""Makes the questions to sentinels and cluster nodes, and parses their replies."""
 
 from __future__ import annotations
 

@@ -70,12 +70,15 @@ class Fetched(NamedTuple):
     :ivar closed: those of the queues that may not be fetched from now: paused, or at their concurrency limit.
     :ivar unreadable: those of the queues that are not lists, or for which this pool's in-progress list is not a list.
     :ivar paused: whether the pool must not look ahead any more, because a pool has crashed.
+    :ivar opens: those of the queues from which jobs may be taken again after some seconds, when their next token comes
+        or their rest ends; 0 for those of whose jobs some were left because they could not begin at once.
     """
 
     jobs: list[HeldJob]
     closed: list[Queue]
     unreadable: list[Queue]
     paused: bool = False
+    opens: Sequence[tuple[Queue, float]] = ()
 
 
 class WorkQueue:
@@ -128,7 +131,7 @@ class WorkQueue:
     @staticmethod
     def parse_fetched(reply: Any, queues: Sequence[Queue]) -> Fetched:
         """Parse the reply to a fetch from these queues."""
-        taken, closed, crashed, paused = reply
+        taken, closed, crashed, paused, *limited = reply
         jobs: list[HeldJob] = []
         at = 0
         while at < len(taken):
@@ -143,7 +146,10 @@ class WorkQueue:
             unavailable.append(queues[abs(position) - 1])
             if position < 0:
                 unreadable.append(queues[-position - 1])
-        return Fetched(jobs, unavailable, unreadable, paused == 1)
+        opens: Sequence[tuple[Queue, float]] = ()
+        if limited and (found := limited[0]):
+            opens = [(queues[number - 1], us / 1_000_000) for number, us in zip(found[::2], found[1::2], strict=True)]
+        return Fetched(jobs, unavailable, unreadable, paused == 1, opens)
 
     async def open_blocking_connection(self, timeout: float) -> BlockingConnection:
         """Open a connection for blocking pops, and learn its number from Redis.
@@ -199,7 +205,7 @@ class WorkQueue:
 
     async def in_progress(self, queues: Sequence[Queue]) -> dict[Queue, list[bytes] | None]:
         """Return the payloads in progress in this pool, the newest first, by queue; ``None`` if the key holds another
-        type. Of many queues, those without any are left out.
+        type. If there are many queues, those without any are left out.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
@@ -222,9 +228,10 @@ class WorkQueue:
         """
         await self._redis.client().delete(queue.in_progress)
 
-    async def unfinished(self, queues: Sequence[Queue]) -> bool:
+    async def unfinished(self, queues: Sequence[Queue], *, resting: bool) -> bool:
         """Return whether a job of any of these queues waits and may be fetched now, or is in progress in this pool.
 
+        :param resting: whether jobs of queues that rest count, which may be fetched later.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
         queues = await maybe_existing(self._redis.client(), queues, attrgetter("queue"), attrgetter("in_progress"))
@@ -233,10 +240,11 @@ class WorkQueue:
         async with self._redis.client().pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.llen(queue.queue)
-                pipe.exists(self._keys.paused(queue.name))
+                pipe.pttl(self._keys.paused(queue.name))
                 pipe.llen(queue.in_progress)
             replies = [
                 0 if is_wrong_type(each) else value_of(each) for each in await pipe.execute(raise_on_error=False)
             ]
         states = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
-        return any((waiting and not paused) or in_progress for waiting, paused, in_progress in states)
+        # A pause has no end, and a rest has one.
+        return any((waiting and (ends == -2 or (resting and ends >= 0))) or held for waiting, ends, held in states)

@@ -21,6 +21,7 @@ from .services.go_rescuer import GoRescuer
 from .services.metrics_writer import MetricsWriter
 from .services.observer import Observer
 from .services.periodic_enqueuer import PeriodicEnqueuer
+from .services.rate_reader import RateReader
 from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
@@ -38,6 +39,7 @@ class BackgroundServices:
     :param possible_loss: set when the reconciler should run now.
     :param job_types: by job name, those that the pool handles.
     :ivar observer: not among the loops, because it outlives the other services.
+    :ivar rate_reader: to be started before the first fetch.
     :ivar requeuers: those of the retry set and of the scheduled set.
     :ivar loops: the loops of all services except the observer.
     """
@@ -64,6 +66,10 @@ class BackgroundServices:
             Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
+        rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}
+        self.rate_reader = RateReader(
+            namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatcher.fetcher
+        )
         reconciler = Reconciler(work_queue, dispatcher, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace,
@@ -82,6 +88,7 @@ class BackgroundServices:
         self.loops = [
             *requeuer_loops,
             ServiceLoop(canceller),
+            ServiceLoop(self.rate_reader),
             ServiceLoop(reaper, jitter=_JITTER),
             ServiceLoop(periodic_enqueuer, jitter=_JITTER),
             ServiceLoop(GoRescuer(namespace, tuning.revive), jitter=_JITTER),

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..options import PoolOptions
+
+# Seconds after which a wait in Redis is begun anew, which shows that its connection is alive.
+_BLOCK = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
@@ -28,3 +33,21 @@ class DispatchLimits:
     stale_after: float = 8.0
     longest_poll: float = 1.0
     reply_timeout: float = 10.0
+
+    @classmethod
+    def of(cls, options: PoolOptions) -> DispatchLimits:
+        """Return the limits of a pool with these options."""
+        tuning = options.tuning
+        # Seconds after any moment for which no other pool can consider this one dead.
+        stale_after = options.dead_after - options.heartbeat
+        return cls(
+            concurrency=options.concurrency,
+            look_ahead=options.ahead,
+            pipelines=tuning.pipelines,
+            max_blocked=tuning.max_blocking_connections,
+            # The pops of a stopped process end before it is considered dead, so that none takes a job after that.
+            block=min(_BLOCK, stale_after / 2),
+            stale_after=stale_after,
+            longest_poll=tuning.poll,
+            reply_timeout=tuning.reply_timeout,
+        )

@@ -40,6 +40,7 @@ class Dispatcher:
     :param possible_loss: set when a reply was lost, so that Redis may hold jobs as in progress that no worker has.
     :ivar fetcher: takes the jobs.
     :ivar ready: jobs for the workers.
+    :ivar waits_for_rests: whether :meth:`drain` waits until queues do not rest any more.
     :ivar closing: whether the pipelines end as soon as they have nothing to send.
     """
 
@@ -56,6 +57,7 @@ class Dispatcher:
         self.queues = list(queues)
         self.lease = lease
         self.closing = False
+        self.waits_for_rests = True
         self._work_queue = work_queue
         self._limits = limits
         self._running = running
@@ -211,13 +213,13 @@ class Dispatcher:
             await self._became_idle.wait()
 
     async def drain(self) -> None:
-        """Wait until the queues are empty, except paused ones, and Redis has every result.
+        """Wait until the queues are empty, except paused ones, and Redis has every result. Rests are waited for.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
         while True:
             await self.until_idle()
-            if not await self._work_queue.unfinished(self.queues):
+            if not await self._work_queue.unfinished(self.queues, resting=self.waits_for_rests):
                 if self.idle:
                     return
             elif self._state.free > 0 or self._state.blocked:

@@ -8,7 +8,7 @@ from .._jobs.error_text import describe_error
 from .._jobs.membership import MemberState
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
-from .._redis.commands import MoveToQuarantine
+from .._redis.commands import MoveToQuarantine, RequeueAndRest
 from .._redis.keys import Queue
 from ..job import Job
 from . import outcome
@@ -68,10 +68,13 @@ class FailureRecorder:
             return
         # A job without a handler is counted for the queue where it was found, because its own name may be any text.
         metrics = (job_type or env.job_types[queue.name]).metrics
-        metrics.record_attempt(enqueued_at, now if started_at is None else started_at, now)
+        if not isinstance(decided, outcome.Rest):
+            metrics.record_attempt(enqueued_at, now if started_at is None else started_at, now)
         failed = job.fails > fails
         metrics.record_failure(decided, error, failed=failed)
-        if command is not None:
+        if isinstance(command, RequeueAndRest):
+            env.dispatcher.fetcher.rest(command)
+        elif command is not None:
             env.dispatcher.finish(noted_in_batch(command))
         else:
             record_end(env.dispatcher, queue, self._payload, end, MemberState.FAILED)

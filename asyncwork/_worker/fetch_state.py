@@ -102,6 +102,11 @@ class FetchState:
         return self.running > self.concurrency
 
     @property
+    def in_order(self) -> bool:
+        """Whether there is one fetch at a time, so that jobs begin in the order of their queue. Two may overtake."""
+        return self.concurrency == 1
+
+    @property
     def workers_needed(self) -> int:
         """The concurrency, and the jobs that run beyond it, or may do so, since it was reduced."""
         return self.concurrency - min(0, self.free)
@@ -132,7 +137,8 @@ class FetchState:
         """Have as many slots as the look-ahead wants while jobs wait, else none. A slot in use goes later."""
         if now >= self.look_ahead.due:
             self.look_ahead.measure(now, self._fetched - self.running)
-        more = (self.look_ahead.size if self.backlog and not self.surplus_workers else 0) - self.ahead
+        wants_more = self.backlog and not (self.surplus_workers or self.quiet)
+        more = (self.look_ahead.size if wants_more else 0) - self.ahead
         if more < 0:
             more = max(more, min(0, -self.free))
         elif self.free < 0:
@@ -144,6 +150,9 @@ class FetchState:
 
     def next_announcement(self, now: float) -> Announcement | None:
         """Return what is to be written to the heartbeat about looking ahead."""
+        if self.quiet and self.ahead:
+            # There are no fetches any more that would do it.
+            self._adapt(now)
         return self.look_ahead.next_announcement(now, self.ahead)
 
     # Fetches
@@ -155,13 +164,17 @@ class FetchState:
         :param acked: queues whose acknowledgements are about to be sent: a fetch beside them costs no round trip.
         """
         self._adapt(now)
-        if self.quiet or self.free <= 0:
+        if self.quiet or self.free <= 0 or (self.in_order and (self.requested or self.requeueing)):
             return None
         limit = min(self.free, self._fetch_limit)
         blocked, looks_ahead = self.blocked, self.look_ahead.announced
         fetch = self.open.next_fetch(limit, now, acked=acked, blocked=blocked, looks_ahead=looks_ahead)
         if fetch is None:
             return None
+        rated = self.open.limited.rated
+        if rated and not rated.isdisjoint(fetch.queues):
+            # Jobs that are taken ahead may go back, and do not return their token.
+            fetch.limited, fetch.at_once = rated, max(0, min(limit, self.free - self.ahead))
         self.free -= fetch.limit
         self.requested += fetch.limit
         assert self.check()
@@ -173,6 +186,8 @@ class FetchState:
         self.open.on_fetched(fetch, fetched)
         if fetched.paused:
             self.look_ahead.on_paused(now)
+        if fetched.opens and any(not seconds for _, seconds in fetched.opens):
+            self.look_ahead.yield_to_limited(now)
         self.requested -= limit
         self.running += len(jobs)
         self._fetched += len(jobs)
@@ -215,7 +230,7 @@ class FetchState:
         if self.backlog:
             must_unblock = bool(self.blocked) and not (self.free > 0 or self.requested or self.quiet)
             return UNBLOCK if must_unblock else NOTHING
-        if self.quiet or len(self.blocked) == len(self.queues):
+        if self.quiet or len(self.blocked) == len(self.queues) or (self.in_order and self.requeueing):
             return NOTHING
         if self.ahead:
             # No pop waits on behalf of a slot.
@@ -236,6 +251,18 @@ class FetchState:
         if len(self.blocked) == len(self.queues) or not (self.free > 0 or self.blocked):
             return None
         return self.open.next_poll_at(now, self.blocked)
+
+    def rest(self, queue: Queue, seconds: float, now: float) -> None:
+        """Take nothing from a queue for some time."""
+        self.open.limited.note([(queue, seconds)], now)
+
+    def set_rated(self, queues: Collection[Queue]) -> list[Queue]:
+        """Have the jobs of these queues take a token, and no others.
+
+        :returns: queues whose pops are to end, because a pop takes no token.
+        """
+        self.open.set_rated(queues)
+        return [queue for queue in queues if queue in self.blocked]
 
     def stop(self) -> None:
         """Take nothing more. A job that a pop takes nevertheless is to be requeued."""
@@ -260,6 +287,9 @@ class FetchState:
         self.blocked.discard(queue)
         self.running += 1
         self._fetched += 1
+        if queue in self.open.limited.rated and popped.payload not in self.requeueing:
+            # The pop was sent before this pool knew of the rate, and took no token.
+            return NextStep.REQUEUE
         if popped.payload in self.requeueing:
             self._postpone((queue, popped.payload, 0))
             return NextStep.POSTPONE

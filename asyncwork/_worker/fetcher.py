@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from .._redis.commands import AdmitPopped, Fetch, RequeueFront
+from .._redis.commands import AdmitPopped, Fetch, RequeueAndRest, RequeueFront
 from .._redis.errors import ErrorReply, is_out_of_connections
 from .._redis.keys import Queue
 from .._redis.queue_poll import QueuePoll
@@ -21,6 +21,7 @@ from .dispatch_limits import DispatchLimits
 from .fetch_state import FetchState
 from .fetch_steps import NextStep
 from .look_ahead_announcer import LookAheadAnnouncer
+from .opening_timer import OpeningTimer
 from .pending_results import PendingResults
 from .ready_queue import ReadyQueue
 from .unbegun_jobs import UnbegunJobs
@@ -79,8 +80,11 @@ class Fetcher:
         )
         self._announcer = LookAheadAnnouncer(self.state, results)
         self._unbegun = UnbegunJobs(self.ready, self._requeue_unbegun)
+        # Jobs did not begin in time, and go back when the fetch under way has brought those that come after them.
+        self._late = False
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
+        self._openings = OpeningTimer(self.state.open, wake)
         self._unblocking: asyncio.Task[None] | None = None
         # End pops that wait on behalf of workers that the pool has no more.
         self._ending: set[asyncio.Task[None]] = set()
@@ -127,14 +131,17 @@ class Fetcher:
 
     def resize(self, concurrency: int) -> None:
         """Take jobs for another number of workers from now on."""
-        if surplus := self.state.resize(concurrency):
-            ending = asyncio.create_task(self._pops.end_some(surplus), name="asyncwork ends surplus blocking pops")
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+        self._end_pops_of(self.state.resize(concurrency))
         if self.state.overcommitted and self.ready.jobs:
             # The workers that the pool does not need any more would begin them.
             self._requeue_unbegun()
         self._wake()
+
+    def _end_pops_of(self, queues: Collection[Queue]) -> None:
+        if queues:
+            ending = asyncio.create_task(self._pops.end_some(queues), name="asyncwork ends surplus blocking pops")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
     async def end_pops(self) -> None:
         """End all blocking pops."""
@@ -143,6 +150,7 @@ class Fetcher:
     async def close(self) -> None:
         """End all blocking pops, and close their connections."""
         self._unbegun.close()
+        self._openings.close()
         self._announcer.close()
         ending = [*self._ending, *([] if self._unblocking is None else [self._unblocking])]
         for task in ending:
@@ -191,6 +199,8 @@ class Fetcher:
             self.run(jobs)
         self._requeue_after_fetches()
         self._announcer.announce()
+        if fetched.opens:
+            self._openings.plan()
 
     def on_failed(self, fetch: Fetch) -> None:
         """Count the workers of a rejected or lost fetch as free."""
@@ -211,6 +221,28 @@ class Fetcher:
         self.state.open.on_polled(poll, replies)
         return None
 
+    # Queues with a rate
+
+    def set_rated(self, names: Collection[str]) -> None:
+        """Have the jobs of these names take a token, and no others, because rates have changed."""
+        rated = [queue for queue in self.state.queues if queue.name in names]
+        self._end_pops_of(self.state.set_rated(rated))
+        self._wake()
+
+    def reopen_limited(self) -> None:
+        """Fetch from queues that wait for a token or for the end of a rest, because that may have changed."""
+        self.state.open.reopen_limited()
+        self._wake()
+
+    def rest(self, command: RequeueAndRest) -> None:
+        """Requeue a job that was running, and take nothing from its queue for some time."""
+        now = self._loop.time()
+        self.state.job_done()
+        self.state.rest(command.queue, command.seconds, now)
+        self._openings.plan()
+        self.state.on_requeueing(command.payloads, now)
+        self._results.add(command, partial(self._on_requeued, command.payloads))
+
     # Looking ahead
 
     def _watch_unbegun(self) -> None:
@@ -219,15 +251,22 @@ class Fetcher:
 
     def _requeue_unbegun(self) -> None:
         """Requeue the jobs that no worker has begun."""
-        jobs = list(self.ready.jobs)
-        self.ready.jobs.clear()
         self.state.look_ahead.on_requeued(self._loop.time())
-        self._requeue(jobs)
+        self._late = self.state.in_order and self.state.requested > 0
+        if not self._late:
+            jobs = list(self.ready.jobs)
+            self.ready.jobs.clear()
+            self._requeue(jobs)
 
     def _requeue_after_fetches(self) -> None:
-        """Requeue what has not begun at a stop, unless a fetch under way may bring jobs that come after it."""
-        if self.to_requeue and not self.state.requested:
-            self._requeue_now()
+        """Requeue what has not begun, at a stop or in time, unless a fetch under way may bring what comes after it."""
+        if not (self.to_requeue or self._late) or self.state.requested:
+            return
+        self._requeue_now()
+        if self._late:
+            self._late = False
+            if self.state.overcommitted:
+                self._requeue_unbegun()
 
     def _requeue_now(self) -> None:
         jobs, self.to_requeue = self.to_requeue, []

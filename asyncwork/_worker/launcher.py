@@ -50,8 +50,6 @@ from .worker_set import WorkerSet
 
 # The shortest time that Redis has to reply to a heartbeat, seconds; otherwise a share of `dead_after`.
 _MIN_HEARTBEAT_TIMEOUT = 1.0
-# Seconds after which a wait in Redis is begun anew, which shows that its connection is alive.
-_BLOCK = 5.0
 
 
 class Launcher:
@@ -116,24 +114,11 @@ class Launcher:
         return self._redis_clock.now()
 
     def _make_dispatcher(self, work_queue: WorkQueue) -> Dispatcher:
-        options, tuning = self._options, self._options.tuning
-        # Seconds after any moment for which no other pool can consider this one dead.
-        stale_after = options.dead_after - options.heartbeat
         return Dispatcher(
             work_queue,
             [work_queue.queue(name, each.options.priority) for name, each in sorted(self._job_types.items())],
             self._lease,
-            DispatchLimits(
-                concurrency=options.concurrency,
-                look_ahead=options.ahead,
-                pipelines=tuning.pipelines,
-                max_blocked=tuning.max_blocking_connections,
-                # The pops of a stopped process end before it is considered dead, so that none takes a job after that.
-                block=min(_BLOCK, stale_after / 2),
-                stale_after=stale_after,
-                longest_poll=tuning.poll,
-                reply_timeout=tuning.reply_timeout,
-            ),
+            DispatchLimits.of(self._options),
             running=self._running,
             possible_loss=self._possible_loss,
         )
@@ -155,13 +140,18 @@ class Launcher:
 
     def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
         period, read_request = self._options.heartbeat, self.state.reader(self._namespace)
+
+        async def on_message() -> None:
+            await read_request()
+            await self._services.rate_reader.on_message()
+
         return BackgroundServices(
             self._namespace,
             self._options,
             work_queue=self._work_queue,
             dispatcher=self._dispatcher,
             workers=self._worker_set,
-            canceller=Canceller(self._namespace, self._cancellations, self.workers, period, read_request),
+            canceller=Canceller(self._namespace, self._cancellations, self.workers, period, on_message),
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,
@@ -312,6 +302,7 @@ class Launcher:
         """
         try:
             await announce_job_types(self._namespace, self._max_concurrency, self._results, self._options.dead_after)
+            await self._services.rate_reader.start()
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             await announce_version(self._namespace, self._options.version_label)
             if (spare := await self._work_queue.spare_connections()) is not None:

@@ -24,6 +24,8 @@ _MOST = 512
 # Seconds without looking ahead after jobs were requeued, because they did not begin in time: at first, and at most. It
 # is doubled each time that this happens again soon, because then slow jobs are among the short ones.
 _FIRST_REST, _LONGEST_REST = 0.25, 4.0
+# Seconds without looking ahead while jobs of a queue with a rate are fetched.
+_LIMITED_REST = 0.05
 # Seconds for which the announcement stays when a pool does not look ahead any more, because it soon may again.
 KEPT = 1.0
 
@@ -85,7 +87,7 @@ class LookAhead:
     def on_requeued(self, now: float) -> None:
         """Do not look ahead for some time, because jobs did not begin in time."""
         if now < self._not_before:
-            # They were taken before the rest began, as were those for which it did.
+            # They were taken before the pause began, as were those that caused it.
             return
         again = now - self._not_before < 2 * self._rest
         self._rest = min(2 * self._rest, _LONGEST_REST) if again else _FIRST_REST
@@ -128,6 +130,11 @@ class LookAhead:
         # Redis replies to the next announcement for how long.
         self._pause(now, _FIRST_REST)
         self._wanted_at = -math.inf
+
+    def yield_to_limited(self, now: float) -> None:
+        """Do not look ahead for a moment, because jobs of a queue with a rate wait, which must begin at once."""
+        if now >= self._not_before:
+            self._pause(now, _LIMITED_REST)
 
     def revoke(self) -> None:
         """Announce again, because the heartbeat may be another one."""

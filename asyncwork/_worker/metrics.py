@@ -9,10 +9,10 @@ from .._health.report import OTHER
 from .._jobs.error_text import type_name_of
 from ..models.pools import PoolCounts
 from ..models.queues import JobCounts
-from .outcome import Cancelled, Dead, Expired, Outcome, RetryAt, RunAt
+from .outcome import Cancelled, Dead, Expired, Outcome, Rest, RetryAt, RunAt
 
 # How an attempt may end, as QueueMetrics.outcomes() distinguishes it.
-OUTCOMES = ("done", "retried", "dead", "dropped", "snoozed", "expired", "cancelled")
+OUTCOMES = ("done", "retried", "dead", "dropped", "snoozed", "rate_limited", "expired", "cancelled")
 # Classes of exceptions that the metrics of a queue distinguish, because a handler may make any number of classes.
 _MOST_KINDS = 50
 # More than any clock can measure, so that no index needs a check.
@@ -32,6 +32,8 @@ class QueueMetrics:
     :ivar expired: jobs that were not started, because they had expired.
     :ivar cancelled: jobs that were cancelled while the pool had them.
     :ivar snoozed: attempts whose handler postponed the job.
+    :ivar rate_limited: attempts whose handler had the queue rest. They are not counted among the attempts, because the
+        job runs again as if it had not started.
     :ivar failures: failed attempts by the class of their exception.
     :ivar run: the run time of all attempts, seconds.
     :ivar waited: the time that their jobs had spent on the queue before, whole seconds.
@@ -39,12 +41,13 @@ class QueueMetrics:
 
     __slots__ = (
         *("_longer_runs", "_longer_waits", "_quick", "_unwaited"),
-        *("cancelled", "dead", "excused", "expired", "failed", "failures", "retried", "run", "snoozed", "waited"),
+        *("cancelled", "dead", "excused", "expired", "failed", "failures", "rate_limited", "retried", "run", "snoozed"),
+        "waited",
     )
 
     def __init__(self) -> None:
         self.failed = self.excused = self.retried = self.dead = self.waited = 0
-        self.expired = self.cancelled = self.snoozed = 0
+        self.expired = self.cancelled = self.snoozed = self.rate_limited = 0
         self.failures: dict[str, int] = {}
         self.run = 0.0
         # The first buckets have counts of their own, because to count there is on the hot path of short jobs.
@@ -91,6 +94,9 @@ class QueueMetrics:
         :param error: what it raised.
         :param failed: whether the attempt counts as failed.
         """
+        if isinstance(outcome, Rest):
+            self.rate_limited += 1
+            return
         self.excused += not failed
         self.failed += failed
         self.retried += isinstance(outcome, RetryAt)
@@ -116,7 +122,8 @@ class QueueMetrics:
         }
         # An attempt that another thread counts now may be counted in only some of these.
         dropped = max(0, failed + excused - sum(known.values()))
-        return {**known, "done": max(0, processed - failed - excused), "dropped": dropped}
+        done = max(0, processed - failed - excused)
+        return {**known, "done": done, "dropped": dropped, "rate_limited": self.rate_limited}
 
 
 class PoolMetrics:

@@ -6,13 +6,14 @@ poll has found to be filled.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 
 from .._redis.commands import Fetch
 from .._redis.keys import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched
 from .filled_queues import FilledQueues
+from .limited_queues import LimitedQueues
 from .poll_times import PollTimes
 from .priority_sampler import QueueSampler, sample
 from .queue_poller import QueuePoller
@@ -30,6 +31,7 @@ class OpenQueues:
     :param many: whether fetches name only queues that a poll has found to be filled.
     :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
     :ivar closed: queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
+    :ivar limited: which queues have a rate, and which of them wait for a token.
     :ivar poll_wanted: whether a poll is to be made with the next batch.
     :ivar polls: when :meth:`poll` is due.
     """
@@ -39,6 +41,9 @@ class OpenQueues:
         self.backlog = False
         self.closed: set[Queue] = set()
         self._crowded = crowded
+        self.limited = LimitedQueues()
+        # Live. Without limited queues it is always empty.
+        self._waiting = self.limited.opens_at
         self._filled = FilledQueues()
         self._poller = QueuePoller(queues, self._filled if many else None)
         self.polls = PollTimes(self._poller.period, longest_poll)
@@ -94,24 +99,33 @@ class OpenQueues:
         """
         if self._many:
             opened = [queue for queue in acked if queue in self.closed] if self.closed else []
-            queues = self._filled.choose(limit, opened, blocked | self._crowded)
+            queues = self._filled.choose(limit, opened, blocked | self._unavailable())
             if not queues:
                 self.backlog = len(self._filled) > 0
                 return None
             fetch = Fetch(queues, limit, now, looks_ahead)
             self._filled.on_fetch(fetch)
             return fetch
-        if self.backlog and not (blocked or self._crowded):
+        if self.backlog and not (blocked or self._crowded or self._waiting):
             sampler = self._idle_samplers.pop() if self._idle_samplers else QueueSampler(self.queues)
             fetch = Fetch(sampler.step(), limit, now, looks_ahead)
             self._samplers[fetch] = sampler
             return fetch
         if self.backlog or (acked and len(blocked) < len(self.queues)):
-            return Fetch(self._available(blocked), limit, now, looks_ahead)
+            queues = self._available(blocked)
+            if queues or not self._waiting:
+                return Fetch(queues, limit, now, looks_ahead)
+            # Only tokens, or the ends of rests, are waited for.
+            self.backlog = False
         return None
 
     def on_fetched(self, fetch: Fetch, fetched: Fetched) -> None:
         """Take note of the reply to a fetch."""
+        self._note_read(fetch, fetched)
+        if fetched.opens and (left := self.limited.note(fetched.opens, fetch.requested_at)):
+            self._add_filled(left)
+
+    def _note_read(self, fetch: Fetch, fetched: Fetched) -> None:
         if self._many:
             self.closed.difference_update(self._filled.on_fetched(fetch, fetched))
             self.closed.update(fetched.closed)
@@ -135,11 +149,36 @@ class OpenQueues:
             sampler.begin_anew()
             self._idle_samplers.append(sampler)
 
+    def _unavailable(self) -> Set[Queue]:
+        """Return the queues from which nothing may be taken now, but for closed ones."""
+        return self._crowded | self._waiting.keys() if self._waiting else self._crowded
+
     def _available(self, blocked: Set[Queue]) -> list[Queue]:
         """Return the queues that a fetch may name, in weighted order."""
-        crowded = self._crowded
-        queues = [queue for queue in self.queues if queue not in blocked and queue not in crowded]
+        excluded = self._unavailable()
+        queues = [queue for queue in self.queues if queue not in blocked and queue not in excluded]
         return sample(queues) if len(queues) > 1 else queues
+
+    # Queues with a rate
+
+    def set_rated(self, queues: Iterable[Queue]) -> None:
+        """Have the jobs of these queues take a token, and no others. Queues that wait for one are fetched from."""
+        self.limited.rated = frozenset(queues)
+        self.reopen_limited()
+
+    def reopen_limited(self) -> None:
+        """Have queues fetched from that wait for a token or for the end of a rest, which may come earlier now."""
+        self._add_filled(self.limited.open_all())
+
+    def on_opening(self, now: float) -> None:
+        """Have the queues fetched from whose next token has come, or whose rest has ended."""
+        self._add_filled(self.limited.open_due(now))
+
+    def _add_filled(self, queues: Sequence[Queue]) -> None:
+        if queues:
+            self.backlog = True
+            if self._many:
+                self._filled.add(queues, deep=True)
 
     # Polls
 
@@ -153,7 +192,7 @@ class OpenQueues:
             return None
         self.poll_wanted = False
         self.polls.on_poll(now)
-        return self._poller.next(self.closed | self._crowded)
+        return self._poller.next(self.closed | self._unavailable())
 
     def on_polled(self, poll: QueuePoll, replies: Sequence[int]) -> None:
         """Have the queues fetched from that were found to be filled."""
@@ -181,19 +220,21 @@ class OpenQueues:
         if room <= 0:
             return []
         if self._many:
-            unavailable = blocked | self._crowded
+            unavailable = blocked | self._unavailable()
             candidates = [queue for queue in self._draws.draw(room) if queue not in unavailable]
         else:
             candidates = self._available(blocked)
-        return [queue for queue in candidates if queue not in self.closed][:room]
+        closed, rated = self.closed, self.limited.rated
+        return [queue for queue in candidates if queue not in closed and queue not in rated][:room]
 
     def next_poll_at(self, now: float, blocked: Set[Queue]) -> float | None:
         """Return when to poll the queues on which no pop blocks; ``None`` if that was planned before."""
         if self._poller.in_flight:
             return None
-        unavailable = self.closed | self._crowded
+        closed = self.closed | self._crowded
+        unavailable = closed | self._waiting.keys() if self._waiting else closed
         open_left = len(blocked | unavailable if unavailable else blocked) < len(self.queues)
-        return self.polls.plan(now, open_left=open_left, closed=bool(unavailable))
+        return self.polls.plan(now, open_left=open_left, closed=bool(closed))
 
     def poll(self, now: float) -> None:
         """Have the queues polled, and sometimes closed queues fetched from."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
 from .._redis.cancels import CancelMark
-from ..decisions import Discard, Retry, Snooze
+from ..decisions import Discard, RateLimited, Retry, Snooze
 from ..errors import ArgumentMismatchError, CrashedError, UnknownJobError
 from ..job import Job
 from ..options import JobOptions
@@ -93,7 +93,17 @@ class RunAt:
     at: int
 
 
-Outcome: TypeAlias = Done | RetryAt | Dead | Drop | Expired | Cancelled | RunAt
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The job was rate limited: it goes back to the front of its queue, which rests, and nothing is counted.
+
+    :ivar seconds: for how long the queue rests.
+    """
+
+    seconds: int
+
+
+Outcome: TypeAlias = Done | RetryAt | Dead | Drop | Expired | Cancelled | RunAt | Rest
 
 
 class ExpiredError(Exception):
@@ -144,6 +154,11 @@ def decide(
         # Not within this second, in which the requeued job would have the same bytes: a command about this attempt that
         # is sent again would then take the next attempt.
         return RunAt(int(now) + max(1, seconds))
+    if is_of(error, RateLimited) and (rest := whole_seconds(attribute(error, "retry_after"), now)) is not None:
+        if cancel is not None:
+            return cancel.outcome()
+        # A rest that is over before all pools have seen it would be none.
+        return Rest(max(1, rest))
     if type(error) is ExpiredError:
         return Expired(error.at)
     if is_of(error, Discard):
@@ -183,6 +198,8 @@ def describe(error: BaseException) -> str:
     if is_of(error, Snooze):
         # It is treated as a failure only because it cannot be obeyed.
         return f"{describe_error(error)} (its seconds must be zero or more, and end before the year 3000)"
+    if is_of(error, RateLimited):
+        return f"{describe_error(error)} (its retry_after must be zero or more, and end before the year 3000)"
     return describe_error(error)
 
 

@@ -7,7 +7,7 @@ import logging
 from .._jobs.error_text import is_of
 from .._jobs.location import JobSet
 from .._jobs.printable import printable, utc_time
-from .._redis.commands import Command, DropCancelled, MoveToSet
+from .._redis.commands import Command, DropCancelled, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
 from ..decisions import Retry
@@ -35,6 +35,8 @@ def command_for(
             return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=job.payload(), end=end)
         case outcome.RunAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.SCHEDULED, score=at, payload=payload, end=end)
+        case outcome.Rest(seconds):
+            return RequeueAndRest(queue, [payload], seconds=seconds, end=end)
 
 
 def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> None:
@@ -46,6 +48,9 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
     match decided:
         case outcome.RunAt(at):
             logger.info("%s %s snoozed until %s", job.name, job.id, utc_time(at), extra=label)
+        case outcome.Rest(seconds):
+            text = "%s %s rate limited: no pool takes jobs of this name for %g s"
+            logger.info(text, job.name, job.id, seconds, extra=label)
         case outcome.RetryAt(at):
             text = "%s %s failed (attempt %d), to be tried again at %s: %s"
             logger.warning(text, job.name, job.id, job.fails, utc_time(at), job.err, exc_info=shown, extra=label)

@@ -214,7 +214,7 @@ class RejectedCommands:
         return list(self._timers)
 
     def add(self, command: Command, error: ErrorReply) -> None:
-        """Have a command sent again later. The first of a row is logged for its queue."""
+        """Have a command sent again later. Only the first in a row is logged for its queue."""
         queue = command.queue
         commands = self._by_queue.setdefault(queue, set())
         commands.add(command)

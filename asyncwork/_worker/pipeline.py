@@ -67,14 +67,14 @@ class Pipeline:
         self._connection: Connection | None = None
         self._loop = asyncio.get_running_loop()
         self._batch: Batch | None = None
-        # Done when a row of batches on one connection has ended: with the error that ended it, if there was one.
-        self._row_ended: asyncio.Future[BaseException | None] = self._loop.create_future()
+        # Done when a series of batches on one connection has ended: with the error that ended it, if there was one.
+        self._series_ended: asyncio.Future[BaseException | None] = self._loop.create_future()
 
     async def run(self) -> None:
         """Send batches until there will be no more. Goes on after Redis was away."""
         try:
             while (batch := await self._source.wait_for_batch()) is not None:
-                error = await self._send_row(batch)
+                error = await self._send_series(batch)
                 if isinstance(error, ScriptMissing) and self._connection is not None:
                     error = await self._load_scripts(self._connection)
                 if error is not None:
@@ -91,7 +91,7 @@ class Pipeline:
         self._source.reduce_connections(error)
         return self._refused.failed(error)
 
-    async def _send_row(self, batch: Batch) -> BaseException | None:
+    async def _send_series(self, batch: Batch) -> BaseException | None:
         """Send a batch, and others as they come, until the connection fails; return the error, if there was one."""
         self._batch = batch
         try:
@@ -101,9 +101,9 @@ class Pipeline:
                 if self._was_refused:
                     self._was_refused = False
                     self._refused.over()
-            self._row_ended = self._loop.create_future()
+            self._series_ended = self._loop.create_future()
             self._send(self._connection, batch)
-            return await self._row_ended
+            return await self._series_ended
         except REDIS_ERRORS as error:
             return error
         finally:
@@ -132,39 +132,39 @@ class Pipeline:
 
     def _on_wakeup(self) -> None:
         """Send the next batch after a time without one, in which the connection may have been closed."""
-        if self._row_ended.done():
+        if self._series_ended.done():
             self._source.wake_idle()
         elif self._connection is None or self._connection.closed:
-            self._end_row(None)
+            self._end_series(None)
         else:
             self._send_next()
 
     def _send_next(self) -> None:
         """Send the next batch; if there is none, wait for one without a task."""
-        if self._row_ended.done() or self._connection is None:
+        if self._series_ended.done() or self._connection is None:
             return
         try:
             if (batch := self._source.next_batch()) is not None:
                 self._send(self._connection, batch)
             elif self._source.closing:
-                self._end_row(None)
+                self._end_series(None)
             else:
                 self._source.add_idle(self._on_wakeup)
         except REDIS_ERRORS as error:
             self._lose()
-            self._end_row(error)
+            self._end_series(error)
         except Exception as defect:
             self._fail(defect)
 
-    def _end_row(self, error: BaseException | None) -> None:
+    def _end_series(self, error: BaseException | None) -> None:
         # It is done already if the task was cancelled.
-        if not self._row_ended.done():
-            self._row_ended.set_result(error)
+        if not self._series_ended.done():
+            self._series_ended.set_result(error)
 
     def _fail(self, defect: Exception) -> None:
         """Have the task raise an exception that is not Redis's."""
-        if not self._row_ended.done():
-            self._row_ended.set_exception(defect)
+        if not self._series_ended.done():
+            self._series_ended.set_exception(defect)
 
     def on_replies(self, replies: list[Any]) -> None:
         """Process the replies to the batch in flight."""
@@ -174,7 +174,7 @@ class Pipeline:
         try:
             error = self._source.on_replies(batch, replies)
             if error is not None:
-                self._end_row(error)
+                self._end_series(error)
                 return
             if self._outage.active:
                 self._outage.over()
@@ -186,4 +186,4 @@ class Pipeline:
         """Give up the batch in flight, and the connection."""
         if self._batch is not None:
             self._lose()
-            self._end_row(error)
+            self._end_series(error)

@@ -1,7 +1,7 @@
 """Finds which of a pool's queues hold jobs, without reading those that are empty.
 
 Reading a queue in a fetch takes five commands. A pool with many job names therefore polls its queues first, and its
-fetches name only the filled ones. Of fewer queues, a poll finds whether a fetch is worth it.
+fetches name only the filled ones. With fewer queues, a poll only finds whether a fetch is worth it.
 
 A poll of many queues asks in two steps: how many queues of each section are filled, and then which ones, in those
 sections where more are filled than the pool knows of.
@@ -39,9 +39,10 @@ class QueuePoller:
         self.period = max(_SHORTEST_PERIOD, len(queues) * _PERIOD_EACH)
         self.in_flight = False
         self._filled = filled
-        self._blocks = [queues[start : start + _SECTION] for start in range(0, len(queues), _SECTION)]
-        self._sections = [Section(block) for block in self._blocks]
-        self._block_of = {queue: number for number, block in enumerate(self._blocks) for queue in block}
+        # All queues of each section, and the sections without those that are excluded now.
+        self._members = [queues[start : start + _SECTION] for start in range(0, len(queues), _SECTION)]
+        self._sections = [Section(members) for members in self._members]
+        self._section_of = {queue: number for number, members in enumerate(self._members) for queue in members}
         self._excluded: Set[Queue] = frozenset()
         self._to_list: list[Section] = []
 
@@ -62,8 +63,8 @@ class QueuePoller:
     def _exclude(self, excluded: Set[Queue]) -> None:
         if excluded == self._excluded:
             return
-        for number in {self._block_of[queue] for queue in excluded ^ self._excluded}:
-            self._sections[number] = Section([queue for queue in self._blocks[number] if queue not in excluded])
+        for number in {self._section_of[queue] for queue in excluded ^ self._excluded}:
+            self._sections[number] = Section([queue for queue in self._members[number] if queue not in excluded])
         self._excluded = frozenset(excluded)
 
     def on_replies(self, poll: QueuePoll, replies: Sequence[int]) -> bool:

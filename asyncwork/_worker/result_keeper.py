@@ -105,6 +105,8 @@ class ResultKeeper:
                 return self._goes_on("failed", attempt, job.err, at)
             case outcome.RunAt(at):
                 return self._goes_on("snoozed", attempt, "", at)
+            case outcome.Rest(seconds):
+                return self._goes_on("rate limited", attempt, "", now + seconds)
         return None
 
     def stopped(self, payload: bytes, started_at: float, now: float) -> JobEnd | None:

@@ -8,7 +8,7 @@ from typing import Any
 from .._jobs.calling import Call
 from .._jobs.error_text import is_of
 from .._jobs.tracing import JobTracing
-from ..decisions import Discard, Snooze
+from ..decisions import Discard, RateLimited, Snooze
 from ..job import Job
 from ..options import JobOptions
 from .interruption import cause_of
@@ -47,6 +47,8 @@ def _ending_of(job: Job, options: JobOptions, error: BaseException) -> tuple[str
         return "cancelled", False
     if is_of(error, Snooze):
         return "cancelled" if is_cancelled else "snoozed", False
+    if is_of(error, RateLimited):
+        return "cancelled" if is_cancelled else "rate_limited", False
     if is_of(error, Discard):
         return "dropped", False
     task = asyncio.current_task()

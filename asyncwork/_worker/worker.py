@@ -164,7 +164,7 @@ class Worker:
         except asyncio.CancelledError:
             if ending() or task.retired:
                 raise
-            # Between two jobs. Only code that looks for all tasks gets here, and nothing that a job has left behind.
+            # Between two jobs. Only code that cancels all tasks gets here, and nothing that a job has left behind.
             logger.warning("ignoring a cancellation of worker %s: the pool does not stop", self.id)
         except GeneratorExit:
             self._on_closed()
@@ -177,7 +177,7 @@ class Worker:
 
     async def _run_ready_jobs(self, task: WorkerTask) -> bool:
         """Run jobs as long as there are any and nothing refers to the task that did not before; return whether the task
-        can be used on.
+        can run more jobs.
 
         On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
         ready jobs, and the time at which a job ends is the time at which the next one starts.
@@ -242,7 +242,7 @@ class Worker:
             self._env.cancellations.ended(queue, job)
 
     def _end_task(self, task: WorkerTask, queue: Queue, job: Job, failed: bool) -> bool:
-        """Note that a task ends with a job; return that it cannot be used on."""
+        """Note that a task ends with a job; return that it can run no more jobs."""
         task.last = queue.name, job.id
         if self.interruption is not None:
             self.interruption.end(returned=True)

@@ -84,7 +84,7 @@ class WorkerSet:
                 worker.start()
 
     def _retire(self) -> None:
-        """Retire idle workers that are not needed. Look again later for those that still run jobs.
+        """Retire idle workers that are not needed. Check again later for those that still run jobs.
 
         Polled, because a worker would have to check after each job whether it is still needed.
         """

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from .._environment import number
 from .._jobs.printable import plural, printable, shown
@@ -13,6 +14,7 @@ from ..errors import UsageError
 from ..models.actions import ActionResult
 from ..models.queues import QueueInfo
 from ..options import check_whole
+from ..rate import Rate
 from . import json_text, settings
 from .deletions import undo_line
 from .errors import NothingMatches
@@ -34,16 +36,22 @@ def queues(options: argparse.Namespace) -> int:
     :raises RedisUnavailable: when Redis refuses, or cannot be reached.
     :raises OutputError: when standard output cannot be written.
     """
-    session, names, cap = Session(options), list(dict.fromkeys(options.names)), 0
+    session, names, limit = Session(options), list(dict.fromkeys(options.names)), _Limit()
     if options.verb == "cap":
         if len(options.names) != 2:
             raise UsageError("cap needs the name of a queue, and a number: asyncwork queues cap export 2")
-        names, cap = options.names[:1], settings.read("N", options.names[1], _cap)
+        names, limit = options.names[:1], _Limit(settings.read("N", options.names[1], _cap))
+    elif options.verb == "rate":
+        if len(options.names) != 2:
+            raise UsageError("rate needs the name of a queue, and a rate: asyncwork queues rate export 100/60")
+        names, limit = options.names[:1], _rate(options.names[1], options.burst)
     elif options.verb != "ls" and not names:
         raise UsageError(f"{options.verb} needs the name of a queue: asyncwork queues {options.verb} NAME")
     if options.verb not in ("ls", "show") and options.json:
         raise UsageError("--json is for ls and show")
-    asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, cap))
+    if options.verb != "rate" and options.burst is not None:
+        raise UsageError("--burst is for rate")
+    asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, limit))
     return 0
 
 
@@ -53,13 +61,48 @@ def _cap(text: str) -> int:
     return cap
 
 
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """What a queue is limited to.
+
+    :ivar cap: for the verb ``cap``.
+    :ivar rate: for the verb ``rate``; ``None`` for any number of jobs.
+    :ivar by_code: for the verb ``rate``: whether the rate of the code is to hold.
+    """
+
+    cap: int = 0
+    rate: Rate | None = None
+    by_code: bool = False
+
+
+def _rate(text: str, burst: str | None) -> _Limit:
+    """Return what the verb ``rate`` was given.
+
+    :raises UsageError: when it is no rate.
+    """
+    if text in ("none", "code"):
+        if burst is not None:
+            raise UsageError(f"--burst needs a rate, such as 100/60, not {text}")
+        return _Limit(by_code=text == "code")
+    rate = settings.read("RATE", text, Rate.parse)
+    if burst is None:
+        return _Limit(rate=rate)
+    if text.count("/") == 2:
+        raise UsageError(f"--burst is in the rate {text} already: pass one of them")
+    return _Limit(rate=settings.read("--burst", burst, lambda each: Rate(rate.count, rate.per, _burst(each))))
+
+
+def _burst(text: str) -> int:
+    return number(text, int, "a whole number")
+
+
 class _Queues:
     def __init__(self, session: Session, *, as_document: bool) -> None:
         self._session = session
         self._client = session.client
         self._as_document = as_document
 
-    async def run(self, verb: str, names: Sequence[str], cap: int) -> None:
+    async def run(self, verb: str, names: Sequence[str], limit: _Limit) -> None:
         async with self._client:
             chosen = _named(await self._client.queues(), names)
             match verb:
@@ -72,7 +115,9 @@ class _Queues:
                 case "unpause":
                     await self._unpause(chosen)
                 case "cap":
-                    await self._cap(chosen[0], cap)
+                    await self._cap(chosen[0], limit.cap)
+                case "rate":
+                    await self._rate(chosen[0], limit)
                 case "empty":
                     await self._empty(chosen)
                 case _:
@@ -123,6 +168,18 @@ class _Queues:
         limit = f"runs at most {plural(cap, 'job')} at once" if cap else "runs any number of jobs at once"
         self._report(queue, f"{limit}, over all pools")
 
+    async def _rate(self, queue: QueueInfo, limit: _Limit) -> None:
+        if limit.by_code:
+            await self._client.reset_rate(queue.name)
+            self._report(queue, "has the rate of the code of its pools")
+            return
+        await self._client.set_rate(queue.name, limit.rate)
+        if limit.rate is None:
+            self._report(queue, "starts any number of jobs, whatever the code says, until its rate is reset")
+        else:
+            what = f"starts at most {limit.rate.label}, and {limit.rate.tokens:,} at once, over all pools"
+            self._report(queue, f"{what}, until its rate is reset")
+
     async def _empty(self, chosen: Sequence[QueueInfo]) -> None:
         waiting = sum(queue.count for queue in chosen)
         if not waiting:
@@ -148,7 +205,8 @@ class _Queues:
 
 def _settings_of(queue: QueueInfo) -> str:
     limit = f", limit {queue.max_concurrency}" if queue.max_concurrency else ""
-    return f"queue {printable(queue.name)}{', paused' if queue.paused else ''}{limit}"
+    rate = f", rate {queue.rate}" if queue.rate_set and queue.rate else ""
+    return f"queue {printable(queue.name)}{', paused' if queue.paused else ''}{limit}{rate}"
 
 
 def _named(known: Sequence[QueueInfo], names: Sequence[str]) -> list[QueueInfo]:

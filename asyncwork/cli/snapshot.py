@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import time
 from collections import Counter
@@ -50,16 +51,21 @@ class QueueRow:
 
     @property
     def limit(self) -> str:
-        """How many of its jobs may run at once, as text."""
-        return f"{self.queue.max_concurrency:,}" if self.queue.max_concurrency else "-"
+        """How many of its jobs may run at once, and how many may start within a time, as text."""
+        cap = f"{self.queue.max_concurrency:,}" if self.queue.max_concurrency else ""
+        return ", ".join(filter(None, (cap, self.queue.rate_label))) or "-"
 
     @property
     def state(self) -> str:
         """What keeps its jobs from running, in a word."""
         if self.queue.paused:
             return "paused"
+        if self.queue.rests_for:
+            return f"rests {brief(math.ceil(self.queue.rests_for))}"
         if self.queue.count and not self.queue.pools:
             return "no pool"
+        if self.queue.count and self.queue.rate and not self.queue.tokens:
+            return "no token"
         return ""
 
 
@@ -139,6 +145,10 @@ def queue_json(row: QueueRow) -> dict[str, Any]:
         "rate_per_minute": round(row.rate, 3),
         "failed": row.failed,
         "max_concurrency": queue.max_concurrency,
+        "rate": queue.rate,
+        "rate_set": queue.rate_set,
+        "tokens": queue.tokens,
+        "rests_for": queue.rests_for,
         "paused": queue.paused,
         "pools": queue.pools,
     }

@@ -105,6 +105,8 @@ class Repairs:
     :ivar abandoned: ids of batches that are to be closed, because their creators will not, or that have to schedule
         callbacks.
     :ivar lost_members: by id of a batch, its members that are nowhere.
+    :ivar rates: job names with a rate that cannot be read.
+    :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -117,10 +119,12 @@ class Repairs:
     abandoned: Sequence[str] = ()
     lost_members: Mapping[str, LostMembers] = field(default_factory=dict)
 
+    rates: Sequence[str] = ()
+    rate_states: Sequence[str] = ()
+
     def __bool__(self) -> bool:
-        keys = (self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        found = (self.gone, self.locks, self.unknown, *keys, self.abandoned, self.lost_members)
-        return any(map(bool, found))
+        found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
+        return any(map(bool, (*found, self.rates, self.rate_states, self.abandoned, self.lost_members)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ class DuplicateJob(EnqueuedJob[R_co]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        # Of the class that users can import.
+        # With the name of the class that users can import.
         shown = "".join(f"{each.name}={getattr(self, each.name)!r}, " for each in fields(self) if each.repr)
         return f"{EnqueuedJob.__name__}({shown}duplicate=True)"
 

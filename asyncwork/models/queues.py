@@ -1,4 +1,7 @@
-"""Queues, and counts of jobs: by location, and by minute or day."""
+"""Queues, and counts of jobs: by location, and by minute or day.
+
+``QueueInfo`` has more than ten fields, because each is one column of what is shown of a queue, passed by name.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from .._health.histogram import quantile
 from .._jobs.printable import shown
 from ..errors import UsageError
+from ..rate import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +22,13 @@ class QueueInfo:
     :ivar latency: how long ago the next job to run was enqueued, seconds; 0 when no job waits.
     :ivar running: the number of its jobs that run now, over all pools.
     :ivar max_concurrency: how many of its jobs may run at once, over all pools; 0 for any number.
-    :ivar paused: whether pools fetch no jobs from it.
+    :ivar paused: whether pools fetch no jobs from it until it is unpaused.
     :ivar pools: the number of live pools that serve it.
+    :ivar rate: its rate as ``COUNT/SECONDS/BURST``, which :meth:`Rate.parse` reads; empty if any number may start.
+    :ivar rate_set: whether that was set at run time, and not by the code.
+    :ivar tokens: how many of its jobs the rate lets start now; 0 if it has no rate.
+    :ivar rests_for: for how long pools fetch no jobs from it, because one of them was rate limited, seconds; 0 if it
+        does not rest.
     """
 
     name: str
@@ -29,6 +38,15 @@ class QueueInfo:
     max_concurrency: int = 0
     paused: bool = False
     pools: int = 0
+    rate: str = ""
+    rate_set: bool = False
+    tokens: int = 0
+    rests_for: float = 0.0
+
+    @property
+    def rate_label(self) -> str:
+        """The rate in words, such as ``100 per 60 s``; empty if there is none."""
+        return Rate.parse(self.rate).label if self.rate else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ..job import Job
 
 
 class HeldLauncher(Launcher):
-    """Runs a pool that takes no job except during :meth:`drain`, until it is released.
+    """Runs a pool that takes no job except during :meth:`drain`, until it is released. It obeys no rates.
 
     :param launcher_args: see :class:`Launcher`.
     :param is_released: whether it takes jobs from the start.
@@ -19,6 +19,9 @@ class HeldLauncher(Launcher):
         super().__init__(*launcher_args)
         self._is_released = is_released
         self._drains = 0
+        # A test waits for nothing but its jobs.
+        self._services.rate_reader.ignore()
+        self._dispatcher.waits_for_rests = False
         if not is_released:
             self._dispatcher.fetcher.stop()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 
+from .._doctor.rate_rules import is_state
 from .._doctor.snapshot import Snapshot, take_snapshot
 from .._jobs.location import JobSet
 from .._jobs.membership import member_of
@@ -12,6 +14,7 @@ from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode
+from .._redis.rates import parse_rates
 from .._redis.unique_value import owner_of
 from ..errors import PayloadError
 from ..job import Job
@@ -51,6 +54,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_cancels(found),
         *_batches(found),
         *_locks(found),
+        *_rates(found),
         *_leftovers(found, running=running),
     ]
 
@@ -115,6 +119,14 @@ def _batches(found: Snapshot) -> Iterator[str]:
             yield f"batch {batch_id} has no member left, but has not ended"
         if each.overdue:
             yield f"batch {batch_id}: {', '.join(each.overdue)} should be scheduled by now"
+
+
+def _rates(found: Snapshot) -> Iterator[str]:
+    for name, each in parse_rates(found.rates).items():
+        yield from (f"queue {name}: the rate {text!r} cannot be read" for text in each.invalid)
+    for name, state in found.rate_states.items():
+        if not is_state(state, time.time()):
+            yield f"queue {name}: {state!r} is no state of a rate, or far in the future"
 
 
 def _id_of(payload: bytes) -> str:

@@ -26,7 +26,7 @@ from ..options import PoolOptions
 from ..task import Task
 from ..worker_pool import WorkerPool
 from .background_loop import BackgroundLoop
-from .due_jobs import requeue_due, schedule_periodic
+from .due_jobs import requeue_due, schedule_periodic, shorten_rests
 from .eager_block import EagerBlock, PoolEagerBlock
 from .eager_resources import EagerResources
 from .eager_runner import EagerRunner
@@ -169,8 +169,8 @@ class Jobs:
         """Run the pool until its queues are empty and none of its retry and scheduled jobs is due.
 
         The pool runs for real, in this event loop, and is stopped afterwards. A pool that runs already, in this event
-        loop or in another thread's, goes on. Queues that are paused, and jobs of other programs, are left alone. The
-        pool enqueues periodic jobs only when the clock is moved.
+        loop or in another thread's, goes on. Queues that are paused or rest, and jobs of other programs, are left
+        alone. Rates are ignored. The pool enqueues periodic jobs only when the clock is moved.
 
         :param task: a task or a name, to return its attempts only. The jobs of all tasks run.
         :param raise_first: whether to raise what the first failed job, of any task, has raised, when all have run.
@@ -291,9 +291,10 @@ class Jobs:
 
     def _on_clock_moved(self, before: float, after: float) -> None:
         periodic = self.pool._registry.periodic
-        if periodic:
-            with self._redis_errors():
+        with self._redis_errors():
+            if periodic:
                 self._background.run(schedule_periodic(self._in_redis, periodic, before, after))
+            self._background.run(shorten_rests(self.pool.job_names, self._in_redis, after - before))
 
     def _make_launcher(
         self,

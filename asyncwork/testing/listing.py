@@ -64,7 +64,7 @@ class Wanted:
 
     :param task: its task or its name.
     :param args: some of its arguments by position, of a task.
-    :param kwargs: some by name. Of a task, an argument that a job does not bring counts as the default.
+    :param kwargs: some by name. With a task, an argument that a job lacks counts as its default.
     :raises UsageError: when the task does not take one of the arguments, the name is not valid, or arguments by
         position are given with a name.
     :raises ArgumentEncodingError: when JSON cannot hold a value.

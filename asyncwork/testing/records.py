@@ -13,7 +13,7 @@ from ..models.job_status import Progress
 # Seconds that a drain may take by default.
 DRAIN_LIMIT = 60.0
 
-OutcomeName: TypeAlias = Literal["done", "retry", "dead", "dropped", "cancelled", "snoozed"]
+OutcomeName: TypeAlias = Literal["done", "retry", "dead", "dropped", "cancelled", "snoozed", "rate_limited"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class JobRun:
 
     :ivar args: its arguments as JSON holds them.
     :ivar outcome: ``done``; ``retry`` and ``dead`` after a failure; ``dropped`` by ``Discard``, or after a failure by
-        ``skip_dead``; ``cancelled``; ``snoozed``.
+        ``skip_dead``; ``cancelled``; ``snoozed``; ``rate_limited``.
     :ivar error: what its handler or a middleware raised; ``None`` if it is done.
     :ivar run_at: when it runs again, epoch seconds, after ``retry`` and ``snoozed``; ``None`` otherwise, and if it ran
         again already.
@@ -77,6 +77,8 @@ def name_of(decided: outcome.Outcome) -> OutcomeName:
             return "cancelled"
         case outcome.RunAt():
             return "snoozed"
+        case outcome.Rest():
+            return "rate_limited"
 
 
 def progress_of(job: Job) -> Progress | None:

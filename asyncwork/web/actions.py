@@ -14,6 +14,7 @@ from .._admin.query import JobQuery
 from ..client import Client
 from ..errors import UsageError
 from ..models.actions import ActionResult, CancelResult
+from ..rate import Rate
 from . import audit_log, batch_actions
 from .auth import VIEW
 from .context import app_context
@@ -176,6 +177,14 @@ def _cap(client: Client, params: Params, seconds: float | None, user: str) -> Pr
     return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
+def _rate(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, text = params.required("queue"), params.required("rate").strip()
+    details: dict[str, object] = {"queue": queue, "rate": text}
+    if text == "code":
+        return PreparedAction(details, counted(client.reset_rate(queue)))
+    return PreparedAction(details, counted(client.set_rate(queue, None if text == "none" else Rate.parse(text))))
+
+
 def _resize(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     pool_id, _ = params.required("pool"), params.required("concurrency")
     size = params.integer("concurrency", 0, low=-_MAX_CAP, high=_MAX_CAP)
@@ -227,6 +236,7 @@ routes: list[Route] = [
     _route("/api/queues/pause", "pause", named("queue", lambda client, queue, _: client.pause(queue))),
     _route("/api/queues/unpause", "unpause", named("queue", lambda client, queue, _: client.unpause(queue))),
     _route("/api/queues/cap", "cap", _cap),
+    _route("/api/queues/rate", "rate", _rate),
     _route("/api/queues/empty", "empty", _empty),
     _route("/api/queues/forget", "forget", named("queue", lambda client, queue, _: client.forget(queue))),
     _route("/api/pools/quiet", "quiet", named("pool", lambda client, pool, user: client.quiet_pool(pool, who=user))),

@@ -137,7 +137,7 @@ def _events(status: JobStatus) -> list[tuple[float | None, str, str, str]]:
     for number, each in enumerate(status.history, 1):
         took = f"took {milliseconds(1_000 * (each.ended_at - each.started_at))}" if each.ended_at else ""
         details = " · ".join(text for text in (took, each.host, each.error) if text)
-        kind = "past" if each.outcome in ("done", "snoozed", "stopped") else "bad"
+        kind = "past" if each.outcome in ("done", "snoozed", "rate limited", "stopped") else "bad"
         events.append((each.started_at, f"Attempt {number}: {each.outcome}", details, kind))
     if status.enqueued_at:
         text = "Back in its queue" if status.requeued else "Enqueued"

@@ -35,7 +35,7 @@ _KEPT_PARAMS = (
     "action", "as", "key",
 )  # fmt: skip
 _JOB_ACTIONS = ("retry", "delete", "cancel", "restore")
-_QUEUE_ACTIONS = ("pause", "unpause", "cap", "empty", "forget", "restore")
+_QUEUE_ACTIONS = ("pause", "unpause", "cap", "rate", "empty", "forget", "restore")
 # The actions that a page offers, by template. `authorize` is called for these only.
 _PAGE_ACTIONS = {
     "list.html": _JOB_ACTIONS,

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from .app import CAP, DOOMED, DOOMED_FAILS
+from .app import CAP, DOOMED, DOOMED_FAILS, RATE
 from .changing import ADDED, BEATING, fired_at_rest
 from .evidence import Evidence
 from .explanations import FATAL, Explanations
-from .record import CANCELLED, DONE, FAILED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
+from .record import CANCELLED, DONE, FAILED, LIMITED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
 from .steered import TIMING_OUT, is_steered
 from .steered_account import steered_lines, steered_problems
 from .world import KILLED, OPTIONS, QUIET, RESIZED, Fault
@@ -52,7 +52,8 @@ def settle(evidence: Evidence) -> Account:
     account.wrong += [*_crowded(evidence, explanations), *_missed(evidence)]
     account.wrong += [*_unasked(evidence, explanations), *_oversized(evidence, explanations)]
     account.wrong += fired_at_rest(evidence.runs, evidence.rests)
-    account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *steered_problems(evidence, explanations)]
+    account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *_too_many(evidence)]
+    account.wrong += [*steered_problems(evidence, explanations)]
     for again, before in _again(evidence.runs):
         fault = explanations.lost_by(before, again.began) or explanations.held_through(again, before)
         if fault is None:
@@ -245,6 +246,21 @@ def _unclosed(evidence: Evidence) -> Iterator[str]:
             yield f"{run.name} {run.job_id} began in process {run.pid} while its resources were closed"
 
 
+def _too_many(evidence: Evidence) -> Iterator[str]:
+    """No more jobs with a rate began than it allows, in all.
+
+    A process that stood still begins late what it has taken, so this is not checked for each span. A fault may have
+    lost the state of the rate, and so a burst.
+    """
+    rated = [run for run in evidence.runs if run.name == "rated"]
+    if not rated:
+        return
+    seconds = max(run.began for run in rated) - min(run.began for run in rated)
+    allowed = RATE.tokens * (1 + len(evidence.faults)) + seconds * RATE.count / RATE.seconds
+    if len(rated) > allowed:
+        yield f"{len(rated)} jobs with a rate of {RATE.label} began in {seconds:.1f} s"
+
+
 def _again(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
     """Return each attempt that was made a second time, with the one before it."""
     attempts: defaultdict[tuple[str, int], list[Run]] = defaultdict(list)
@@ -252,7 +268,7 @@ def _again(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
         attempts[run.job_id, run.fails].append(run)
     for same in attempts.values():
         for before, again in pairwise(same):
-            if before.outcome != SNOOZED:
+            if before.outcome not in (SNOOZED, LIMITED):
                 yield again, before
 
 

@@ -19,7 +19,7 @@ from uuid import UUID
 
 import pytest
 
-from asyncwork import CallNext, Job, Snooze, WorkerPool
+from asyncwork import CallNext, Job, Rate, RateLimited, Snooze, WorkerPool
 from asyncwork._redis import recovery
 from asyncwork.worker_pool import NoContext
 
@@ -36,6 +36,7 @@ JUMPS = (3600.0, 0.0, -3600.0, 0.0)
 
 CONCURRENCY = 8
 CAP = 2
+RATE = Rate(20, per=1, burst=3)
 DOOMED_FAILS = 2
 # The jobs that never end well.
 DOOMED = frozenset({"doomed", "raising", "raising_threaded", "cancelling", "backing_off"})
@@ -60,8 +61,8 @@ PLACED = ("front", "id", "delay", "at", "mixed")
 KINDS = frozenset(
     {
         "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
-        "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "capped", "unique", "keyed", "tick", "holding_on",
-        "mustering", BEATING, ADDED, *STEERED_KINDS,
+        "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "unique", "keyed", "tick",
+        "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
         *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
 )  # fmt: skip
@@ -144,6 +145,12 @@ async def snoozing(job: Job) -> None:
     """Is put off, now and then."""
     if random.random() < 0.5:
         raise Snooze(1)
+
+
+async def rated(job: Job) -> None:
+    """Starts as its rate allows, and has its queue rest, now and then."""
+    if random.random() < 0.2:
+        raise RateLimited(1)
 
 
 async def capped(job: Job) -> None:
@@ -267,6 +274,7 @@ def make_pool() -> WorkerPool[NoContext]:
     pool.job(backoff=lambda job: 0)(flaky)
     pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(doomed)
     pool.job(max_concurrency=CAP)(capped)
+    pool.job(rate=RATE)(rated)
     register(pool)
     pool.job(priority=10)(tick)
     pool.periodically("* * * * * *", "tick")

@@ -96,6 +96,7 @@ class Producer:
             (2, lambda: self._one("flaky", until=self._rng.choice((1, 2)))),
             (1, lambda: self._one("doomed")),
             (1, lambda: self._one("snoozing")),
+            (2, lambda: self._one("rated")),
             (1, lambda: self._one("sharing")),
             (2, lambda: self._one("capped", seconds=self._rng.choice((0.02, 0.1)))),
             (3, lambda: self._place(self._rng.choice(PLACED), self._way())),

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asyncwork import CrashedError, Job, Snooze
+from asyncwork import CrashedError, Job, RateLimited, Snooze
 
 # How an attempt ends. One that was cancelled was cut off at a stop, or its handler did that.
-DONE, FAILED, SNOOZED, CANCELLED = "done", "failed", "snoozed", "cancelled"
+DONE, FAILED, SNOOZED, LIMITED, CANCELLED = "done", "failed", "snoozed", "rate limited", "cancelled"
 # The hooks of the pool.
 ON_FAILURE, ON_DEAD = "on_failure", "on_dead"
 
@@ -162,6 +162,8 @@ def _outcome(error: BaseException) -> str:
     # By its type, because nothing may be readable of another error. A snooze that has no end counts as a failure.
     if type(error) is Snooze and math.isfinite(error.seconds):
         return SNOOZED
+    if type(error) is RateLimited:
+        return LIMITED
     return CANCELLED if issubclass(type(error), asyncio.CancelledError) else FAILED
 
 

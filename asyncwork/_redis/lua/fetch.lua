@@ -2,10 +2,11 @@
 -- KEYS    the hash of crashes, the hash of cancels, look_ahead_paused, then for each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
 -- ARGV    pool id, how many jobs are wanted, 1 if the pool looks ahead
 -- Returns {taken, closed, crashes, paused}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the number of the queue,
---         from 1. closed: the numbers of the queues that are paused or at their concurrency limit, and of the
---         unreadable ones, times -1. crashes: {position in taken, number of crashes, …} of the jobs that were running
---         when a process died, or may have to be cancelled, as `crashes_of` counts them. paused: 1 if a pool that looks
---         ahead must not go on, because a pool has crashed lately; else 0.
+--         from 1. closed: the numbers of the queues that are paused or at their concurrency limit, also if they
+--         reached it with the jobs that were taken and hold more; and of the unreadable ones, times -1. crashes:
+--         {position in taken, number of crashes, …} of the jobs that were running when a process died, or may have to
+--         be cancelled, as `crashes_of` counts them. paused: 1 if a pool that looks ahead must not go on, because a
+--         pool has crashed lately; else 0.
 -- include sync_share
 -- include max_concurrency
 -- include crashes_of
@@ -55,6 +56,9 @@ for i = 4, #KEYS, 6 do
       if n > 0 then
         want = want - n
         sync_share(inprogress, lock, lock_info, pool)
+        if limit > 0 and n == room and want > 0 and redis.call('exists', queue) == 1 then
+          closed[#closed + 1] = position
+        end
       end
     end
   end

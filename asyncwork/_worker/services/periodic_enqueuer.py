@@ -81,7 +81,7 @@ class PeriodicEnqueuer:
         known = sorted(self._planned | self._changed)
         gone = await self._instances.unplanned(known, self._horizon) if known else set()
         # Without a plan in Redis, instances that were due may have run. Those that were missed while no pool ran are
-        # not made up for.
+        # not planned late.
         late = set() if self._planned_at == -math.inf else self._changed - gone
         if self._monotonic() - self._planned_at >= self._period:
             in_time = await self._plan(jobs.values(), late)

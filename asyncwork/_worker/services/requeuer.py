@@ -89,9 +89,9 @@ class Requeuer:
     """Moves the due jobs of one set to their queues, whichever pool handles them. A job stays in the set as long as its
     name is not registered.
 
-    A pass does not read again the jobs that it had to skip. Of these it keeps ranges of scores, with the number of jobs
-    in each. A range is read again when that number changes, when one of its names is registered, or when a broken queue
-    is repaired.
+    A pass does not read again the jobs that it had to skip. It remembers them as ranges of scores, with the number of
+    jobs in each. A range is read again when that number changes, when one of its names is registered, or when a broken
+    queue is repaired.
 
     :param period: the longest time between two passes, seconds.
     :param periodic: the keys of the periodic jobs that this pool enqueues.

@@ -20,7 +20,7 @@ verbs:
   unpause KEY …         let them fire again; what they have missed does not run
   add SPEC NAME [JSON]  add a periodic job; JSON is an object with its arguments
   edit KEY              give one another --spec, --tz or --args
-  reset KEY …           let hold again what the code says
+  reset KEY …           undo what was changed here, so that what the code says holds again
   rm KEY …              remove periodic jobs that were added here, and not by code
   history KEY           show the last runs
 

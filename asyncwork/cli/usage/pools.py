@@ -47,7 +47,7 @@ examples:
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    text = "show worker pools, and have them be quiet, be resized or stop"
+    text = "show worker pools; quiet, unquiet, resize or stop them"
     parser = add_command(commands, "pools", text, _DESCRIPTION, _EPILOG)
     add: Any = parser.add_argument
     add("action", metavar="ACTION", nargs="?", choices=_ACTIONS, default="ls", help=f"{', '.join(_ACTIONS)} (ls)")

@@ -6,7 +6,7 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "show", "pause", "unpause", "cap", "empty", "forget")
+VERBS = ("ls", "show", "pause", "unpause", "cap", "rate", "empty", "forget")
 
 _DESCRIPTION = """\
 Show the queues of a namespace, or change one.
@@ -18,6 +18,9 @@ verbs:
   unpause NAME …     let pools fetch jobs of these queues again
   cap NAME N         let at most N jobs of the queue run at once, over all pools; 0 for any number. It holds until the
                      next pool with that name starts, which sets its own
+  rate NAME RATE     let at most so many jobs of the queue start within a time, over all pools: COUNT/SECONDS, such as
+                     100/60, with --burst or the default; none for any number; code for what the code of the pools
+                     says. A rate that is set here holds until it is reset with code
   empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
   forget NAME …      remove the names, their pauses and limits. No job of the name may wait or run, and no running pool
                      may have a handler for it
@@ -32,6 +35,7 @@ examples:
   asyncwork queues show export
   asyncwork queues pause send_email export
   asyncwork queues cap export 2 -n my_app
+  asyncwork queues rate export 100/60 --burst 20
   asyncwork queues empty export --yes
   asyncwork queues ls --json | jq '.queues[].waiting'
 """
@@ -42,6 +46,9 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "queues", "show queues; pause, limit, empty or forget one", _DESCRIPTION, _EPILOG)
     parser.add_argument("verb", metavar="VERB", nargs="?", choices=VERBS, default="ls", help=f"{', '.join(VERBS)} (ls)")
     parser.add_argument("names", metavar="NAME", nargs="*", help="the names of queues, which are those of their jobs")
+    parser.add_argument(
+        "--burst", metavar="N", help="how many jobs may start at once (as many as start in a tenth of a second, or 1)"
+    )
     add_yes_option(parser)
     add_output_options(parser)
     add_redis_options(parser)

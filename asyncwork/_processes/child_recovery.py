@@ -1,4 +1,4 @@
-"""Requeues the jobs of children that have ended, and writes heartbeats of those that cannot."""
+"""Requeues the jobs of children that have ended, and renews the heartbeats of those that cannot write theirs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATE = 1.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 
 
-class Requeuing:
+class ChildRecovery:
     """What the parent does in Redis for its children."""
 
     def __init__(self) -> None:

@@ -1,0 +1,96 @@
+-- Takes up to a number of jobs from queues as `fetch` does. Some of the queues have a rate: each of their jobs that is
+-- taken takes a token, after all other checks. A job that is requeued does not return its token.
+-- KEYS    the hash of crashes, the hash of cancels, look_ahead_paused, the hash of rates, then for each queue: queue,
+--         in-progress, paused, lock, lock_info, max_concurrency, the state of its rate
+-- ARGV    pool id, how many jobs are wanted, 1 if the pool looks ahead, how many of these jobs can begin at once, then
+--         for each queue: the job name if it may have a rate, or ''
+-- Returns {taken, closed, crashes, paused, opens}. The first four are as `fetch` returns them. opens: {number of a queue
+--         that holds jobs and may be read again, in how many microseconds, …}: the next token comes then, or its rest
+--         ends. 0 if jobs with a token were left, because they could not begin at once.
+-- include sync_share
+-- include max_concurrency
+-- include crashes_of
+-- include allow_when_oom
+-- include rate
+if #KEYS > 4 then allow_when_oom(KEYS[6]) end
+-- More would not fit on Lua's stack.
+local MOST = 5000
+local pool, wanted, at_once = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
+local want = wanted
+local taken, closed, crashes, opens = {}, {}, {}, {}
+local any_marked = redis.call('exists', KEYS[1], KEYS[2]) > 0
+
+-- Moves up to `room` jobs to the in-progress list. Returns how many, and the error about something else than this queue.
+local function take_jobs(position, queue, inprogress, room)
+  -- pcall: a queue that is not a list must not keep the others from being read. The in-progress list is checked first,
+  -- because nothing may fail between taking jobs from their queue and pushing them there.
+  local found = redis.pcall('llen', inprogress)
+  if type(found) == 'number' then found = redis.pcall('rpop', queue, math.min(room, MOST)) end
+  if not found then return 0 end
+  if found.err then
+    -- Another error is not about this queue: Redis is not the master any more, or may not write.
+    if #taken == 0 and not string.find(found.err, 'WRONGTYPE', 1, true) then return 0, found end
+    closed[#closed + 1] = -position
+    return 0
+  end
+  redis.call('lpush', inprogress, unpack(found))
+  local head = #taken
+  for at, payload in ipairs(found) do
+    taken[head + 2 + at] = payload
+    local count = any_marked and crashes_of(payload, KEYS[1], KEYS[2]) or 0
+    if count ~= 0 then
+      crashes[#crashes + 1] = head + 2 + at
+      crashes[#crashes + 1] = count
+    end
+  end
+  taken[head + 1], taken[head + 2] = position, #found
+  return #found
+end
+
+local function note_opening(position, micros)
+  opens[#opens + 1] = position
+  opens[#opens + 1] = micros
+end
+
+for i = 5, #KEYS, 7 do
+  if want <= 0 then break end
+  local queue, inprogress, paused, lock, lock_info = unpack(KEYS, i, i + 4)
+  local state, position = KEYS[i + 6], (i + 2) / 7
+  local name = ARGV[4 + position]
+  if redis.call('exists', paused) == 1 then
+    local rest = name ~= '' and redis.call('pttl', paused) or -1
+    if rest > 0 then
+      note_opening(position, rest * 1000)
+    else
+      closed[#closed + 1] = position
+    end
+  else
+    local room, limit = want, max_concurrency(KEYS[i + 5])
+    if limit > 0 then
+      room = math.min(room, free_slots(limit, lock, lock_info))
+      if room <= 0 then closed[#closed + 1] = position end
+    end
+    if room > 0 then
+      local rate = name ~= '' and rate_of(KEYS[4], name) or nil
+      local n, failed, spent, left, micros = 0, nil, 0, 0, 0
+      if rate then
+        spent, left, micros = take_tokens(state, rate, 0)
+        room = math.min(room, left, at_once - (wanted - want))
+      end
+      if room > 0 then n, failed = take_jobs(position, queue, inprogress, room) end
+      if failed then return failed end
+      if n > 0 then
+        want = want - n
+        sync_share(inprogress, lock, lock_info, pool)
+        if rate then spent, left, micros = take_tokens(state, rate, n) end
+      end
+      if rate and (left == 0 or n == room or room <= 0) then
+        local waiting = redis.pcall('llen', queue)
+        if type(waiting) == 'number' and waiting > 0 and (left == 0 or at_once <= wanted - want) then
+          note_opening(position, left == 0 and micros or 0)
+        end
+      end
+    end
+  end
+end
+return {taken, closed, crashes, ARGV[3] == '1' and redis.call('exists', KEYS[3]) or 0, opens}

@@ -1,0 +1,772 @@
+"""Rates of queues: no window ever sees more starts than they allow, whatever pools, clocks and operators do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from asyncwork import Client, Job, JobStatus, Rate, RateLimited, UsageError, WorkerPool
+from asyncwork._redis import scripts
+from asyncwork._redis.command_encoder import CommandEncoder
+from asyncwork._redis.commands import Batch, Fetch, RequeueAndRest
+from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.rates import QueueRate, Rates, tokens_left
+from asyncwork._redis.work_queue import Fetched, Popped, WorkQueue
+from asyncwork._worker.fetch_state import FetchState
+from asyncwork._worker.fetch_steps import NextStep
+from asyncwork._worker.services import rate_reader
+from asyncwork._worker.services.rate_reader import RateReader
+
+from . import child
+from .child import Child
+from .conftest import LIMIT, Bench, until
+from .tuned import QUICK, tuned
+
+# A heartbeat so rare that only a message can make a pool comply in time.
+RARELY = tuned(QUICK, heartbeat=4 * LIMIT, dead_after=9 * LIMIT)
+# A token that no test waits for.
+ONCE = Rate(1, per=timedelta(days=1))
+
+
+@pytest.fixture
+async def client(bench: Bench) -> AsyncIterator[Client]:
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        yield client
+
+
+def counting(bench: Bench, rate: Rate | None, **options: Any) -> tuple[WorkerPool[Any], list[int]]:
+    """A pool that records the numbers of the jobs that it has started."""
+    pool, ran = bench.pool(**options), list[int]()
+
+    @pool.job(rate=rate)
+    async def wat(n: int) -> None:
+        ran.append(n)
+
+    return pool, ran
+
+
+async def put(bench: Bench, numbers: Sequence[int], name: str = "wat") -> None:
+    for n in numbers:
+        await bench.enqueuer.enqueue(name, {"n": n})
+
+
+# The class
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": 0}, r"pause the queue instead: client\.pause\(name\)"),
+        ({"count": -1}, "count must be a whole number from 1"),
+        ({"count": True}, "count must be a whole number"),
+        ({"count": 1.5}, "count must be a whole number"),
+        ({"count": "100"}, "count must be a whole number from 1 to 1000000000, not '100'"),
+        ({"count": 10**9 + 1}, "count must be a whole number"),
+        ({"count": 1, "per": 0}, "per must be from 0.000001 seconds to 366 days, not 0: leave the rate out"),
+        ({"count": 1, "per": -1}, "per must be zero or more seconds"),
+        ({"count": 1, "per": float("nan")}, "per must be zero or more seconds"),
+        ({"count": 1, "per": float("inf")}, "per must be zero or more seconds"),
+        ({"count": 1, "per": "60"}, "per must be seconds or a timedelta, not str"),
+        ({"count": 1, "per": 1e-7}, "per must be from 0.000001 seconds"),
+        ({"count": 1, "per": timedelta(days=367)}, "per must be from 0.000001 seconds to 366 days"),
+        ({"count": 1, "burst": 0}, "burst must be 1 or more, or no job could ever start.*pause the queue"),
+        ({"count": 1, "burst": -1}, "burst must be a whole number of 1 or more"),
+        ({"count": 1, "burst": 1.5}, "burst must be a whole number of 1 or more"),
+        ({"count": 1, "burst": True}, "burst must be a whole number of 1 or more"),
+        ({"count": 7, "per": 86_400, "burst": 10**9}, "burst must be at most 52124 with 7 jobs per 86400 s"),
+    ],
+)
+def test_a_rate_that_cannot_be_says_why(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Rate(**values)
+
+
+async def test_the_option_takes_only_a_rate(bench: Bench) -> None:
+    with pytest.raises(UsageError, match=r"rate must be a Rate, such as Rate\(100, per=60\), not '100/60'"):
+        bench.pool().job(rate="100/60")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("rate", "text", "label"),
+    [
+        (Rate(100, per=60, burst=20), "100/60/20", "100 per 60 s"),
+        (Rate(100, per=60), "100/60/1", "100 per 60 s"),
+        (Rate(1000), "1000/1/100", "1,000 per 1 s"),
+        (Rate(3, per=timedelta(milliseconds=2.5)), "3/0.0025/120", "3 per 0.0025 s"),
+    ],
+)
+def test_a_rate_as_text(rate: Rate, text: str, label: str) -> None:
+    assert (str(rate), rate.label, Rate.parse(text)) == (text, label, rate)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "100", "100/60/20/1", "-1/60", "1e3/60", "100/6O", "1/0", "0/1", "１/1", " 1/1", 7]
+)
+def test_a_text_that_is_no_rate(text: Any) -> None:
+    with pytest.raises(UsageError):
+        Rate.parse(text)
+
+
+# The arithmetic
+
+TAKE = """-- include rate
+local rate = read_rate(ARGV[4])
+if not rate then return 'no rate' end
+return {take_tokens(KEYS[1], rate, tonumber(ARGV[3]))}
+"""
+
+rates = st.builds(
+    Rate,
+    st.sampled_from([1, 2, 3, 7, 100, 1000, 999_983]),
+    st.sampled_from([0.000001, 0.001, 0.7, 1.0, 60.0, 86_400.0]),
+    st.sampled_from([1, 2, 5, 1000]),
+)
+# Microseconds between two calls.
+pauses = st.one_of(st.integers(0, 100), st.integers(0, 10**6), st.integers(0, 10**11))
+wishes = st.sampled_from([0, 1, 2, 3, 1000])
+
+
+class Tokens:
+    """The script with a clock that the test sets, and an exact model of what it must answer."""
+
+    def __init__(self, bench: Bench) -> None:
+        # Of the script itself, with another clock.
+        source = scripts.source("rate").replace("redis.call('time')", "{ARGV[1], ARGV[2]}")
+        # It would expire by Redis's clock, which is another one.
+        source = source.replace(", 'PX', string.format('%.0f', kept)", "")
+        assert "ARGV[1]" in source
+        assert "'PX'" not in source
+        self._source = TAKE.replace("-- include rate", source)
+        self.bench = bench
+        self.key = bench.keys.rate("wat")
+
+    async def take(self, rate: Rate | str, now: int, n: int) -> list[int]:
+        args = (now // 10**6, now % 10**6, n, str(rate))
+        reply: list[int] = await self.bench.redis.eval(self._source, 1, self.key, *args)
+        return reply
+
+
+async def run_steps(bench: Bench, rate: Rate, steps: Sequence[tuple[int, int]]) -> None:
+    tokens, now = Tokens(bench), 1_700_000_000_000_000
+    await bench.redis.delete(tokens.key)
+    speed = Fraction(rate.count) / Fraction(round(rate.seconds * 10**6))
+    left = Fraction(rate.tokens)
+    starts: list[tuple[int, int]] = []
+    for pause, n in steps:
+        now += pause
+        left = min(Fraction(rate.tokens), left + pause * speed)
+        taken = min(n, math.floor(left))
+        left -= taken
+        wait = 0 if left >= 1 else max(1, math.ceil((1 - left) / speed))
+        assert await tokens.take(rate, now, n) == [taken, math.floor(left), wait]
+        state = await bench.redis.get(tokens.key)
+        assert tokens_left(rate, state, now / 10**6) in (math.floor(left), math.floor(left) + 1, math.floor(left) - 1)
+        starts.append((now, taken))
+    for first in range(len(starts)):
+        total = 0
+        for at, taken in starts[first:]:
+            total += taken
+            assert total <= rate.tokens + (at - starts[first][0]) * speed
+    await bench.redis.delete(tokens.key)
+
+
+async def test_tokens_are_counted_exactly(bench: Bench) -> None:
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(rate=rates, steps=st.lists(st.tuples(pauses, wishes), min_size=1, max_size=25))
+    def check(rate: Rate, steps: list[tuple[int, int]]) -> None:
+        examples.append((rate, steps))
+
+    examples: list[tuple[Rate, list[tuple[int, int]]]] = []
+    check()
+    for rate, steps in examples:
+        await run_steps(bench, rate, steps)
+
+
+async def test_a_clock_that_jumps_costs_no_more_than_the_burst(bench: Bench) -> None:
+    tokens, rate, now = Tokens(bench), Rate(10, per=1, burst=5), 1_700_000_000_000_000
+    hour = 3_600_000_000
+    assert await tokens.take(rate, now, 9) == [5, 0, 100_000]
+    # Back: the tokens stay taken, and the next one comes in time.
+    assert await tokens.take(rate, now - hour, 9) == [0, 0, 100_000]
+    assert await tokens.take(rate, now - hour + 100_000, 9) == [1, 0, 100_000]
+    # Forward: no more than the burst.
+    assert await tokens.take(rate, now + hour, 9) == [5, 0, 100_000]
+
+
+async def test_tokens_stay_taken_when_the_rate_changes(bench: Bench) -> None:
+    tokens, now = Tokens(bench), 1_700_000_000_000_000
+    assert await tokens.take(Rate(10, per=1, burst=5), now, 4) == [4, 1, 0]
+    assert await tokens.take(Rate(7, per=3, burst=6), now, 9) == [2, 0, math.ceil(3_000_000 / 7)]
+    assert await tokens.take(Rate(7, per=3, burst=2), now, 9) == [0, 0, math.ceil(3_000_000 / 7)]
+
+
+@pytest.mark.parametrize("state", ["", "x", "1 2", "1 2 0", "-5 1 1", "1 1 1 1"])
+async def test_a_state_that_cannot_be_read_costs_the_burst_and_blocks_nothing(bench: Bench, state: str) -> None:
+    tokens, rate, now = Tokens(bench), Rate(10, per=1, burst=5), 1_700_000_000_000_000
+    await bench.redis.set(tokens.key, state)
+    assert await tokens.take(rate, now, 9) == [0, 0, 100_000]
+    assert await tokens.take(rate, now + 200_000, 9) == [2, 0, 100_000]
+    await bench.redis.delete(tokens.key)
+
+
+async def test_a_state_of_another_type_is_replaced(bench: Bench) -> None:
+    tokens, rate, now = Tokens(bench), Rate(10, per=1, burst=5), 1_700_000_000_000_000
+    await bench.redis.rpush(tokens.key, "x")
+    assert await tokens.take(rate, now, 9) == [0, 0, 100_000]
+    assert await tokens.take(rate, now + 200_000, 9) == [2, 0, 100_000]
+    await bench.redis.delete(tokens.key)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "100", "100/60", "0/1/1", "1/0/1", "1/1/0", "1/1/99999999999999999", "1/x/1", "-1/1/1"]
+)
+async def test_what_is_no_rate_is_none_for_the_scripts_as_for_python(bench: Bench, text: str) -> None:
+    assert await bench.redis.eval(Tokens(bench)._source, 1, "key", 1, 1, 1, text) == b"no rate"
+    assert QueueRate(text).rate is None
+    assert QueueRate(text).invalid == ((text,) if text else ())
+
+
+@given(rates)
+def test_what_is_set_holds_over_the_code(rate: Rate) -> None:
+    assert QueueRate("5/1/1", "pool", str(rate)).rate == rate
+    assert QueueRate("5/1/1", "pool", "none").rate is None
+    assert QueueRate("5/1/1", "pool", "rubbish").rate == Rate(5, per=1, burst=1)
+
+
+# Pools
+
+
+async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(bench: Bench, tmp_path: Path) -> None:
+    """One is killed and one is stopped meanwhile; what they had runs again, and takes tokens again."""
+    rate, taken = child.RATE, list[tuple[float, int]]()
+    queue = f'"{bench.keys.queue("rated")}'
+    monitoring = Redis.from_url(bench.url, protocol=2)
+
+    async def watch() -> None:
+        async with monitoring.monitor() as monitor:
+            watching.set()
+            while True:
+                line = await monitor.next_command()
+                words = line["command"].split(" ")
+                if line["client_type"] == "lua" and words[0].lower() == "lpush" and words[1].startswith(queue[1:]):
+                    taken.append((line["time"], len(words) - 2))
+
+    watching = asyncio.Event()
+    watcher = asyncio.create_task(watch())
+    await watching.wait()
+    log, total = tmp_path / "log", 700
+    children = [Child(bench.url, bench.namespace, log, concurrency=6, heartbeat=0.5, dead_after=2) for _ in range(4)]
+    with child.running(*children):
+        await bench.enqueuer.enqueue_many(("rated", {"n": n, "seconds": 0.02}) for n in range(total))
+        await until(lambda: children[0].events("end").total() > 100)
+        children[0].kill()
+        children[1].signal(signal.SIGSTOP)
+        await asyncio.sleep(2.5)
+        children[1].signal(signal.SIGCONT)
+        await until(lambda: len(children[2].events("end")) == total)
+        assert [each.end() for each in children[1:]] == [0, 0, 0]
+    await until(lambda: sum(count for _, count in taken) >= total)
+    watcher.cancel()
+    await asyncio.wait([watcher])
+    await monitoring.aclose()
+    # MONITOR's times are read a moment after those of the scripts.
+    slack = 0.003
+    for first, (begin, _) in enumerate(taken):
+        started = 0
+        for at, count in taken[first:]:
+            started += count
+            assert started <= rate.tokens + (at - begin + slack) * rate.count / rate.seconds
+
+
+@pytest.fixture
+def fetches(monkeypatch: pytest.MonkeyPatch) -> list[Fetch]:
+    """The fetches that took tokens."""
+    found: list[Fetch] = []
+    encode = CommandEncoder._fetch_limited
+
+    def note(self: CommandEncoder, fetch: Fetch) -> bytes:
+        found.append(fetch)
+        return encode(self, fetch)
+
+    monkeypatch.setattr(CommandEncoder, "_fetch_limited", note)
+    return found
+
+
+async def test_a_pool_waits_for_a_token_without_polling(bench: Bench, client: Client, fetches: list[Fetch]) -> None:
+    pool, ran = counting(bench, ONCE)
+    async with pool.running():
+        await put(bench, range(4))
+        await until(lambda: len(ran) == 1 and pool_waits(pool))
+        before = len(fetches)
+        await asyncio.sleep(0.6)
+        assert len(fetches) == before
+        (queue,) = await client.queues()
+        assert (queue.count, queue.tokens, queue.rate, queue.rate_set) == (3, 0, str(ONCE), False)
+        (job, *_) = (await client.jobs("queue:wat")).jobs
+        reason = "the rate of wat is used up (1 per 86400 s), and a token comes every 8.64e+04 s"
+        assert await client.waiting_reason(job.id) == reason
+    assert ran == [0]
+    assert [Job.decode(each).args["n"] for each in await bench.waiting("wat")] == [1, 2, 3]
+
+
+def pool_waits(pool: WorkerPool[Any]) -> bool:
+    """Whether the pool waits for a token."""
+    assert pool._launcher is not None
+    return bool(pool._launcher._dispatcher.fetcher.state.open.limited.opens_at)
+
+
+async def test_jobs_start_in_their_order_and_as_their_tokens_come(bench: Bench) -> None:
+    pool, ran = counting(bench, Rate(100, per=1, burst=3))
+    async with pool.running():
+        began = time.monotonic()
+        await put(bench, range(33))
+        await until(lambda: len(ran) == 33)
+        # 3 at once, and 30 more take 0.3 s.
+        assert time.monotonic() - began > 0.29
+    assert ran == list(range(33))
+
+
+@pytest.mark.parametrize("queues", [3, 70])
+async def test_plain_queues_of_the_same_pool_are_not_held_up(bench: Bench, queues: int) -> None:
+    pool, ran = counting(bench, ONCE)
+    done: list[str] = []
+    for number in range(queues):
+
+        @pool.job(f"plain{number}")
+        async def plain(job: Job) -> None:
+            done.append(job.name)
+
+    await put(bench, range(5))
+    async with pool.running():
+        await until(lambda: len(ran) == 1)
+        for number in range(queues):
+            await bench.enqueuer.enqueue(f"plain{number}")
+        await until(lambda: len(done) == queues)
+        # Pops block on the plain queues, and on no other.
+        if queues == 3:
+            await until(lambda: bench.blocked(pool) == 3)
+    assert ran == [0]
+
+
+async def test_a_pool_of_many_queues_goes_on_when_the_token_comes(bench: Bench) -> None:
+    pool, ran = counting(bench, Rate(20, per=1, burst=1))
+    for number in range(70):
+        pool.job(f"plain{number}")(lambda: None)
+    await put(bench, range(8))
+    async with pool.running():
+        await until(lambda: len(ran) == 8)
+    assert ran == list(range(8))
+
+
+async def test_plain_queues_are_fetched_from_as_before(bench: Bench) -> None:
+    queue = Queue.of(bench.keys, "wat", "pool")
+    encoder = CommandEncoder(bench.keys, b"pool")
+    (plain,) = encoder.batch(Batch(fetch=Fetch([queue], 2, 0.0)))
+    assert scripts.digest("fetch") in plain
+    (limited,) = encoder.batch(Batch(fetch=Fetch([queue], 2, 0.0, limited=frozenset([queue]), at_once=2)))
+    assert scripts.digest("fetch_limited") in limited
+
+
+async def test_a_pool_drains_as_the_tokens_come(bench: Bench) -> None:
+    pool, ran = counting(bench, Rate(50, per=1, burst=1))
+    await put(bench, range(10))
+    async with pool.running():
+        await pool.drain()
+    assert ran == list(range(10))
+
+
+async def test_a_pause_and_a_concurrency_limit_come_before_the_rate(bench: Bench, client: Client) -> None:
+    """No token is taken for a job that is not."""
+    pool, running = bench.pool(), list[int]()
+    go = asyncio.Event()
+
+    @pool.job(rate=Rate(3, per=timedelta(days=1), burst=3), max_concurrency=1)
+    async def wat(n: int) -> None:
+        running.append(n)
+        await go.wait()
+
+    await client.pause("wat")
+    async with pool.running():
+        await put(bench, range(5))
+        await asyncio.sleep(0.2)
+        assert not await bench.redis.exists(bench.keys.rate("wat"))
+        await client.unpause("wat")
+        await until(lambda: running == [0])
+        await until(lambda: tokens_of(client, 2))
+        await asyncio.sleep(0.1)
+        assert await tokens_of(client, 2)
+        go.set()
+        await until(lambda: running == [0, 1, 2])
+        await until(lambda: tokens_of(client, 0))
+
+
+async def tokens_of(client: Client, tokens: int) -> bool:
+    (queue,) = await client.queues()
+    return queue.tokens == tokens
+
+
+# Changes at run time
+
+
+async def test_a_rate_is_set_and_reset_at_run_time(bench: Bench, client: Client) -> None:
+    pool, ran = counting(bench, ONCE, **RARELY)
+    async with pool.running():
+        await put(bench, range(30))
+        await until(lambda: len(ran) == 1 and pool_waits(pool))
+        # 10 a second, of which one is taken.
+        await client.set_rate("wat", Rate(10, per=1, burst=2))
+        await until(lambda: len(ran) >= 3)
+        (queue,) = await client.queues()
+        assert (queue.rate, queue.rate_set) == ("10/1/2", True)
+        assert len(ran) < 30
+        await client.set_rate(wat_of(pool), None)
+        await until(lambda: len(ran) == 30)
+        (queue,) = await client.queues()
+        assert (queue.rate, queue.rate_set, queue.tokens) == ("", True, 0)
+        await client.reset_rate("wat")
+        await put(bench, [30, 31])
+        await until(lambda: rate_of(client, str(ONCE)))
+        await until(lambda: known_rate(pool))
+    assert ran[:3] == [0, 1, 2]
+    assert sorted(ran[:30]) == list(range(30))
+
+
+def wat_of(pool: WorkerPool[Any]) -> str:
+    return next(iter(pool.job_options))
+
+
+def known_rate(pool: WorkerPool[Any]) -> bool:
+    assert pool._launcher is not None
+    return bool(pool._launcher._dispatcher.fetcher.state.open.limited.rated)
+
+
+async def rate_of(client: Client, rate: str) -> bool:
+    (queue,) = await client.queues()
+    return queue.rate == rate
+
+
+async def test_a_pool_that_knows_no_rate_obeys_the_one_that_is_set(bench: Bench, client: Client) -> None:
+    pool, ran = counting(bench, None, **RARELY)
+    async with pool.running():
+        await until(lambda: bench.blocked(pool) == 1)
+        await client.set_rate("wat", ONCE)
+        # No pop goes on that takes no token.
+        await until(lambda: bench.blocked(pool) == 0)
+        await put(bench, range(3))
+        await until(lambda: len(ran) == 1 and pool_waits(pool))
+    assert ran == [0]
+
+
+async def test_a_change_is_learnt_without_a_message(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(self: Rates) -> None:
+        pass
+
+    monkeypatch.setattr(Rates, "wake_pools", silent)
+    pool, ran = counting(bench, ONCE)
+    async with pool.running():
+        await put(bench, range(3))
+        await until(lambda: len(ran) == 1 and pool_waits(pool))
+        await client.set_rate("wat", None)
+        await until(lambda: len(ran) == 3)
+
+
+async def test_bad_values_of_a_client(client: Client) -> None:
+    with pytest.raises(UsageError, match=r"rate must be a Rate, such as Rate\(100, per=60\), or None, not '100/60'"):
+        await client.set_rate("wat", "100/60")  # type: ignore[arg-type]
+    for name in ("", "\ud800"):
+        with pytest.raises(UsageError):
+            await client.set_rate(name, None)
+        with pytest.raises(UsageError):
+            await client.reset_rate(name)
+
+
+# Several pools with different code
+
+
+async def test_the_newest_announcement_wins_and_is_logged(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "asyncwork")
+    older, _ = counting(bench, Rate(5, per=1))
+    newer, _ = counting(bench, Rate(7, per=1))
+    without, _ = counting(bench, None)
+    async with older.running():
+        assert await rate_of(client, "5/1/1")
+        async with newer.running(), without.running():
+            assert await rate_of(client, "7/1/1")
+            assert known_rate(without)
+            await until(lambda: any("7/1/1 now, which another pool" in each for each in caplog.messages))
+    assert "rate of wat changed to 7/1/1, the rate of this pool; another pool had announced 5/1/1" in caplog.messages
+    text = "rate of wat is 7/1/1 now, which another pool has announced; this pool has 5/1/1 in its code"
+    assert caplog.messages.count(text) == 1
+
+
+async def test_a_rate_whose_pool_is_gone_is_announced_by_another_or_withdrawn(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "asyncwork")
+    monkeypatch.setattr(rate_reader, "_GONE_FOR", 0.3)
+    older, _ = counting(bench, Rate(5, per=1))
+    newer, _ = counting(bench, Rate(7, per=1))
+    without, ran = counting(bench, None)
+    async with without.running():
+        async with older.running():
+            async with newer.running():
+                assert await rate_of(client, "7/1/1")
+            await until(lambda: rate_of(client, "5/1/1"))
+        await until(lambda: rate_of(client, ""))
+        assert "rate of wat (5/1/1) withdrawn: no pool that is alive has it in its code" in caplog.messages
+        await until(lambda: not known_rate(without))
+        await put(bench, range(50))
+        await until(lambda: len(ran) == 50)
+
+
+async def test_a_rate_that_redis_has_lost_is_announced_again(bench: Bench, client: Client) -> None:
+    pool, _ = counting(bench, ONCE)
+    async with pool.running():
+        await bench.redis.delete(bench.keys.rates)
+        await until(lambda: rate_of(client, str(ONCE)))
+        await bench.redis.delete(bench.keys.rates)
+        await bench.redis.rpush(bench.keys.rates, "x")
+        await until(lambda: rate_of(client, str(ONCE)))
+    assert RateReader.name == "rate reader"
+
+
+async def test_what_is_no_rate_in_redis_blocks_nothing_and_is_found(bench: Bench, client: Client) -> None:
+    pool, ran = counting(bench, None)
+    await bench.redis.hset(bench.keys.rates, "set:wat", "many")
+    await bench.redis.hset(bench.keys.rates, "code:wat", "1/0/1 pool")
+    await bench.redis.set(bench.keys.rate("gone"), "1 2 3")
+    await bench.redis.set(bench.keys.rate("wat"), "many")
+    async with pool.running():
+        await put(bench, range(5))
+        await until(lambda: len(ran) == 5)
+        assert (await client.queues())[0].rate == ""
+    found = await client.diagnose(0)
+    kinds = {each.kind: each.text for each in found.problems if "rate" in each.kind}
+    assert kinds["bad_rate"].startswith("the rate of wat cannot be read ('1/0/1', 'many')")
+    assert "2 queues" in kinds["bad_rate_state"]
+    assert "gone, wat" in kinds["bad_rate_state"]
+    assert await bench.audit() == [
+        "queue wat: the rate '1/0/1' cannot be read",
+        "queue wat: the rate 'many' cannot be read",
+        "queue wat: b'many' is no state of a rate, or far in the future",
+    ]
+    repaired = [line async for line in client.repair(found)]
+    assert repaired == ["removed rates that cannot be read: 2", "removed what was written about tokens: gone, wat"]
+    assert not [each for each in (await client.diagnose(0)).problems if "rate" in each.kind]
+
+
+async def test_a_name_that_is_forgotten_has_no_rate(bench: Bench, client: Client) -> None:
+    await bench.redis.sadd(bench.keys.known_jobs, "wat")
+    await client.set_rate("wat", ONCE)
+    await bench.redis.set(bench.keys.rate("wat"), "1 2 3")
+    await client.forget("wat")
+    assert not await bench.redis.exists(bench.keys.rates, bench.keys.rate("wat"))
+
+
+# Looking ahead, and pops
+
+
+def a_state(concurrency: int = 2) -> tuple[FetchState, Queue, Queue]:
+    keys = Keys("test")
+    plain, rated = (Queue.of(keys, name, "pool") for name in ("plain", "rated"))
+    state = FetchState(
+        [plain, rated],
+        concurrency=concurrency,
+        pipelines=1,
+        max_blocked=5,
+        stale_after=8.0,
+        longest_poll=1.0,
+        crowded=set(),
+        look_ahead=True,
+    )
+    state.look_ahead.due = math.inf
+    return state, plain, rated
+
+
+def test_no_more_limited_jobs_are_taken_ahead_than_begin_at_once() -> None:
+    state, plain, rated = a_state()
+    state.set_rated([rated])
+    state.look_ahead.wanted, state.look_ahead.announced = 6, True
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    assert (fetch.limit, fetch.at_once, fetch.limited) == (8, 2, {rated})
+    # Jobs with a token were left, because plain ones were in front of them.
+    fetched = Fetched([(plain, b"%d" % n, 0) for n in range(3)], [], [], opens=[(rated, 0.0)])
+    assert state.on_fetched(fetch, fetched, 0.1)[0] is NextStep.RUN
+    assert state.backlog
+    for _ in range(3):
+        state.job_done()
+    # The pool does not look ahead until it has asked for them.
+    again = state.next_fetch(0.1)
+    assert again is not None
+    assert (again.limit, again.at_once) == (2, 2)
+
+
+def test_a_pop_that_took_no_token_is_requeued() -> None:
+    state, _, rated = a_state()
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], [], []), 0.0)
+    assert rated in state.plan_wait(0.0).block_on
+    assert state.set_rated([rated]) == [rated]
+    assert state.on_popped(rated, Popped(b"1", True, 0), 0.0, 0.1) is NextStep.REQUEUE
+    state.job_done()
+    assert state.check()
+    assert rated not in state.plan_wait(0.1).block_on
+
+
+# RateLimited
+
+
+async def test_a_rate_limited_job_has_its_queue_rest_in_all_pools(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "asyncwork")
+    ran: list[tuple[int, float]] = []
+    pools = [bench.pool(concurrency=1), bench.pool(concurrency=1)]
+    for pool in pools:
+
+        @pool.job(max_fails=1)
+        async def wat(n: int) -> None:
+            ran.append((n, time.time()))
+            if len(ran) == 1:
+                raise RateLimited(retry_after=1.5)
+
+    await put(bench, range(4))
+    async with pools[0].running():
+        await until(lambda: len(ran) == 1)
+        await until(lambda: rests(client))
+        async with pools[1].running():
+            (job, *_) = (await client.jobs("queue:wat")).jobs
+            assert (job.args, job.fails) == (b'{"n":0}', 0)
+            assert (await client.waiting_reason(job.id)).startswith(
+                "the queue wat rests for 2 seconds, because a job was rate limited"
+            )
+            assert not (await client.queues())[0].paused
+            (note,) = [each for each in (await client.diagnose(0)).notes if each.kind == "resting"]
+            assert note.text.startswith("wat rests for 2 s, because a job was rate limited; waiting: 4")
+            await until(lambda: len(ran) == 5)
+    assert ran[1][0] == 0 or ran[2][0] == 0
+    # Rounded up to whole seconds.
+    assert ran[1][1] - ran[0][1] > 1.9
+    assert any("rate limited: no pool takes jobs of this name for 2 s" in each for each in caplog.messages)
+    (counts,) = [each for each in await client.minutes(2, queue="wat") if each.processed]
+    assert (counts.processed, counts.failed) == (4, 0)
+
+
+async def rests(client: Client) -> bool:
+    return any(each.rests_for for each in await client.queues())
+
+
+async def test_the_end_of_a_rest_is_waited_for_and_not_polled(bench: Bench, client: Client) -> None:
+    pool, ran = counting(bench, Rate(1000))
+    again: list[float] = []
+
+    @pool.job
+    async def limited() -> None:
+        again.append(time.monotonic())
+        if len(again) == 1:
+            raise RateLimited(1)
+
+    async with pool.running():
+        await bench.enqueuer.enqueue("limited")
+        await until(lambda: len(again) == 2)
+        assert again[1] - again[0] >= 1.0
+        await put(bench, range(3))
+        await until(lambda: len(ran) == 3)
+
+
+async def test_unpausing_ends_a_rest_and_a_pause_outlasts_one(bench: Bench, client: Client) -> None:
+    pool, ran = bench.pool(**RARELY), list[float]()
+
+    @pool.job(rate=Rate(1000))
+    async def wat() -> None:
+        ran.append(time.monotonic())
+        if len(ran) == 1:
+            raise RateLimited(timedelta(hours=1))
+
+    async with pool.running():
+        await bench.enqueuer.enqueue("wat")
+        await until(lambda: rests(client))
+        await client.unpause("wat")
+        await until(lambda: len(ran) == 2)
+        await client.pause("wat")
+        assert await bench.redis.ttl(bench.keys.paused("wat")) == -1
+        await client.unpause("wat")
+
+
+async def test_a_rest_is_written_once_and_never_shortens_a_pause(bench: Bench) -> None:
+    pool = bench.pool()
+    work_queue = WorkQueue(bench.redis_client, bench.keys, "pool")
+    queue = work_queue.queue("wat", 1)
+    paused = bench.keys.paused("wat")
+
+    async def rest(seconds: float) -> int:
+        (reply,) = await work_queue.send_pooled(Batch(commands=[RequeueAndRest(queue, [payload], seconds=seconds)]))
+        return int(reply)
+
+    await put(bench, [1, 2])
+    payload = (await bench.waiting("wat"))[0]
+    await bench.redis.rpoplpush(queue.queue, queue.in_progress)
+    assert await rest(100) == 1
+    assert (await bench.waiting("wat"))[0] == payload
+    assert 99_000 < await bench.redis.pttl(paused) <= 100_000
+    # Sent again, it changes nothing.
+    assert await rest(1000) == 0
+    assert await bench.redis.pttl(paused) <= 100_000
+    for value, seconds, expected in (("rest", 50, 100_000), ("rest", 200, 200_000), ("1", 100, -1)):
+        if value == "1":
+            await bench.redis.set(paused, 1)
+        await bench.redis.rpoplpush(queue.queue, queue.in_progress)
+        assert await rest(seconds) == 1
+        left = await bench.redis.pttl(paused)
+        assert expected - 5_000 < left <= expected
+    assert pool.job_options == {}
+    assert await bench.redis.llen(queue.queue) == 2
+    await bench.redis.delete(bench.keys.lock("wat"), bench.keys.lock_info("wat"))
+
+
+async def test_each_attempt_that_was_rate_limited_is_in_the_history(bench: Bench, client: Client) -> None:
+    pool, ran = bench.pool(), list[int]()
+
+    @pool.job(history=True)
+    async def wat() -> str:
+        ran.append(1)
+        if len(ran) == 1:
+            raise RateLimited(1)
+        return "done"
+
+    async with pool.running():
+        job = await wat.enqueue()
+        await until(lambda: len(ran) == 2)
+
+        async def ended() -> JobStatus | None:
+            status = await client.status(job.id)
+            return status if status.state == "done" else None
+
+        await until(ended)
+        status = await client.status(job.id)
+        assert [each.outcome for each in status.history] == ["rate limited", "done"]
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, "5", True])
+def test_a_time_that_is_none(seconds: Any) -> None:
+    with pytest.raises(UsageError, match=r"RateLimited\(retry_after\)"):
+        RateLimited(seconds)
