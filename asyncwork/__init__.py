@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .middleware import CallNext
     from .models.actions import ActionResult, CancelResult, Deletion
     from .models.batches import BatchFailures, BatchPage, BatchResult, BatchState, BatchStatus
-    from .models.diagnosis import Diagnosis, Overview, Problem, Repairs, ServerInfo, UniqueKey
+    from .models.diagnosis import Diagnosis, LostMembers, Overview, Problem, Repairs, ServerInfo, UniqueKey
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
@@ -105,6 +105,7 @@ else:
         "JobState": "models.job_status",
         "JobAttempt": "models.job_status",
         "JobStatus": "models.job_status",
+        "LostMembers": "models.diagnosis",
         "Named": "_jobs.names",
         "NoContext": "worker_pool",
         "Observation": "models.pools",
@@ -205,6 +206,7 @@ __all__ = [
     "JobState",
     "JobStatus",
     "JobTimeoutError",
+    "LostMembers",
     "Named",
     "NoContext",
     "NoResultError",

@@ -86,7 +86,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
             await asyncio.sleep(FAR)
         diary.write("ended", does)
         match does:
-            case "fails" | "dies":
+            case "fails" | "dies" | "member dies":
                 raise ValueError(does)
             case "snoozes":
                 raise Snooze(FAR)

@@ -41,6 +41,7 @@ class BackgroundServices:
     :ivar observer: not among the loops, because it outlives the other services.
     :ivar rate_reader: to be started before the first fetch.
     :ivar requeuers: those of the retry set and of the scheduled set.
+    :ivar any_due: whether a batch has scheduled jobs, which are due at once, since they were last requeued.
     :ivar loops: the loops of all services except the observer.
     """
 
@@ -72,21 +73,16 @@ class BackgroundServices:
         )
         reconciler = Reconciler(work_queue, dispatcher, workers.workers, tuning.reconcile)
         reaper = Reaper(
-            namespace,
-            pool_id,
-            period=tuning.reap,
-            dead_after=options.dead_after,
-            orphans_period=tuning.orphans,
+            namespace, pool_id, period=tuning.reap, dead_after=options.dead_after, orphans_period=tuning.orphans
         )
         trimmer = DeadTrimmer(namespace, period=tuning.trim, most=tuning.dead_max, seconds=tuning.dead_for)
         periodic_enqueuer = PeriodicEnqueuer(
             namespace, periodic, job_types.keys(), period=tuning.periodic, horizon=tuning.horizon
         )
-        requeuer_loops = [ServiceLoop(each) for each in self.requeuers]
-        # A callback of a batch is moved to its queue at once.
-        dispatcher.on_due(requeuer_loops[-1].wake)
+        self.any_due = False
+        dispatcher.on_due(self._on_due)
         self.loops = [
-            *requeuer_loops,
+            *map(ServiceLoop, self.requeuers),
             ServiceLoop(canceller),
             ServiceLoop(self.rate_reader),
             ServiceLoop(reaper, jitter=_JITTER),
@@ -96,3 +92,21 @@ class BackgroundServices:
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
         ]
+
+    def _on_due(self) -> None:
+        """Move what a batch has scheduled to its queue at once."""
+        self.any_due = True
+        self.loops[len(self.requeuers) - 1].wake()
+
+    async def requeue_due(self) -> bool:
+        """Requeue all due jobs; return whether a batch has scheduled any since the last time.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        any_due, self.any_due = self.any_due, False
+        if any_due:
+            for requeuer in self.requeuers:
+                while await requeuer.run_once() == 0:
+                    # A batch that is a member has ended another one.
+                    pass
+        return any_due

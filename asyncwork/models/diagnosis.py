@@ -1,4 +1,7 @@
-"""The status and the diagnosis of a namespace: its server, its problems and the repairs that they need."""
+"""The status and the diagnosis of a namespace: its server, its problems and the repairs that they need.
+
+``Repairs`` has more than ten fields, because each is one kind of repair.
+"""
 
 from __future__ import annotations
 
