@@ -56,6 +56,7 @@ _OF_OTHERS = {
         "mark_cancelled",
         "request_state",
         "reserve_members",
+        "settle_members",
     ),
     *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic", "watch"),
 }

@@ -31,7 +31,6 @@ from .commands import (
     ReadMark,
     RequeueAndRest,
     RequeueFront,
-    SettleMember,
     exemption_field,
     fingerprint,
 )
@@ -172,13 +171,6 @@ class CommandEncoder:
         numbers = (b"1", b"%d" % first, b"%d" % index, do.state.encode(), b"%d" % count, b"%d" % len(args))
         return 7 + count, self._shared + pack(*map(encode, batches.names)) + keys, [*numbers, *args]
 
-    def _settle_member(self, do: SettleMember) -> bytes:
-        batches = BatchKeys(self._keys, 3)
-        first = batches.first(do.member.batch_id)
-        keys = self._shared + pack(*map(encode, batches.names))
-        args = [b"%d" % first, b"%d" % do.member.number, do.state.encode()]
-        return scripts.call("settle_members", 7, keys, args)
-
     def _finish_parts(self, queue: Queue, end: JobEnd) -> Parts:
         keys = queue.ack_keys + self._cancels + self._finished + pack(encode(self._keys.job_record(end.job_id)))
         count = 6
@@ -239,7 +231,10 @@ class CommandEncoder:
         keys = [*(key.encode() for key in do.keys), *records]
         args = [do.payloads[0], do.job_id.encode(), b"%d" % do.seconds]
         packed = pack(do.queue.in_progress) + self._cancels + pack(*keys)
-        return scripts.call("free_unique", 2 + len(keys), packed, args)
+        if do.member is None:
+            return scripts.call("free_unique", 2 + len(keys), packed, args)
+        packed = self._shared + pack(*map(encode, self._keys.batch(do.member.batch_id))) + packed
+        return scripts.call("free_unique_member", 9 + len(keys), packed, [b"%d" % do.member.number, *args])
 
     def _mark_suspect(self, do: MarkSuspect) -> bytes:
         args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]
@@ -273,7 +268,6 @@ class CommandEncoder:
 
 _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     EndMember: CommandEncoder._end_member,
-    SettleMember: CommandEncoder._settle_member,
     MoveToSet: CommandEncoder._move_to_set,
     RequeueFront: CommandEncoder._requeue_front,
     RequeueAndRest: CommandEncoder._requeue_and_rest,

@@ -61,14 +61,6 @@ class EndMember(Command):
     state: MemberState
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SettleMember(Command):
-    """Note in a batch how a member has ended that is nowhere any more. Replies 1 if jobs are due now."""
-
-    member: Member
-    state: MemberState
-
-
 class MemberAck(NamedTuple):
     """A member of a batch that has ended and has no record."""
 
@@ -141,11 +133,13 @@ class FreeUniqueKey(Command):
 
     :ivar keys: the key in each way it may be spelled.
     :ivar seconds: for how long the job's record is kept, 0 if it has none.
+    :ivar member: if it is one of a batch. If a newer payload takes its place, it counts as cancelled there.
     """
 
     keys: Sequence[str]
     job_id: str
     seconds: int = 0
+    member: Member | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

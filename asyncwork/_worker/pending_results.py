@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from .._redis.commands import Batch, Command, EndMember, Fetch, MemberAck, SettleMember
+from .._redis.commands import Batch, Command, EndMember, Fetch, MemberAck
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
@@ -146,7 +146,7 @@ class PendingResults:
             self.rejected.discard(command)
         if (on_reply := self._on_reply.pop(command, None)) is not None:
             on_reply(reply)
-        if (type(command) is EndMember and reply[1]) or (type(command) is SettleMember and reply):
+        if type(command) is EndMember and reply[1]:
             self.on_due()
 
     def unacknowledged(self) -> int:

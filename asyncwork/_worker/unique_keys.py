@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from .._jobs.membership import MemberState, member_of
-from .._redis.commands import FreeUniqueKey, SettleMember
+from .._jobs.membership import member_of
+from .._redis.commands import FreeUniqueKey
 from .._redis.keys import Queue
 from ..errors import PayloadError
 from ..job import Job
@@ -23,7 +23,7 @@ async def free_unique_key(env: WorkerEnvironment, queue: Queue, job: Job) -> Job
     dispatcher, keys, job_type = env.dispatcher, env.unique_keys(job), env.job_types.get(job.name)
     seconds = job_type.keeper.seconds if job_type is not None and job_type.keeper is not None else 0
     while True:
-        command = FreeUniqueKey(queue, [job.raw], keys=keys, job_id=job.id, seconds=seconds)
+        command = FreeUniqueKey(queue, [job.raw], keys=keys, job_id=job.id, seconds=seconds, member=member_of(job.id))
         (is_held, *newest), in_time = await dispatcher.request_in_time(command)
         if in_time or newest or not is_held:
             break
@@ -38,9 +38,6 @@ async def free_unique_key(env: WorkerEnvironment, queue: Queue, job: Job) -> Job
     try:
         newer_job = Job.decode(newer)
         env.cancellations.replaced(job, newer_job)
-        if (member := member_of(job.id)) is not None and newer_job.id != job.id:
-            # Another program has enqueued the newer one by key, so that this member will never run.
-            dispatcher.submit(SettleMember(queue, [], member, MemberState.CANCELLED))
         return newer_job
     except PayloadError as error:
         # The newer payload is in progress now and has to be settled; only the popped one can be run.
