@@ -128,18 +128,12 @@ ELSEWHERE = {
     **dict.fromkeys(
         (
             *("ack_members", "close_batch", "delete_members", "delete_members_from_list", "drop_cancelled_members"),
-            *(
-                "finish_members",
-                "free_unique_member",
-                "move_members",
-                "quarantine_members",
-                "reserve_members",
-                "settle_members",
-            ),
+            *("finish_members", "move_members", "quarantine_members", "reserve_members", "settle_members"),
             "settle_parent",
         ),
         "test_batch_model.py",
     ),
+    "free_unique_member": "test_batches.py",
     "add_counts": "test_metrics.py",
     "end_deleted": "test_results.py",
     "end_lost": "test_doctor.py",
