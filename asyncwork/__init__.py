@@ -20,12 +20,14 @@ from .errors import (
     NoResultError,
     PayloadError,
     PoolEndedError,
+    QueueFull,
     RedisUnavailable,
     ResultLost,
     ResultTimeout,
     ScheduleError,
     StreamLost,
     StreamTimeout,
+    UniqueConflictError,
     UnknownJobError,
     UsageError,
 )
@@ -62,10 +64,12 @@ if TYPE_CHECKING:
         PoolRequest,
     )
     from .models.queues import JobCounts, QueueInfo, RunTimes, Sizes
+    from .models.unique_holder import UniqueHolder
     from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
     from .rate import Rate
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
+    from .unique import Conflict, Debounce, Throttle, Unique, Until
     from .worker_pool import NoContext, Resources, WorkerPool
 else:
     # Imported on first use: a program that only enqueues, or only prints a help text, starts in a fraction of the time.
@@ -83,6 +87,8 @@ else:
         "CancelResult": "models.actions",
         "Client": "client",
         "Clock": "_jobs.clock",
+        "Conflict": "unique",
+        "Debounce": "unique",
         "Deletion": "models.actions",
         "Diagnosis": "models.diagnosis",
         "EnqueueOptions": "_jobs.enqueue_options",
@@ -134,8 +140,12 @@ else:
         "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
+        "Throttle": "unique",
         "Tuning": "options",
+        "Unique": "unique",
+        "UniqueHolder": "models.unique_holder",
         "UniqueKey": "models.diagnosis",
+        "Until": "unique",
         "WorkerPool": "worker_pool",
         "as_completed": "results",
         "error_kind": "_admin.query",
@@ -172,7 +182,9 @@ __all__ = [
     "CancelResult",
     "Client",
     "Clock",
+    "Conflict",
     "CrashedError",
+    "Debounce",
     "Deletion",
     "Deployment",
     "Diagnosis",
@@ -224,6 +236,7 @@ __all__ = [
     "PoolRequest",
     "Problem",
     "Progress",
+    "QueueFull",
     "QueueInfo",
     "Rate",
     "RateLimited",
@@ -247,9 +260,14 @@ __all__ = [
     "SyncBoundTask",
     "SyncTask",
     "Task",
+    "Throttle",
     "Tuning",
+    "Unique",
+    "UniqueConflictError",
+    "UniqueHolder",
     "UniqueKey",
     "UnknownJobError",
+    "Until",
     "UsageError",
     "WorkerPool",
     "as_completed",

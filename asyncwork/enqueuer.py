@@ -11,8 +11,10 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.membership import Callback
-from ._jobs.names import Named, job_name
+from ._jobs.names import Named, job_name, limit_of
+from ._jobs.option_checks import check_callable
 from ._jobs.payload import encode_job
+from ._jobs.rule_arguments import options_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient, unavailable
@@ -23,7 +25,7 @@ from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .batch import Batch, existing_writer, new_writer
 from .models.enqueued_job import EnqueuedJob, set_source
-from .options import check_callable
+from .unique import Debounce, Throttle, Unique
 
 
 class Enqueuer(BaseClient):
@@ -62,11 +64,14 @@ class Enqueuer(BaseClient):
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
-        unique: bool | Mapping[str, Any] = False,
+        unique: bool | Mapping[str, Any] | Unique | None = None,
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
+        max_waiting: int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
 
@@ -75,8 +80,10 @@ class Enqueuer(BaseClient):
         :param delay: how long it waits before it may run: seconds, rounded up to a whole one, or a ``timedelta``.
         :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
         :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none
-            waits with the same name and mapping; the job that waits will then run with these arguments, at its own
-            time. A job is unique until a worker starts it, and for 24 hours at most.
+            waits with the same name and mapping. With a :class:`Unique`, as that says. ``False`` for any job, and
+            ``None`` for what its type says, where the job is enqueued by its task. With a mapping, the job that waits
+            will then run with these arguments, at its own time. A job is unique until a worker starts it, and for 24
+            hours at most, unless a :class:`Unique` says otherwise.
         :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. It must not begin
             with 24 hex digits and ``_`` or ``-``, which mark the jobs of a group. Give each job an id of its own.
             Others may have the same: ``unique`` keeps a duplicate out, an id does not. But jobs with the same name,
@@ -88,17 +95,29 @@ class Enqueuer(BaseClient):
         :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or
             until when, an aware ``datetime``. Later it is dropped, also when it waits for a retry. The clock of Redis
             counts.
+        :param debounce: run it once things are quiet, with the newest arguments; ``None`` for what its type says.
+        :param throttle: let it start once in a period; ``None`` for what its type says.
+        :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit
+            of its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it. It does not hold
+            for a job that is enqueued for later, nor for retries.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
-            that of the waiting job. The other fields are not: ``run_at`` is when this job would have been due.
+            that of the job that keeps it out. If that job has its arguments now, ``replaced`` is true as well. The
+            other fields are not: ``run_at`` is when this job would have been due.
+        :raises UniqueConflictError: when another job holds its key, and ``Unique(conflict="raise")`` says so.
         :raises UsageError: when the name is not a valid job name, an option is not valid, or two options exclude each
             other.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
+        :raises QueueFull: when so many jobs wait in its queue that the limit allows no more.
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
         """
+        if max_waiting is None and type(name) is not str:
+            max_waiting = limit_of(name)
         is_plain = delay is None and at is None and id is None and timeout is None and expires is None
-        if not is_plain or unique is not False or front is not False or self._tracing is not None:
-            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
+        is_plain = is_plain and debounce is None and throttle is None and not max_waiting
+        is_plain = is_plain and (type(name) is str or options_of(name) is AT_ONCE)
+        if not is_plain or unique is not None or front is not False or self._tracing is not None:
+            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, max_waiting)
             return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:
@@ -119,8 +138,10 @@ class Enqueuer(BaseClient):
         :returns: the jobs in the same order, duplicates among them.
         :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which, and none is written.
             Also when ``jobs`` is a single call, or cannot be iterated over.
-        :raises EnqueueManyError: when Redis failed meanwhile. It holds the jobs that were written, may have been
-            written and were not written. When no connection could be opened, none was written.
+        :raises EnqueueManyError: when Redis failed meanwhile, or a queue was full, which is then its ``__cause__``, a
+            :class:`QueueFull`. It holds the jobs that were written, may have been written and were not written. When no
+            connection could be opened, none was written. Of the jobs of a full queue, those that fit were written, in
+            their order.
         """
         new = self._new_jobs()
         new.add_all(jobs)
@@ -132,7 +153,7 @@ class Enqueuer(BaseClient):
     async def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as :meth:`enqueue`.
         """
         check_call(call)
         if call.options is AT_ONCE:

@@ -14,10 +14,12 @@ AsyncworkError
 ├── UnknownJobError
 ├── PayloadError
 ├── BatchEndedError
+├── QueueFull
 ├── RedisUnavailable
 │   └── EnqueueManyError
 ├── EmbeddedRedisError
 ├── PoolEndedError
+├── UniqueConflictError
 └── NoResultError
     ├── JobFailed
     ├── JobCancelled
@@ -30,6 +32,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from ._jobs.printable import printable
 
 if TYPE_CHECKING:
     from .models.enqueued_job import EnqueuedJob
@@ -105,9 +109,46 @@ class RedisUnavailable(AsyncworkError):
     """Redis cannot be reached, refuses the connection or a command, or is older than asyncwork needs."""
 
 
+class QueueFull(AsyncworkError):
+    """A job was not enqueued, because as many jobs wait in its queue as may (``max_waiting``).
+
+    :ivar name: the name of the queue.
+    :ivar waiting: how many jobs wait there.
+    :ivar limit: how many may.
+    """
+
+    def __init__(self, name: str, waiting: int, limit: int) -> None:
+        self.name: str = name
+        self.waiting: int = waiting
+        self.limit: int = limit
+        super().__init__(
+            f"queue {printable(name)} is full: {waiting} {'job waits' if waiting == 1 else 'jobs wait'}, and at most "
+            f"{limit} may. Enqueue it later, have more jobs run at once, or raise max_waiting"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.waiting, self.limit)
+
+
 class PoolEndedError(AsyncworkError):
     """A pool ended without a request to stop, such as when code cancels every task of the event loop; or before what
     was waited for, such as empty queues."""
+
+
+class UniqueConflictError(AsyncworkError):
+    """A job was not enqueued, or not retried, because another one holds the key that keeps it unique.
+
+    :ivar name: the name of both jobs.
+    :ivar holder_id: the id of the job that holds the key; empty if another program has enqueued that one.
+    """
+
+    def __init__(self, text: str, name: str = "", holder_id: str = "") -> None:
+        super().__init__(text)
+        self.name: str = name
+        self.holder_id: str = holder_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.name, self.holder_id)
 
 
 class EnqueueManyError(RedisUnavailable):

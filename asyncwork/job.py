@@ -1,7 +1,8 @@
 """Jobs and their payloads, in gocraft/work's layout.
 
 A payload always has ``name, id, t, args``, then ``unique, unique_key, fails, err, failed_at`` if they are not empty. A
-job that was given a timeout or an expiry has ``timeout`` or ``expires``, too, and a traced one ``trace``. An existing
+job that was given a timeout or an expiry has ``timeout`` or ``expires``, too, a traced one ``trace``, and one that is
+unique until it has ended ``hold``. An existing
 payload is never encoded again. Fields are spliced into its bytes, and every other value stays as it was written.
 """
 
@@ -47,6 +48,7 @@ class Job:
     __slots__ = (
         "_attempt",
         "_fields",
+        "_hold",
         "_log",
         "_returned",
         "_sink",
@@ -60,6 +62,8 @@ class Job:
         "unique",
     )
 
+    # What the payload says of the key that the job holds until it has ended; None if it holds none. See `_jobs.hold`.
+    _hold: Any
     # Set when first needed. `_returned` is what the handler returned, for a type that keeps it.
     _attempt: Attempt
     _returned: object
@@ -76,6 +80,7 @@ class Job:
         self.enqueued_at: int = fields["t"]
         self.unique: bool = fields.get("unique") is True
         self.expires: float | None = time_or_none(fields.get("expires"))
+        self._hold = fields.get("hold")
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:
@@ -106,9 +111,10 @@ class Job:
             job.args = args or {}
             job.enqueued_at = enqueued_at
             if size == 4:
-                job.unique, job.expires = False, None
+                job.unique, job.expires, job._hold = False, None, None
             else:
                 job.unique, job.expires = fields.get("unique") is True, time_or_none(fields.get("expires"))
+                job._hold = fields.get("hold")
             return job
         return cls(raw, checked_fields(raw, fields))
 

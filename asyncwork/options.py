@@ -12,12 +12,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._environment import number
-from ._jobs.error_text import type_name_of
 from ._jobs.names import suggestion
+from ._jobs.option_checks import check_extra, check_type, check_whole
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .errors import UsageError
 from .rate import Rate
+from .unique import Debounce, Throttle, Unique, check_rules
 
 if TYPE_CHECKING:
     from .job import Job
@@ -28,50 +29,12 @@ Backoff = Callable[["Job"], float]
 # How arguments are treated that a handler does not take: the job runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
 
+# Seconds for which a chunk waits for more jobs by default.
+CHUNK_WAIT = 0.5
+# The most jobs that one call may take. Each has a task, made in one step of the event loop.
+MOST_IN_CHUNK = 10_000
 # The most jobs that a pool can be resized to run at once. Each takes a worker, made in one step of the event loop.
 MOST_WORKERS = 10_000
-
-
-def check_extra(value: object) -> None:
-    """Check how unknown arguments are to be treated.
-
-    :raises UsageError: when it is neither ``"ignore"`` nor ``"forbid"``.
-    """
-    if value not in ("ignore", "forbid"):
-        raise UsageError(f"extra must be 'ignore' or 'forbid', not {shown(value)}")
-
-
-def check_whole(value: object, what: str, low: int, high: int | None = None) -> None:
-    """Check that a value is a whole number from ``low`` to ``high``.
-
-    :param what: what the message calls it.
-    :raises UsageError: when it is not.
-    """
-    span = f"from {low} to {high}" if high is not None else f"of {low} or more"
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        raise UsageError(f"{what} must be a whole number {span}, not {shown(value)}")
-
-
-def check_type(value: object, what: str, kind: type | tuple[type, ...], wanted: str) -> None:
-    """Check that a value is of a class.
-
-    :param what: what the message calls it.
-    :param wanted: what the message says that it must be.
-    :raises UsageError: when it is not.
-    """
-    if not isinstance(value, kind):
-        raise UsageError(f"{what} must be {wanted}, not {type_name_of(value)}: {shown(value)}")
-
-
-def check_callable(value: object, what: str, wanted: str) -> None:
-    """Check that a value can be called.
-
-    :param what: what the message calls it.
-    :param wanted: what the message says that it must do.
-    :raises UsageError: when it cannot be called.
-    """
-    if not callable(value):
-        raise UsageError(f"{what} must be a function that {wanted}, not {type_name_of(value)}: {shown(value)}")
 
 
 def check_workers(concurrency: object) -> None:
@@ -109,6 +72,23 @@ def check_version_label(value: object) -> str:
             f"'v1.4.2', not {shown(value)}"
         )
     return value
+
+
+def check_chunk(chunk: object, wait: object, max_concurrency: int) -> None:
+    """Check how many jobs one call takes.
+
+    :raises UsageError: when that is not a whole number from 2 to 10,000, or 0, or other options exclude it.
+    """
+    check_whole(chunk, "chunk", 0, MOST_IN_CHUNK)
+    if chunk == 1:
+        raise UsageError("chunk must be 2 or more: a handler of single jobs, which takes a Job, needs no chunk")
+    if not chunk and wait is not None:
+        raise UsageError("wait is for how long a chunk waits for more jobs: pass chunk=… with it")
+    if isinstance(chunk, int) and 0 < max_concurrency < chunk:
+        raise UsageError(
+            f"max_concurrency ({max_concurrency}) counts jobs, not calls, so no chunk of {chunk} could ever be full: "
+            f"pass {chunk} or more, or a smaller chunk"
+        )
 
 
 # Options of other libraries, and what has their place.
@@ -157,9 +137,18 @@ class JobOptions:
         rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
     :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
         results are kept, or for a day.
+    :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
+    :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
+    :param throttle: a :class:`Throttle` lets a job start once in a period.
     :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
         ``None`` for any number, unless another pool has announced a rate or one was set at run time.
-    :raises UsageError: when a value is out of its range.
+    :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises :class:`QueueFull`.
+        0 for no limit.
+    :param chunk: how many jobs one call of the handler takes at most; it takes a list of them, ``(jobs: list[Job])``,
+        after the context if it takes that. 0 for one job a call.
+    :param wait: seconds, or a ``timedelta``, after the first job of a chunk was taken until its call begins, however
+        few jobs there are; half a second by default.
+    :raises UsageError: when a value is out of its range, or two options exclude each other.
     """
 
     priority: int = 1
@@ -174,7 +163,13 @@ class JobOptions:
     expires: float | timedelta | None = None
     stream: float | timedelta | None = None
     history: bool = False
+    unique: bool | Unique = False
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
     rate: Rate | None = None
+    max_waiting: int = 0
+    chunk: int = 0
+    wait: float | timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -200,6 +195,24 @@ class JobOptions:
             raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
+        if not isinstance(self.unique, (bool, Unique)):
+            raise UsageError(f"unique must be True, or a Unique(…), not {shown(self.unique)}")
+        check_rules(self.unique, self.debounce, self.throttle)
+        check_whole(self.max_waiting, "max_waiting", 0)
+        if self.wait is not None:
+            object.__setattr__(self, "wait", seconds_of(self.wait, "wait"))
+        check_chunk(self.chunk, self.wait, self.max_concurrency)
+
+    @property
+    def rule(self) -> Unique | Debounce | Throttle | None:
+        """What keeps its jobs from being enqueued too often; ``None`` for nothing."""
+        unique = Unique() if self.unique is True else self.unique or None
+        return unique or self.debounce or self.throttle
+
+    @property
+    def chunk_wait(self) -> float:
+        """Seconds for which a chunk waits for more jobs."""
+        return CHUNK_WAIT if self.wait is None else seconds_of(self.wait, "wait")
 
 
 def _kept_for(value: float | timedelta, option: str, kept: str) -> int:

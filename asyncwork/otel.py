@@ -75,6 +75,27 @@ class Tracing:
         )
         return _Attempt(span, parent)
 
+    def chunk(self, namespace: str, jobs: Sequence[Job]) -> AbstractContextManager[None]:
+        """Trace the block that calls a handler for several jobs, beside the spans of their attempts.
+
+        The span has a link to the enqueue of each job. The spans that the handler starts are its children.
+        """
+        producers = [producer for job in jobs if (producer := _read(job.trace)) is not None]
+        links = [trace.Link(trace.get_current_span(each).get_span_context()) for each in producers]
+        name = jobs[0].name
+        attributes = {**_common(namespace, name, "run", "process"), "messaging.batch.message_count": len(jobs)}
+        parent = context.get_current()
+        span = self._tracer.start_span(
+            f"run chunk of {name}",
+            parent,
+            trace.SpanKind.CONSUMER,
+            attributes,
+            links,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        return _Chunk(span, parent)
+
 
 class _Current:
     """A span that is the current one during a block.
@@ -161,6 +182,20 @@ class _Attempt(_Current):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._exit()
+
+
+class _Chunk(_Current):
+    """The block that calls a handler for several jobs, as a consumer span."""
+
+    def __enter__(self) -> None:
+        self._enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._fail(error)
         self._exit()
 
 

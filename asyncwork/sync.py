@@ -13,7 +13,8 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.membership import Callback
-from ._jobs.names import Named, check_namespace
+from ._jobs.names import Named, check_namespace, limit_of
+from ._jobs.option_checks import check_callable
 from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
@@ -28,7 +29,7 @@ from ._redis.new_jobs import NewJobs
 from .batch import SyncBatch, existing_writer, new_writer
 from .errors import ResultTimeout, UsageError
 from .models.enqueued_job import EnqueuedJob
-from .options import check_callable
+from .unique import Debounce, Throttle, Unique
 
 __all__ = ["Enqueuer"]
 
@@ -76,18 +77,24 @@ class Enqueuer:
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
-        unique: bool | Mapping[str, Any] = False,
+        unique: bool | Mapping[str, Any] | Unique | None = None,
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
+        max_waiting: int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as there. It waits 10 s at most for a connection,
-            and for a reply.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as there. It waits 10 s at most for a
+            connection, and for a reply.
         """
-        return self._enqueue(name, args, EnqueueOptions(delay, at, unique, id, front, timeout, expires))
+        if max_waiting is None:
+            max_waiting = limit_of(name)
+        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, max_waiting)
+        return self._enqueue(name, args, options)
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.
@@ -102,7 +109,7 @@ class Enqueuer:
     def enqueue_call(self, call: JobCall) -> EnqueuedJob:
         """Enqueue a job that ``task.call(…)`` returned.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as :meth:`enqueue`.
         """
         check_call(call)
         return self._enqueue(call.name, call.args, call.options)

@@ -16,12 +16,14 @@ from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.function_kinds import is_async
 from ._jobs.handler import Handler
 from ._jobs.job_call import JobCall, set_task
+from ._jobs.rule_arguments import check_names, with_defaults
 from ._json.codec import decode, encode_args
 from ._redis.job_record import check_enqueued, result_of
 from .enqueuer import Enqueuer
 from .errors import UsageError
 from .models.enqueued_job import EnqueuedJob, set_source
 from .options import JobOptions
+from .unique import Debounce, Throttle, Unique
 
 Whole = ParamSpec("Whole")  # the function's own parameters
 Arguments = ParamSpec("Arguments")  # those that take job arguments
@@ -49,6 +51,8 @@ class BoundTask(Generic[Arguments, R_co]):
             time zone. The message names its path.
         """
         bound = bind_arguments(self._handler, args, kwargs) or None
+        if (rule := self._enqueue_options.rule) is not None:
+            bound = with_defaults(rule, self._handler, bound)
         call: JobCall[R_co] = JobCall(self._handler.name, bound, self._enqueue_options)
         set_task(call, self)
         return call
@@ -56,7 +60,7 @@ class BoundTask(Generic[Arguments, R_co]):
     async def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as :meth:`Enqueuer.enqueue`.
         """
         job: EnqueuedJob[R_co] = await self._source.enqueuer.enqueue_call(self.call(*args, **kwargs))
         set_source(job, self)
@@ -109,7 +113,8 @@ class SyncBoundTask(Generic[Arguments, R_co]):
     def enqueue(self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> EnqueuedJob[R_co]:
         """Enqueue a job.
 
-        :raises UsageError, ArgumentEncodingError, RedisUnavailable: as :meth:`asyncwork.sync.Enqueuer.enqueue`.
+        :raises UsageError, ArgumentEncodingError, QueueFull, RedisUnavailable: as
+            :meth:`asyncwork.sync.Enqueuer.enqueue`.
         """
         return self._task._source.sync_enqueuer.enqueue_call(self._task.call(*args, **kwargs))
 
@@ -173,7 +178,8 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
     __name__: str
 
     def __init__(self, handler: Handler, function: Callable[Whole, R_co], source: EnqueuerSource) -> None:
-        super().__init__(handler, AT_ONCE, source)
+        options = AT_ONCE.of_type(handler.options).limited(handler.options.max_waiting)
+        super().__init__(handler, options, source)
         self.function = function
         self.name: str = handler.name
         self.job_options: JobOptions = handler.options
@@ -191,11 +197,14 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         *,
         delay: float | timedelta | None = None,
         at: datetime | float | None = None,
-        unique: bool | Mapping[str, Any] = False,
+        unique: bool | Mapping[str, Any] | Unique | None = None,
         id: str | None = None,  # noqa: A002
         front: bool = False,
         timeout: float | timedelta | None = None,
         expires: float | timedelta | datetime | None = None,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
+        max_waiting: int | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
@@ -203,8 +212,11 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires)
-        return BoundTask(self._handler, options, self._source)
+        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, max_waiting)
+        options = options.of_type(self.job_options)
+        if options.rule is not None:
+            check_names(options.rule, self._handler)
+        return BoundTask(self._handler, options.limited(self.job_options.max_waiting), self._source)
 
     @property
     def sync(self) -> SyncTask[Arguments, R_co]:

@@ -86,6 +86,7 @@ PARTS = [
             "job": "Job, its payload",
             "options": "PoolOptions",
             "schedule": "cron schedules",
+            "unique": "Unique, Debounce",
             "rate": "rates of queues",
             "middleware": "around handlers",
             "decisions": "Retry, Snooze, Discard",

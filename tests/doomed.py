@@ -20,6 +20,9 @@ from .tuned import tuned
 
 # Of each job name, how many may run at once.
 QUEUES = {"task": 0, "single": 1, "held": 0}
+# The name of those that run in chunks, and the number of queues on which a pool blocks.
+CHUNKED = "chunked"
+POPS = len(QUEUES) + 1
 # The name of those that take tokens. No pop blocks on their queue.
 RATED = "rated"
 # The name of those whose ends are kept, and for how many seconds.
@@ -110,6 +113,17 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
         pool.job(
             name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR, result=kept, stream=kept
         )(act)
+
+    @pool.job(CHUNKED, chunk=3, wait=0.1, max_fails=2, max_crashes=4, backoff=lambda job: FAR)
+    async def act_on_all(jobs: list[Job]) -> dict[str, Exception]:
+        failed: dict[str, Exception] = {}
+        for job in jobs:
+            try:
+                await act(job, job.arg("does", str))
+            except ValueError as error:
+                failed[job.id] = error
+        return failed
+
     pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR)(act)
     pool.periodically(YEARLY, "task", {"does": "happens yearly"})
     return pool

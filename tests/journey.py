@@ -16,15 +16,19 @@ from asyncwork import (
     BatchState,
     CancelResult,
     Client,
+    Debounce,
     Discard,
     EnqueueOptions,
     Job,
     JobCall,
     JobQuery,
     JobState,
+    QueueFull,
     Rate,
     RateLimited,
     Snooze,
+    Throttle,
+    Unique,
     UsageError,
     WorkerPool,
 )
@@ -124,6 +128,10 @@ class Traveller:
         async def killed(n: int) -> None:
             self.ran[f"killed {n}"] += 1
 
+        @pool.job("chunked", chunk=3, wait=0.2, max_waiting=3)
+        async def chunked(jobs: list[Job]) -> None:
+            self.ran["chunked"] += len(jobs)
+
         @pool.job("kept", result=1000)
         async def kept(text: str) -> str:
             return text
@@ -149,11 +157,13 @@ async def go(bench: Bench) -> None:
         traveller = Traveller(bench, client)
         async with traveller.pool.running():
             await jobs_run(traveller)
+            await jobs_run_in_chunks(traveller)
             await queues_have_rates(traveller)
             await jobs_emit(traveller)
             await jobs_fail(traveller)
             await results_are_kept(traveller)
             await batches_end(traveller)
+            await keys_are_held(traveller)
             await things_go_wrong(traveller)
             await jobs_are_held_and_observed(traveller)
             await traveller.until_ran("every{second}")
@@ -199,6 +209,21 @@ async def jobs_run(traveller: Traveller) -> None:
     for name in NAMES:
         await traveller.until_ran(name, 8)
         assert traveller.ran[name] == 8
+
+
+async def jobs_run_in_chunks(traveller: Traveller) -> None:
+    """Jobs share a call, and a queue that is full takes no more."""
+    client, enqueuer = traveller.client, traveller.bench.enqueuer
+    await client.pause("chunked")
+    for n in range(3):
+        await enqueuer.enqueue("chunked", {"n": n}, max_waiting=3, unique=n == 0)
+    for unique in (True, False):
+        with pytest.raises(QueueFull):
+            await enqueuer.enqueue("chunked", {"{": "}"}, max_waiting=3, unique=unique)
+    await client.unpause("chunked")
+    await traveller.until_ran("chunked", 3)
+    await enqueuer.enqueue("chunked")
+    await traveller.until_ran("chunked", 4)
 
 
 async def jobs_emit(traveller: Traveller) -> None:
@@ -303,7 +328,7 @@ async def batches_end(traveller: Traveller) -> None:
         async with pool.batch() as deleted:
             # A blocking pop may have taken the first one, which goes back.
             await deleted.add_many("fails", [None] * 2)
-        await delete()
+        await delete()  # type: ignore[no-untyped-call]
     await client.empty("fails")
     await client.unpause("fails")
     assert (await client.batch_failures(failing.id)).total == 2
@@ -312,6 +337,28 @@ async def batches_end(traveller: Traveller) -> None:
     assert (await client.delete_matching("quarantine", JobQuery(text=failing.id))).done == 1
     await client.retry_batch(failing.id)
     assert await client.batch_results(batch.id)
+
+
+async def keys_are_held(traveller: Traveller) -> None:
+    """Jobs are unique until they have ended, debounced and throttled; a key is freed by its job, and by hand."""
+    client, enqueuer, name = traveller.client, traveller.bench.enqueuer, "a{b}c:d"
+    rule = Unique(by=("{key}",), until="done", conflict="after")
+    job = await enqueuer.enqueue(name, {"{key}": 1}, unique=rule, delay=1000)
+    assert (await enqueuer.enqueue(name, {"{key}": 1, "}": 2}, unique=rule)).replaced
+    assert [each.job_id for each in await client.unique_holders(name)] == [job.id]
+    assert await client.free_unique(name, job.id)
+    assert await client.cancel(job.id) is CancelResult.NOW
+    before = traveller.ran[name]
+    await enqueuer.enqueue(name, {"{key}": 1}, unique=rule)
+    for n in range(2):
+        await enqueuer.enqueue(name, {"{n}": n}, debounce=Debounce(1, by=("{n}",)))
+        await enqueuer.enqueue(name, {"{n}": n}, throttle=Throttle(100))
+    await traveller.until_ran(name, before + 5)
+
+    async def is_free() -> bool:
+        return not await client.unique_holders()
+
+    await until(is_free)
 
 
 async def things_go_wrong(traveller: Traveller) -> None:
@@ -391,6 +438,8 @@ async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     assert len((await client.find("holds", seconds=LIMIT)).jobs) == 3
     await cancelled(traveller)
     await client.set_max_concurrency("holds", 2)
+    await client.set_max_waiting("chunked", 1)
+    await client.set_max_waiting("chunked", None)
     traveller.hold.set()
     await traveller.until_ran("holds", 3)
     assert traveller.ran["wat"] == before

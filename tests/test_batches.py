@@ -20,6 +20,7 @@ from asyncwork import (
     BatchState,
     BatchStatus,
     Client,
+    Debounce,
     Discard,
     Job,
     JobCall,
@@ -28,6 +29,7 @@ from asyncwork import (
     RedisUnavailable,
     Snooze,
     Task,
+    Unique,
     UsageError,
     WorkerPool,
     sync,
@@ -417,6 +419,29 @@ async def test_duplicates_are_not_counted(app: App) -> None:
     await app.bench.redis.delete(app.bench.keys.paused("work"))
     assert (await app.ended(batch.id)).done == 5
     await app.until_called("success", "done")
+
+
+async def test_a_member_that_holds_a_key_until_it_has_ended_is_counted(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(unique=Unique(until="done"), max_fails=1)
+    async def hold(number: int) -> None:
+        if number == 2:
+            raise ValueError("two")
+        if number == 3:
+            raise Discard("three")
+
+    async with pool.batch() as batch:
+        await batch.add_many([hold.call(number=number) for number in (0, 1, 2, 3, 0, 1)])
+    assert await _counts(bench, batch.id, (4, 4, 0))
+    async with pool.running():
+        await until(lambda: _counts(bench, batch.id, (4, 0, 2)))
+    rules: list[dict[str, Any]] = [{"unique": Unique(conflict="replace")}, {"debounce": Debounce(5)}]
+    for rule in rules:
+        async with pool.batch() as refused:
+            with pytest.raises(UsageError, match="cannot have a rule by which a newer job takes its place"):
+                await refused.add(hold.options(**rule).call(number=1))
+    await pool.enqueuer.close()
 
 
 async def test_members_add_members(app: App) -> None:

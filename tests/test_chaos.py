@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,16 @@ def test_what_was_not_there_is_noticed() -> None:
     ledger = PoolMetrics({"1": "quick"}, {1: "quick", 2: "keyed", 3: "raising"}, replacing={2})
     runs = [a_run(), a_run("2", name="keyed", number=2), a_run("3", name="raising", number=3, kind="exit")]
     assert settled(**kinds, ledger=ledger, runs=runs, faults=[Fault(KILLED, 8, 1.0, 1.0)]) == []
+
+
+def test_two_exclusive_jobs_at_once_are_noticed() -> None:
+    before = a_run("1", name="exclusive", number=1, slot="a drop", began=1.0, ended=2.0)
+    beside = a_run("2", name="exclusive", number=2, slot="a drop", began=1.5, ended=3.0)
+    entries = Counter({("exclusive", "a drop"): 2})
+    ledger = PoolMetrics({"1": "exclusive", "2": "exclusive"}, {1: "exclusive", 2: "exclusive"}, entries=entries)
+    (line,) = settled(ledger=ledger, runs=[before, beside])
+    assert line.startswith("exclusive 1 and 2 of a drop ran at once")
+    assert settled(ledger=ledger, runs=[before, replace(beside, began=2.0)]) == []
 
 
 def test_a_hostile_job_that_is_not_among_the_failed_is_noticed() -> None:

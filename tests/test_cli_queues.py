@@ -69,6 +69,9 @@ async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
         "rests_for": 0,
         "paused": False,
         "pools": 0,
+        "max_waiting": 0,
+        "chunk": 0,
+        "wait": 0,
     }
 
 
@@ -165,6 +168,30 @@ async def test_queues_are_paused_and_limited(bench: Bench, client: Client) -> No
     code, out, _ = await run("queues", "cap", "wat", "0", *on(bench))
     assert (code, out) == (0, "queue wat runs any number of jobs at once, over all pools\n")
     assert (await info(client)).max_concurrency == 0
+
+
+async def test_a_queue_is_bounded(bench: Bench, client: Client) -> None:
+    await put_three(bench)
+    code, out, _ = await run("queues", "max-waiting", "wat", "3", *on(bench))
+    assert (code, out) == (0, "queue wat takes at most 3 waiting jobs; 3 jobs waiting\n")
+    assert (await info(client)).is_full
+    code, out, _ = await run("queues", *on(bench))
+    assert out.splitlines()[1].split()[0] == "wat"
+    await bench.redis.hset(bench.keys.queue_options, "wat", b'{"chunk":100,"wait":0.5,"max_waiting":7}')
+    code, out, _ = await run("queues", "show", "wat", *on(bench))
+    assert "\nruns in chunks of up to 100 jobs, which wait 0.5 s at most\n3 of at most 3 jobs waiting\n" in out
+    await bench.redis.delete(bench.keys.queue_options)
+    code, out, _ = await run("queues", "ls", "--json", *on(bench))
+    (queue,) = json.loads(out)["queues"]
+    assert (queue["max_waiting"], queue["chunk"]) == (3, 0)
+    code, out, _ = await run("queues", "max-waiting", "wat", "0", *on(bench))
+    assert (code, out) == (0, "queue wat takes any number of waiting jobs; 3 jobs waiting\n")
+    code, out, _ = await run("queues", "max-waiting", "wat", "default", *on(bench))
+    assert (code, out) == (0, "queue wat takes as many jobs as its enqueuers say; 3 jobs waiting\n")
+    for bad, problem in ((["wat"], "needs the name of a queue, and a number"), (["wat", "-1"], "max_waiting must be")):
+        code, _, err = await run("queues", "max-waiting", *on(bench), "--", *bad)
+        assert code == 2
+        assert problem in err
 
 
 async def test_a_rate_is_set_and_reset(bench: Bench, client: Client) -> None:

@@ -464,8 +464,8 @@ async def test_what_dies_again_meanwhile_is_retried_once(
     await bench.redis.zadd(bench.keys.dead, dict.fromkeys(jobs, now + skew))
     move = DelayedJobs.requeue
 
-    async def dies_again(self: DelayedJobs, job_set: Any, moves: Any, *rest: Any) -> Any:
-        done = await move(self, job_set, moves, *rest)
+    async def dies_again(self: DelayedJobs, job_set: Any, moves: Any, *rest: Any, **options: Any) -> Any:
+        done = await move(self, job_set, moves, *rest, **options)
         at = await now_of(bench) + skew
         fields = {"fails": b"4", "err": b'"ohno"', "failed_at": b"%d" % at}
         await bench.redis.zadd(bench.keys.dead, {members.splice(raw, fields): at for _, _, raw in moves})

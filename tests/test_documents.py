@@ -48,6 +48,9 @@ IMAGINED = {
 client: Client
 report: Any
 """,
+    "docs/chunks.md": """
+async def bulk_insert(documents: list[Any]) -> dict[int, str]: ...
+""",
     "docs/enqueue.md": """
 pool = WorkerPool()
 addresses: list[str]

@@ -159,12 +159,12 @@ async def test_a_duplicate_is_returned_with_the_id_that_waits(
     assert (first.duplicate, first.unique) == (False, True)
     for option in ({}, {"delay": 60}, {"front": True}, {"id": "mine"}):
         again = await enqueue("wat", {"n": 1}, unique=unique, **option)
-        assert (again.duplicate, again.id) == (True, first.id)
+        assert (again.duplicate, again.id, again.replaced) == (True, first.id, unique is not True)
         # The rest is about the job that was not enqueued.
         assert again.run_at - again.enqueued_at == option.get("delay", 0)
         assert repr(again) == (
             f"EnqueuedJob(name='wat', id={first.id!r}, enqueued_at={again.enqueued_at}, run_at={again.run_at}, "
-            "unique=True, duplicate=True)"
+            f"unique=True, duplicate=True{', replaced=True' if again.replaced else ''})"
         )
         assert pickle.loads(pickle.dumps(again)).duplicate
     assert len(await bench.waiting("wat")) == 1
@@ -235,8 +235,8 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"at": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001
     ({"at": 4_000_000_000_000}, "milliseconds"),
     ({"at": "2030-01-01"}, "aware datetime or epoch seconds, not str"),
-    ({"unique": 1}, "unique must be True, or a mapping to be unique by, not int"),
-    ({"unique": ["id"]}, "unique must be True, or a mapping to be unique by, not list"),
+    ({"unique": 1}, "unique must be True, a Unique\\(…\\), or a mapping to be unique by, not int"),
+    ({"unique": ["id"]}, "unique must be True, a Unique\\(…\\), or a mapping to be unique by, not list"),
     ({"unique": {"when": {1, 2}}}, "set"),
     ({"id": ""}, "id must be 1 to 64 ASCII letters"),
     ({"id": "a b"}, "id must be"),
@@ -388,7 +388,8 @@ def test_an_option_that_a_job_type_does_not_have(options: dict[str, Any], hint: 
     (name,) = options
     message = (
         f"pool.job has no option {name!r}; it has priority, max_fails, skip_dead, max_concurrency, max_crashes, "
-        f"timeout, backoff, extra, result, expires, stream, history, rate{hint}"
+        f"timeout, backoff, extra, result, expires, stream, history, "
+        f"unique, debounce, throttle, rate, max_waiting, chunk, wait{hint}"
     )
     for function in (None, "wat", print):
         with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):

@@ -26,15 +26,16 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, EnqueueOptions, Job, JobCall
+from asyncwork import Client, EnqueueOptions, Job, JobCall, Unique
 from asyncwork._doctor.snapshot import take_snapshot
+from asyncwork._jobs.hold import digest_of, mark_of
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis import scripts
 from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
-from .doomed import QUEUES, RATED, Diary, live, make_pool
+from .doomed import CHUNKED, POPS, RATED, Diary, live, make_pool
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -43,14 +44,18 @@ _OF_OTHERS = {
     *(
         "change_periodic",
         "close_batch",
+        "debounce",
         "delete_from_list",
         "delete_members",
         "delete_members_from_list",
         "end_deleted",
         "end_lost",
+        "enqueue_holder",
+        "enqueue_limited",
         "enqueue_unique",
         "enqueue_unique_at",
         "forget_job",
+        "free_holds",
         "free_owned",
         "free_unclaimed",
         "mark_cancelled",
@@ -58,7 +63,8 @@ _OF_OTHERS = {
         "reserve_members",
         "settle_members",
     ),
-    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic", "watch"),
+    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic"),
+    *("throttle", "watch"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),
@@ -148,6 +154,8 @@ class Scenario:
         await enqueuer.enqueue_many(JobCall("task", {"does": does}, options) for does, options in TASKS.items())
         for n in range(2):
             await self.offer(f"is single {n}", "single")
+        for n in range(4):
+            await self.offer(f"is chunked {n}", CHUNKED)
         for does in ("is rated", "rests"):
             await self.offer(does, RATED)
         await enqueuer.enqueue("task", {"does": "is unique"}, unique=True, front=True)
@@ -157,7 +165,12 @@ class Scenario:
         await redis.zadd(keys.retry, {payload("is retried", fails=1, err="sorry", failed_at=1): 1})
         killed = payload("is rescued", fails=1, err="unknown job when requeueing", failed_at=1)
         await redis.zadd(keys.dead, {killed: time.time(), payload("is too old"): 1})
-        await redis.lpush(keys.queue("task"), payload("dies", fails=1, err="sorry", failed_at=1))
+        await enqueuer.enqueue("task", {"does": "holds a key"}, unique=Unique(until="done"))
+        # Its death frees a key.
+        digest = digest_of({"of": "dies"})
+        held = payload("dies", fails=1, err="sorry", failed_at=1, hold=mark_of("done", digest))
+        await redis.hset(keys.hold("task", digest), mapping={"id": "dies", "since": 1, "until": "done"})
+        await redis.lpush(keys.queue("task"), held)
         await redis.lpush(keys.queue("task"), payload("is suspected"), b"{no job}")
         await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
         await redis.lpush(keys.queue("task"), payload("is-cancelled"))
@@ -165,6 +178,7 @@ class Scenario:
         await self._plant_batch()
         await self._plant_dead_pool()
         planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
+        planted.add("holds a key")
         self.offered |= planted | TASKS.keys()
         self.accepted |= planted | TASKS.keys()
 
@@ -217,7 +231,7 @@ class Scenario:
             await self._request("running", 4)
             await self._plan_by_another_schedule()
         await stepper.until_done(lambda kind, _, __: kind == "drop_planned")
-        async with stepper.still(pops=len(QUEUES)):
+        async with stepper.still(pops=POPS):
             await redis.set(keys.paused("held"), 1)
             await self.offer("is held", "held")
             await self.offer("is popped")
@@ -225,13 +239,13 @@ class Scenario:
         async with stepper.still():
             await redis.delete(keys.paused("held"))
         await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
-        async with stepper.still(pops=len(QUEUES)):
+        async with stepper.still(pops=POPS):
             await self.offer("lasts")
         await until(lambda: self._diary.read("began")["lasts"], _TIMEOUT)
         async with stepper.still():
             await self._doubt_pool()
         await stepper.until_done(lambda kind, _, __: kind == "claim")
-        async with stepper.still(pops=len(QUEUES)):
+        async with stepper.still(pops=POPS):
             process.terminate()
             # It may have been killed just before.
             await until(lambda: stepper.killed or self._diary.read("stopping"), _TIMEOUT)

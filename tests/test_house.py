@@ -35,14 +35,16 @@ PUBLIC = {
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBatch", "SyncBoundTask", "SyncTask",
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
-    "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather", "JobTimeoutError",
+    "QueueFull", "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
+    "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited",
+    "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
 }  # fmt: skip
 
 
 # Aliases, whose docstring is that of what they stand for.
-ALIASES = {"Backoff", "CallNext", "Clock", "Extra", "Redact", "Resources"}
+ALIASES = {"Backoff", "CallNext", "Clock", "Conflict", "Extra", "Redact", "Resources", "Until"}
 
 
 def test_the_public_names() -> None:

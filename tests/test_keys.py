@@ -26,11 +26,12 @@ _PLACEHOLDERS = {
     "job_id": "ID",
     "batch_id": "ID",
     "key": "PERIODIC_JOB",
+    "digest": "HEX",
 }
-_BEGINNINGS = {"prefix", "jobs", "unique"}
+_BEGINNINGS = {"prefix", "jobs", "unique", "holds"}
 _NOT_ONE_KEY = {
-    "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field", "unique_for",
-    "unique_of", "ended_channel", "wake_channel",
+    "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field",
+    "unique_for", "unique_of", "ended_channel", "wake_channel",
 }  # fmt: skip
 _TYPES = {
     "hash": "hash",

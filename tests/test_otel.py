@@ -507,3 +507,41 @@ def test_what_cannot_trace_is_refused(wrong: Any) -> None:
             make(tracing=wrong)
     with pytest.raises(UsageError, match="tracer_provider must be a TracerProvider"):
         Tracing("wat")  # type: ignore[arg-type]
+
+
+async def test_a_chunk_has_a_span_with_a_link_to_each_enqueue(bench: Bench, spans: Spans) -> None:
+    pool = bench.pool(tracing=spans.tracing)
+    tracer = spans.provider.get_tracer("app")
+
+    @pool.job(chunk=3, wait=600)
+    async def wat(jobs: list[Job]) -> dict[str, Any]:
+        with tracer.start_as_current_span("inner"):
+            return {jobs[0].id: ValueError("not this one")}
+
+    for _ in range(3):
+        await wat.enqueue()
+    async with pool.running():
+        await pool.drain()
+    (chunk,) = [span for span in spans.run if span.name == "run chunk of wat"]
+    assert attribute(chunk, "messaging.batch.message_count") == 3
+    assert sorted(links(chunk)) == sorted(map(ids, spans.sent))
+    (inner,) = [span for span in spans.all if span.name == "inner"]
+    assert inner.parent is not None
+    assert inner.parent.span_id == chunk.context.span_id
+    attempts = [span for span in spans.run if span.name == "run wat"]
+    assert sorted(attribute(each, "asyncwork.job.outcome") for each in attempts) == ["done", "done", "retried"]
+
+
+async def test_the_span_of_a_chunk_that_fails_has_the_error(bench: Bench, spans: Spans) -> None:
+    pool = bench.pool(tracing=spans.tracing)
+
+    @pool.job(chunk=2, wait=600, max_fails=1)
+    async def wat(jobs: list[Job]) -> None:
+        raise ValueError("all of them")
+
+    await wat.enqueue_many([wat.call(), wat.call()])
+    async with pool.running():
+        await pool.drain()
+    (chunk,) = [span for span in spans.run if span.name == "run chunk of wat"]
+    assert chunk.status.status_code is StatusCode.ERROR
+    assert attribute(chunk, "error.type") == "ValueError"

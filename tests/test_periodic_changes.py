@@ -806,7 +806,7 @@ async def test_a_pause_comes_while_an_instance_is_moved(bench: Bench, client: Cl
     result = await delayed.requeue(JobSet.SCHEDULED, moves, firings)
     assert (result.moved, result.paused) == (0, [0, 1])
     # Neither another pool nor a call whose reply was lost does it again.
-    assert await delayed.requeue(JobSet.SCHEDULED, moves, firings) == (0, "", [], [])
+    assert await delayed.requeue(JobSet.SCHEDULED, moves, firings) == (0, "", [], [], {})
     assert await bench.waiting("tick") == []
     await forget(bench)
 

@@ -330,6 +330,7 @@ def job(done: int) -> Any:
         "outcomes": {"done": done, "dead": 1},
         "run": {"counts": [done, 1], "sum": done / 2},
         "wait": {"counts": [done], "sum": 0.0},
+        "chunks": {"counts": [0, 1], "sum": 2.0},
     }
 
 

@@ -127,6 +127,10 @@ CLIENT: dict[str, list[Call]] = {
     "pause": [lambda client: client.pause("wat")],
     "unpause": [lambda client: client.unpause("wat")],
     "set_max_concurrency": [lambda client: client.set_max_concurrency("wat", 3)],
+    "set_max_waiting": [
+        lambda client: client.set_max_waiting("wat", 3),
+        lambda client: client.set_max_waiting("wat", None),
+    ],
     "set_rate": [lambda client: client.set_rate("wat", Rate(3)), lambda client: client.set_rate("wat", None)],
     "reset_rate": [lambda client: client.reset_rate("wat")],
     "empty": [lambda client: client.empty("wat")],
@@ -163,6 +167,8 @@ CLIENT: dict[str, list[Call]] = {
     "result": [wait_for_unknown],
     "finished": [lambda client: client.finished(), lambda client: client.finished(name="wat")],
     "waiting_reason": [lambda client: client.waiting_reason("a")],
+    "unique_holders": [lambda client: client.unique_holders(), lambda client: client.unique_holders("wat")],
+    "free_unique": [lambda client: client.free_unique("wat", "a")],
 }
 
 ENQUEUER: dict[str, list[Call]] = {

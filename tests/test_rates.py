@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,8 @@ async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(benc
             while True:
                 line = await monitor.next_command()
                 words = line["command"].split(" ")
+                if words == ["ECHO", bench.namespace]:
+                    return
                 if line["client_type"] == "lua" and words[0].lower() == "lpush" and words[1].startswith(queue[1:]):
                     taken.append((line["time"], len(words) - 2))
 
@@ -278,10 +281,11 @@ async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(benc
         children[1].signal(signal.SIGCONT)
         await until(lambda: len(children[2].events("end")) == total)
         assert [each.end() for each in children[1:]] == [0, 0, 0]
-    await until(lambda: sum(count for _, count in taken) >= total)
-    watcher.cancel()
-    await asyncio.wait([watcher])
+    # It may read more slowly than Redis writes.
+    await bench.redis.echo(bench.namespace)
+    await asyncio.wait_for(watcher, LIMIT)
     await monitoring.aclose()
+    assert sum(count for _, count in taken) >= total
     # MONITOR's times are read a moment after those of the scripts.
     slack = 0.003
     for first, (begin, _) in enumerate(taken):
@@ -289,6 +293,9 @@ async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(benc
         for at, count in taken[first:]:
             started += count
             assert started <= rate.tokens + (at - begin + slack) * rate.count / rate.seconds
+    # The rate is reached, too: with tokens for a tenth of a second in hand, the pools lose none.
+    spans = [later - earlier for (earlier, _), (later, _) in pairwise(taken)]
+    assert max(spans) < LIMIT
 
 
 @pytest.fixture
@@ -411,6 +418,24 @@ async def test_a_pause_and_a_concurrency_limit_come_before_the_rate(bench: Bench
         go.set()
         await until(lambda: running == [0, 1, 2])
         await until(lambda: tokens_of(client, 0))
+
+
+async def test_a_queue_at_its_concurrency_limit_is_closed_and_takes_no_tokens(bench: Bench) -> None:
+    """The same as without a rate: one that has reached it with the jobs that were taken, and holds more, too."""
+    work_queue = WorkQueue(bench.redis_client, bench.keys, "pool")
+    queue = work_queue.queue("wat", 1)
+    await bench.redis.set(bench.keys.max_concurrency("wat"), 2)
+    await bench.redis.hset(bench.keys.rates, "code:wat", "9/86400/9 pool")
+    await put(bench, range(5))
+    found = []
+    for _ in range(2):
+        fetch = Fetch([queue], 4, 0.0, limited=frozenset([queue]), at_once=4)
+        (reply,) = await work_queue.send_pooled(Batch(fetch=fetch))
+        found.append(work_queue.parse_fetched(reply, [queue]))
+    assert [(len(each.jobs), each.closed, list(each.opens)) for each in found] == [(2, [queue], []), (0, [queue], [])]
+    state = await bench.redis.get(bench.keys.rate("wat"))
+    assert tokens_left(Rate(9, per=86_400, burst=9), state, time.time()) == 7
+    await bench.delete_keys()
 
 
 async def tokens_of(client: Client, tokens: int) -> bool:

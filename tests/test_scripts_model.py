@@ -134,12 +134,18 @@ ELSEWHERE = {
         "test_batch_model.py",
     ),
     "free_unique_member": "test_batches.py",
+    "end_holder_members": "test_batches.py",
     "add_counts": "test_metrics.py",
+    "debounce": "test_unique_modes.py",
     "end_deleted": "test_results.py",
     "end_lost": "test_doctor.py",
     "drop_planned": "test_periodic.py",
     "emit": "test_streams.py",
+    "end_holder": "test_unique_model.py",
+    "enqueue_holder": "test_unique_model.py",
+    "enqueue_limited": "test_max_waiting.py",
     "fix_lock": "test_reaper.py",
+    "free_holds": "test_unique_model.py",
     "free_unclaimed": "test_doctor.py",
     "join_reapers": "test_reaper.py",
     "read_lock": "test_doctor.py",
@@ -148,6 +154,7 @@ ELSEWHERE = {
     "request_state": "test_pool_requests.py",
     "rest": "test_rates.py",
     "run_periodic": "test_periodic_changes.py",
+    "throttle": "test_unique_modes.py",
     "watch": "test_results.py",
     "write_observations": "test_lost_state.py",
 }
@@ -553,7 +560,7 @@ class Scripts(RuleBasedStateMachine):
         firings = {each: firing for each in members if (firing := firing_of(str(fields(each).get("id"))))}
         answer = self.ground.run(self.ground.delayed.requeue(job_set, moves, firings))
         moved, paused = self.model.requeue(job_set.value, moves, firings)
-        assert answer == (moved, "", [], paused)
+        assert answer == (moved, "", [], paused, {})
 
     @rule(job=st.sampled_from(PERIODIC), at=st.lists(st.integers(1, 12), min_size=1, max_size=4))
     def plan_periodic(self, job: PeriodicJob, at: list[int]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from asyncwork.cli.parser import make_parser
 from asyncwork.cli.snapshot import QUEUE_COLUMNS
-from asyncwork.cli.usage import completion, deletions, jobs, periodic, queues
+from asyncwork.cli.usage import completion, deletions, jobs, periodic, queues, unique
 
 from .architecture import ROOT
 
@@ -19,7 +19,7 @@ TEXT = (ROOT / "docs" / "terminal.md").read_text(encoding="utf-8")
 COMMANDS: dict[str, argparse.ArgumentParser] = next(
     dict(action.choices) for action in make_parser()[0]._actions if isinstance(action, argparse._SubParsersAction)
 )
-DOCUMENTED_HERE = ("stats", "top", "queues", "jobs", "periodic", "deletions", "completion")
+DOCUMENTED_HERE = ("stats", "top", "queues", "jobs", "periodic", "unique", "deletions", "completion")
 
 
 def examples(text: str) -> Iterator[str]:
@@ -53,6 +53,7 @@ def test_the_document_names_each_option_and_verb(command: str) -> None:
         "periodic": periodic.VERBS,
         "jobs": jobs.VERBS,
         "deletions": deletions.VERBS,
+        "unique": unique.VERBS,
         "completion": completion.SHELLS,
     }
     verbs = [f" {verb}" for verb in usage.get(command, ()) if verb != "ls"]

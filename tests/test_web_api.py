@@ -597,6 +597,10 @@ async def test_queues_are_steered(bench: Bench, web: httpx.AsyncClient) -> None:
     assert (await queue())["max_concurrency"] == 7
     await post(web, "/api/queues/cap", {"queue": "wat", "cap": "0"})
     assert (await queue())["max_concurrency"] == 0
+    assert (await post(web, "/api/queues/max-waiting", {"queue": "wat", "max_waiting": 7}))["done"] == 1
+    assert (await queue())["max_waiting"] == 7
+    await post(web, "/api/queues/max-waiting", {"queue": "wat", "max_waiting": None})
+    assert (await queue())["max_waiting"] == 0
     assert (await post(web, "/api/queues/rate", {"queue": "wat", "rate": "100/60"}))["done"] == 1
     found = await queue()
     assert (found["rate"], found["rate_set"], found["tokens"], found["rests_for"]) == ("100/60/1", True, 1, 0)
@@ -636,6 +640,13 @@ BAD_ACTS: list[tuple[str, Any, str]] = [
     ("/api/queues/cap", {"queue": "wat", "cap": -1}, "cap must be the maximum number of running jobs"),
     ("/api/queues/cap", {"queue": "wat", "cap": 1.5}, "cap must be a whole number"),
     ("/api/queues/cap", {"queue": "wat", "cap": "x"}, "cap must be a whole number"),
+    ("/api/queues/max-waiting", {}, "queue is required"),
+    (
+        "/api/queues/max-waiting",
+        {"queue": "wat", "max_waiting": -1},
+        "max_waiting must be the maximum number of waiting",
+    ),
+    ("/api/queues/max-waiting", {"queue": "wat", "max_waiting": "x"}, "max_waiting must be a whole number"),
     ("/api/queues/rate", {"queue": "wat"}, "rate is required"),
     ("/api/queues/rate", {"queue": "wat", "rate": "fast"}, "a rate must be COUNT/SECONDS"),
     ("/api/queues/rate", {"queue": "wat", "rate": "0/60"}, "pause the queue instead"),

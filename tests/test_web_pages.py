@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
+from asyncwork import Job
 from asyncwork._health.histogram import BOUNDS
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.keys import Keys
@@ -709,6 +710,31 @@ def test_a_histogram_has_its_bars_at_the_ends(bucket: int, labels: list[str]) ->
     assert chart.labels == labels
     assert chart.hits.count("<i ") == 8
     assert histograms.histogram([("", NO_RUN_TIMES)]) is None
+
+
+async def test_the_page_of_a_queue_shows_its_chunks_and_its_bound(bench: Bench, web: httpx.AsyncClient) -> None:
+    pool = bench.pool()
+
+    @pool.job(chunk=100, wait=0.25, max_waiting=2)
+    async def wat(jobs: list[Job]) -> None: ...
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await client.pause("wat")
+        await wat.enqueue()
+        html = await page(web, "/queue?name=wat")
+        assert "<span>1 of 2 waiting</span>" in html
+        assert "<span>in chunks of 100, after 250 ms</span>" in html
+        assert ">full</span>" not in html
+        await wat.enqueue()
+        for path in ("/queue?name=wat", "/queues"):
+            assert ">full</span>" in await page(web, path)
+        problems = [each for each in (await client.diagnose(0.1)).notes if each.kind == "full"]
+        assert [each.text.partition(";")[0] for each in problems] == ["wat is full: 2 jobs wait, and at most 2 may"]
+        sent = {"queue": "wat", "max_waiting": "", "back": "/queues"}
+        response = await web.post("/api/queues/max-waiting", data=sent)
+        assert response.status_code == 303
+        await client.unpause("wat")
+        await pool.drain()
 
 
 async def test_the_page_of_a_queue_shows_its_run_times(bench: Bench, web: httpx.AsyncClient) -> None:

@@ -51,6 +51,7 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/queues/pause": ({"queue": "wat"}, "pause"),
     "/api/queues/unpause": ({"queue": "paused"}, "unpause"),
     "/api/queues/cap": ({"queue": "wat", "cap": "3"}, "cap"),
+    "/api/queues/max-waiting": ({"queue": "wat", "max_waiting": "3"}, "cap"),
     "/api/queues/rate": ({"queue": "wat", "rate": "100/60/20"}, "rate"),
     "/api/queues/empty": ({"queue": "wat"}, "empty"),
     "/api/queues/forget": ({"queue": "unused"}, "forget"),
@@ -58,6 +59,7 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/pools/unquiet": ({"pool": "{pool}"}, "unquiet"),
     "/api/pools/resize": ({"pool": "{pool}", "concurrency": "3"}, "resize"),
     "/api/pools/stop": ({"pool": "{pool}"}, "stop"),
+    "/api/unique/free": ({"queue": "held", "id": "{holder}"}, "free"),
     "/api/periodic/pause": ({"key": "{periodic}"}, "pause_periodic"),
     "/api/periodic/unpause": ({"key": "{paused}"}, "unpause_periodic"),
     "/api/periodic/run": ({"key": "{periodic}"}, "run_periodic"),
@@ -121,6 +123,9 @@ class Stock:
         mapping = heartbeat_fields.write(Heartbeat(pool_id, 1, 1, (), 1, (), "here", 1, periodic=(state,)))
         await bench.redis.hset(bench.keys.heartbeat(pool_id), "periodic", mapping["periodic"])
         await bench.redis.sadd(bench.keys.worker_pools, pool_id)
+        self.values["holder"] = "c" * 24
+        held = {"id": self.values["holder"], "since": 1, "until": "done"}
+        await bench.redis.hset(bench.keys.hold("held", "0" * 64), mapping=held)
         async with serving(bench) as (_, web):
             (job,) = (await web.get("/api/jobs?location=dead")).json()["jobs"]
         self.values["ref"] = job["ref"]

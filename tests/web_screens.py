@@ -158,12 +158,18 @@ class Demo:
         await self.redis.set(self.keys.paused("import_catalog"), "1")
         caps = {"charge_card": 8, "export_orders": 2}
         await self.redis.mset({self.keys.max_concurrency(name): cap for name, cap in caps.items()})
+        bounded = json.dumps({"chunk": 100, "wait": 0.5, "max_waiting": 5000})
+        await self.redis.hset(self.keys.queue_options, "update_search_index", bounded)
         rates = {"code:resize_image": "600/60/30", "set:export_orders": "5/60/5"}
         await self.redis.hset(self.keys.rates, mapping=rates)
         for name, flow in QUEUES.items():
             ages = [flow.wait + 40 * n / flow.waiting for n in range(flow.waiting, 0, -1)]
             if ages:
                 await self.redis.lpush(self.keys.queue(name), *(self._payload(name, age) for age in ages))
+        for n, name in enumerate(("sync_inventory", "generate_invoice", "sync_inventory")):
+            held = {"id": self._id(), "since": int(time.time() - 40 - 700 * n), "until": ("done", "success")[n % 2]}
+            following = {"next_id": self._id()} if n == 2 else {}
+            await self.redis.hset(self.keys.hold(name, f"{n:064x}"), mapping=held | following)
         await self._fill_shelves()
         await self._fill_ended()
         await self._fill_counts()
@@ -343,6 +349,7 @@ _PARAMETERS = {
     "/queue": "?name=resize_image",
     "/find": "?text=card",
     "/confirm": "?action=delete&location=dead",
+    "/batch": "?id=b00000000000000000000001",
     "/periodic/job": "?key=a",
     "/periodic/new": "?name=cleanup_sessions&spec=0+30+2+*+*+1-5&tz=Europe/Berlin&args=%7B%22days%22:7%7D",
 }

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from .._jobs.location import JobSet, check_job_set, check_location
+from .._jobs.option_checks import check_whole
 from .._jobs.payload import with_time, without_failures
 from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
@@ -19,10 +20,9 @@ from .._redis.cancels import CancelMark
 from .._redis.delayed import DelayedJobs
 from .._redis.inspector import Inspector, Member
 from .._redis.namespace import Namespace
-from ..errors import PayloadError, UsageError
+from ..errors import PayloadError, UniqueConflictError, UsageError
 from ..job import Job
 from ..models.actions import ActionResult, Deletion
-from ..options import check_whole
 from .arguments import check_arguments
 from .bulk import Action, BulkActions
 from .cancel import JobCanceller
@@ -74,13 +74,21 @@ class JobActions:
         """Put jobs of a sorted set on their queues.
 
         :raises UsageError: also when a ref is invalid, or one of the payloads is not a job.
+        :raises UniqueConflictError: when none was moved, because other jobs hold their keys.
         """
         job_set = check_job_set(location)
         members = await self._by_ref(job_set, refs)
         moves = await self._moves(job_set, members)
         if len(moves) < len(members):
             raise UsageError("a payload that is not a job cannot be put on a queue; it can be deleted")
-        return ActionResult(await self._move(job_set, moves), len(members))
+        moved, held = await self._move(job_set, moves)
+        if held and not moved:
+            raw, holder = held[0]
+            job = Job.decode(raw)
+            what = "retried" if job_set is not JobSet.SCHEDULED else "run now"
+            text = f"the {job.name!r} job {job.id} cannot be {what}: job {holder} holds its key"
+            raise UniqueConflictError(text, job.name, holder)
+        return ActionResult(moved, len(members))
 
     async def delete(self, location: str, refs: Iterable[str], who: str) -> ActionResult:
         """Delete jobs and free their unique keys, so that it can be undone.
@@ -215,7 +223,8 @@ class JobActions:
 
     async def requeue_members(self, location: str, members: Sequence[Member]) -> int:
         """Put jobs of a sorted set on their queues; return how many were still there."""
-        return await self._move(location, await self._moves(location, members))
+        moved, _ = await self._move(location, await self._moves(location, members))
+        return moved
 
     async def _moves(self, location: str, members: Sequence[Member]) -> list[_Move]:
         now = int(await self._redis.now())
@@ -232,13 +241,16 @@ class JobActions:
             moves.append((member.raw, name, renewed))
         return moves
 
-    async def _move(self, location: str, moves: Sequence[_Move]) -> int:
+    async def _move(self, location: str, moves: Sequence[_Move]) -> tuple[int, list[tuple[bytes, str]]]:
+        """Put jobs on their queues; return how many, and those that stay, with the ids of the holders of their keys."""
         # Registered, so that the queue is listed even if no pool serves the name.
         await self._admin.register_names(sorted({name for _, name, _ in moves if name}))
-        done = 0
+        done, held = 0, list[tuple[bytes, str]]()
         for some in batches(moves, _BATCH):
-            done += (await self._delayed.requeue(JobSet(location), some)).moved
-        return done
+            result = await self._delayed.requeue(JobSet(location), some, by_hand=True)
+            done += result.moved
+            held += ((some[number][0], holder) for number, holder in result.held.items())
+        return done, held
 
 
 def _checked(query: JobQuery, cursor: str, seconds: float | timedelta | None) -> float | None:

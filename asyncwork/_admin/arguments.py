@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .._jobs.option_checks import check_type
 from .._jobs.printable import shown
 from ..errors import UsageError
 from ..models.diagnosis import Diagnosis
-from ..options import check_type
 from .query import JobQuery
 
 _WANTED: dict[str, tuple[type, str]] = {

@@ -12,11 +12,11 @@ from .actions import JobActions
 from .batches import BatchActions, BatchReader
 from .cancel import CANCEL_SECONDS, new_mark
 from .lookup import JobLookup
-from .queue_client import QueueClient
 from .redaction import Redact
+from .unique_client import UniqueClient
 
 
-class BatchClient(QueueClient):
+class BatchClient(UniqueClient):
     """Shows batches and acts on their members."""
 
     def __init__(self, url: str | None, namespace: str | None, redact: Redact | None) -> None:

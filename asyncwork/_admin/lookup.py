@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .._jobs.location import JOB_SETS, check_location
+from .._jobs.option_checks import check_whole
 from .._redis.inspector import Inspector, Member
 from .._redis.job_scan import JobScan
 from ..errors import PayloadError
 from ..job import Job
 from ..models.job_record import JobRecord, Page
-from ..options import check_whole
 from .job_records import JobReader, JobReaders
 from .job_ref import JobRef, ref_digest
 

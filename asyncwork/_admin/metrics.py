@@ -9,11 +9,11 @@ from functools import reduce
 from .._health.histogram import BOUNDS
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
+from .._jobs.option_checks import check_whole
 from .._redis.inspector import Inspector
 from .._redis.metrics import RUN_TIMES_KEPT_DAYS, MetricsStore
 from .._redis.namespace import Namespace
 from ..models.queues import JobCounts, RunTimes
-from ..options import check_whole
 
 _MOST_MINUTES = 24 * 60
 _MOST_DAYS = 400

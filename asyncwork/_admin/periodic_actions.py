@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from .._jobs.cron_spec import split_zone
 from .._jobs.ids import make_identifier
 from .._jobs.names import Named, job_name
+from .._jobs.option_checks import check_whole
 from .._jobs.periodic_job import PeriodicJob, instance_parts
 from .._jobs.printable import printable, shown
 from .._json.codec import encode_args
@@ -21,7 +22,6 @@ from .._redis.periodic import PeriodicInstances
 from .._redis.periodic_changes import PeriodicChange, PeriodicChanges
 from ..errors import UsageError
 from ..models.periodic import PeriodicRun, PeriodicState
-from ..options import check_whole
 from ..schedule import Schedule
 from .arguments import check_arguments
 from .periodic_reader import Definition, PeriodicReader

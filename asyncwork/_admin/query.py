@@ -9,10 +9,10 @@ from types import NoneType
 from typing import Any
 
 from .._jobs.names import Named, name_of
+from .._jobs.option_checks import check_type
 from .._json import codec
 from .._json.walk import groups
 from ..models.job_record import JobRecord
-from ..options import check_type
 
 # Characters of an error that its kind may have.
 _LONGEST_KIND = 160

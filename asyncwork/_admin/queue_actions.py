@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import shown
 from .._redis.admin import Admin
 from .._redis.namespace import Namespace
 from .._redis.registry import Registry
 from ..errors import UsageError
 from ..models.actions import ActionResult
-from ..options import check_whole
 from ..rate import Rate
 from .arguments import check_arguments
 
@@ -44,6 +44,16 @@ class QueueActions:
         name = _checked(name)
         check_whole(cap, "max_concurrency", 0, 2**31)
         await self._admin.set_max_concurrency(name, cap)
+
+    async def set_max_waiting(self, name: str | Named, limit: int | None) -> None:
+        """Set how many jobs may wait in a queue; 0 for any number, ``None`` for what enqueuers have.
+
+        :raises UsageError: also when ``limit`` is negative or too large.
+        """
+        name = _checked(name)
+        if limit is not None:
+            check_whole(limit, "max_waiting", 0, 2**31)
+        await self._admin.set_max_waiting(name, limit)
 
     async def set_rate(self, name: str | Named, rate: Rate | None) -> None:
         """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs.

@@ -106,6 +106,19 @@ class QueueClient(PeriodicClient):
         with self._redis_errors():
             await self._queue_actions.set_max_concurrency(name, cap)
 
+    async def set_max_waiting(self, name: str | Named, limit: int | None) -> None:
+        """Set how many jobs may wait in a queue: an enqueue that would exceed it raises :class:`QueueFull`.
+
+        It replaces the ``max_waiting`` of the job type, and of calls that pass one, until it is set to ``None``. Jobs
+        that wait already stay, and retries and scheduled jobs that fall due are never refused. It holds at once for
+        all enqueuers that have a ``max_waiting`` themselves, by their task or their call. Others do not read it, nor do
+        programs of gocraft/work.
+
+        :param limit: 0 for any number; ``None`` for what job types and calls have.
+        """
+        with self._redis_errors():
+            await self._queue_actions.set_max_waiting(name, limit)
+
     async def set_rate(self, name: str | Named, rate: Rate | None) -> None:
         """Set how many jobs of a queue may start within a time over all pools; ``None`` for any number.
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from urllib.parse import quote, quote_plus
 
+from .._jobs.option_checks import check_callable
 from .._json import codec
 from .._json.walk import groups
 from ..errors import PayloadError
 from ..models.job_record import JobRecord
 from ..models.periodic import PeriodicState
-from ..options import check_callable
 
 logger = logging.getLogger("asyncwork")
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from .._jobs.location import BUSY, JOB_SETS, QUARANTINE, check_location, queue_location
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import shown
 from .._jobs.times import seconds_of
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from ..errors import UsageError
 from ..models.job_record import ErrorKind, ErrorKinds, JobRecord, SearchResult
-from ..options import check_whole
 from .arguments import check_arguments
 from .job_records import JobReaders, finite_time
 from .query import EVERYTHING, JobQuery, error_kind

@@ -10,10 +10,12 @@ from .._doctor.wording import LISTED
 from .._jobs.location import JobSet, queue_name
 from .._jobs.printable import plural, printable, utc_time
 from .._redis.cancels import Cancels
+from .._redis.holds import Holds
 from .._redis.inspector import Inspector
 from .._redis.lock_state import LockState
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
+from .._redis.rule_requests import SUCCESSOR_AT
 from ..models.job_status import JobState
 from ..models.pools import Heartbeat
 from ..models.queues import QueueInfo
@@ -41,6 +43,7 @@ class WaitingReasonReader:
         self._job_status = job_status
         self._status = status
         self._cancels = Cancels(namespace)
+        self._holds = Holds(namespace)
         self._metrics = MetricsStore(namespace)
 
     async def read(self, job_id: str, seconds: float) -> str:
@@ -56,8 +59,12 @@ class WaitingReasonReader:
             return f"it is {printable(str(mark))}, and will not start"
         if queue_name(job.location):
             return "; ".join(await self._in_queue(job))
-        reasons = [_delay(job, await self._redis.now())]
         name = job.record.name
+        if job.location == JobSet.SCHEDULED and job.record.at == SUCCESSOR_AT:
+            holder = await self._holds.holder_before(name, status.id, seconds)
+            if holder is not None:
+                return f"it waits until job {printable(holder.job_id)}, which holds its key, has ended"
+        reasons = [_delay(job, await self._redis.now())]
         reasons += _obstacles(name, await self._queue(name), await self._status.live_pools())
         return "; ".join(reasons)
 

@@ -41,6 +41,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
         *periodic_problems(last.changes, live, keys),
         *rules.expiring(readings.recent),
+        *record_rules.lost_holds(jobs.holds),
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
@@ -91,6 +92,7 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         readings.records.unexpiring,
         sorted({*jobs.batches.abandoned, *jobs.batches.overdue}),
         jobs.batches.lost,
+        jobs.holds,
         readings.rates.invalid_rates(),
         _bad_rate_states(readings),
     )

@@ -12,6 +12,7 @@ from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
 from .._redis.batch_store import BatchStore
 from .._redis.cancels import Cancels
+from .._redis.holds import Holds
 from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
@@ -21,6 +22,7 @@ from .._redis.rates import Rates
 from .._redis.registry import Registry
 from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
+from ..models.unique_holder import UniqueHolder
 from .batch_reader import BatchReading, read_batches
 from .batch_rules import BatchFindings, batch_findings
 from .diagnosis import make_diagnosis
@@ -70,6 +72,7 @@ class Doctor:
         self._rates = Rates(namespace)
         self._repairer = Repairer(namespace, self._reader)
         self._cancels = Cancels(namespace)
+        self._holds = Holds(namespace)
         self._changes = PeriodicChanges(namespace)
         self._batches = BatchStore(namespace)
         self._unfinished = UnfinishedJobReader(namespace, inspector)
@@ -189,14 +192,18 @@ class Doctor:
         batches = await read_batches(self._namespace, await self._batches.ids(0, _MOST_BATCHES))
         open_ids = {each.status.id for each in batches if not each.status.ended}
         marked = {job_id: at for job_id, at in marked.items() if job_id not in open_ids}
+        holds = await self._old_holds(scan, last.now)
         unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited}, batch_ids=open_ids)
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
         awaited -= unfinished.ids
-        if left or lost or awaited:
-            again = await self._unfinished.read(jobs.waiting, in_progress, {*lost, *awaited}, dead=bool(awaited))
+        holds = _unheld(holds, unfinished)
+        if left or lost or awaited or holds:
+            dead = bool(awaited or holds)
+            again = await self._unfinished.read(jobs.waiting, in_progress, {*lost, *awaited}, dead=dead)
             left = await self._reader.unchanged(self._unclaimed(left, again))
             lost = (lost - again.ids) & await self._cancels.ids()
             awaited = await self._reader.awaited([self._keys.job_record(each) for each in awaited - again.ids])
+            holds = _unheld(holds, again)
         unclaimed = None if scan.unique_keys is None else left
         cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
         return replace(
@@ -206,6 +213,7 @@ class Doctor:
             cancels=cancels,
             awaited=tuple(sorted(awaited)),
             batches=await self._check_batches(batches, unfinished, jobs, in_progress, last.now),
+            holds=holds,
         )
 
     async def _check_batches(
@@ -226,6 +234,10 @@ class Doctor:
         current = await read_batches(self._namespace, [each.status.id for each in batches])
         return found.still(batch_findings(current, seen, now))
 
+    async def _old_holds(self, scan: NamespaceKeys, now: float) -> dict[str, UniqueHolder]:
+        """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key."""
+        return {key: each for key, each in (await self._holds.read(scan.holds)).items() if each.since < now - _YOUNG}
+
     def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)
         return {
@@ -233,6 +245,11 @@ class Doctor:
             for key, each in keys.items()
             if not key.startswith(unclear) and not _is_claimed(each, jobs.claimed.get(key, set()))
         }
+
+
+def _unheld(holds: Mapping[str, UniqueHolder], jobs: UnfinishedJobs) -> dict[str, UniqueHolder]:
+    """Return the keys that are held by none of the jobs."""
+    return {key: each for key, each in holds.items() if each.job_id not in jobs.holding.get(key, ())}
 
 
 def _is_claimed(key: UniqueKey, ids: set[str]) -> bool:

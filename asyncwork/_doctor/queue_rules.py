@@ -12,7 +12,7 @@ from .wording import shell_word
 
 
 def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
-    """Yield a note on each queue whose jobs wait because it is paused, rests, or is at one of its limits."""
+    """Yield a note on each queue that is full, or whose jobs wait because it is paused, rests, or is at a limit."""
     for each in queues:
         if each.paused and each.count:
             text = f"{printable(each.name)} is paused; waiting: {each.count}"
@@ -38,3 +38,9 @@ def held_queues(queues: Sequence[QueueInfo]) -> Iterator[Problem]:
         elif each.count and each.rate and not each.tokens:
             text = f"{printable(each.name)} has used up its rate of {each.rate_label}; waiting: {each.count}"
             yield Problem("out_of_tokens", each.name, text, "raise its rate if that is too little")
+        if each.is_full:
+            text = (
+                f"{printable(each.name)} is full: {each.count} jobs wait, and at most {each.max_waiting} may; "
+                "enqueuers that have a limit get QueueFull"
+            )
+            yield Problem("full", each.name, text, "have more jobs run at once, or raise its max_waiting")

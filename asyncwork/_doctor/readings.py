@@ -20,6 +20,7 @@ from ..models.diagnosis import UniqueKey
 from ..models.job_record import ErrorKinds
 from ..models.pools import Heartbeat
 from ..models.queues import JobCounts, QueueInfo
+from ..models.unique_holder import UniqueHolder
 from .batch_rules import BatchFindings
 from .heartbeats import HeartbeatHistory
 from .rate_rules import RatesReading
@@ -99,6 +100,7 @@ class JobsReading:
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
     :ivar batches: what is wrong with batches.
+    :ivar holds: keys that are held by jobs which do not exist, or have ended.
     """
 
     count: int
@@ -108,6 +110,7 @@ class JobsReading:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     batches: BatchFindings = field(default_factory=BatchFindings)
+    holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

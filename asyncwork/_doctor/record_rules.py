@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from .._jobs.printable import plural, printable
 from .._redis.registry import served_without_records
 from ..models.diagnosis import Problem
 from ..models.pools import Heartbeat
+from ..models.unique_holder import UniqueHolder
 from .wording import listed
 
 _REPAIR = "asyncwork doctor --repair"
@@ -51,6 +52,21 @@ def unexpiring(names: Sequence[str]) -> Iterator[Problem]:
             "",
             f"{keys} no expiry, so that Redis keeps {'it' if len(names) == 1 else 'them'} for ever ({listed(names)})",
             "let the doctor have them expire in a day; another program has written them, or removed their expiry",
+            _REPAIR,
+        )
+
+
+def lost_holds(holds: Mapping[str, UniqueHolder]) -> Iterator[Problem]:
+    """Yield the problem of keys that are held by jobs which do not exist, or have ended."""
+    if holds:
+        names = listed({each.name for each in holds.values()})
+        are = f"{len(holds)} {'key is' if len(holds) == 1 else 'keys are'}"
+        yield Problem(
+            "lost_hold",
+            "",
+            f"{are} held for {names} by jobs that do not exist or have ended, and keep others out; a Go pool that has "
+            "run such a job could not free its key",
+            "let the doctor free the keys; their successors start then",
             _REPAIR,
         )
 

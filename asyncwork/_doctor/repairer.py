@@ -11,6 +11,7 @@ from .._redis.batch_store import BatchStore
 from .._redis.batches import batches
 from .._redis.cancels import Cancels
 from .._redis.client import run_script
+from .._redis.holds import Holds
 from .._redis.namespace import Namespace
 from .._redis.rates import Rates
 from .._redis.recovery import Recovery
@@ -36,6 +37,7 @@ class Repairer:
         self._recovery = Recovery(namespace)
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
+        self._holds = Holds(namespace)
         self._rates = Rates(namespace)
 
     async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
@@ -57,6 +59,8 @@ class Repairer:
             yield f"registered the names of queues: {', '.join(repairs.unknown)}"
         if repairs.unclaimed:
             yield f"freed unique keys that were held for no job: {await self._free(repairs.unclaimed)}"
+        if repairs.holds:
+            yield f"freed keys that were held by jobs that do not exist: {await self._holds.free(repairs.holds)}"
         if repairs.cancels:
             marks = await self._cancels.read(list(repairs.cancels))
             same = [job_id for job_id, mark in marks.items() if mark.at == repairs.cancels[job_id]]

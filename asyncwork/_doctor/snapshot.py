@@ -50,6 +50,7 @@ class Snapshot:
     :ivar pools: by id of a registered pool, whether it has a heartbeat.
     :ivar requested: the ids of pools that have a request, registered or not.
     :ivar unique_keys: the keys that keep jobs unique, with their values.
+    :ivar holds: by key that a job holds until it has ended, the id of the job and that of its successor.
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
     :ivar batch_ids: the ids of batches.
@@ -65,6 +66,7 @@ class Snapshot:
     pools: dict[str, bool] = field(default_factory=dict)
     requested: set[str] = field(default_factory=set)
     unique_keys: dict[str, bytes] = field(default_factory=dict)
+    holds: dict[str, tuple[str, str]] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
     batch_ids: list[str] = field(default_factory=list)
@@ -122,6 +124,9 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
             found.rate_states[key.removeprefix(keys.rate(""))] = state
     elif key.startswith(keys.unique):
         found.unique_keys[key] = await client.get(key) or b""
+    elif key.startswith(keys.holds):
+        job_id, next_id = await client.hmget(key, "id", "next_id")
+        found.holds[key] = decode(job_id or b""), decode(next_id or b"")
     elif key.startswith(f"{keys.prefix}worker:"):
         found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
     elif (part := keys.read_queue_key(key)) is not None:

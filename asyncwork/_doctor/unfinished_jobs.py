@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from .._jobs.hold import read_hold
 from .._jobs.location import JobSet, queue_location
 from .._jobs.membership import member_in
-from .._redis.admin import MAY_BE_UNIQUE
 from .._redis.errors import ErrorReply, is_wrong_type
+from .._redis.held_keys import MAY_BE_UNIQUE
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
@@ -30,11 +31,13 @@ class UnfinishedJobs:
     :ivar ids: those of the wanted ids that a job has.
     :ivar batch_ids: the batches whose members are searched for.
     :ivar members: by batch, the numbers of its members that are there.
+    :ivar holding: by key, the ids of jobs that hold it until they have ended.
     :ivar unclear: names of jobs whose unique key cannot be computed.
     """
 
     names: dict[str, Counter[str]] = field(default_factory=dict)
     claimed: dict[str, set[str]] = field(default_factory=dict)
+    holding: dict[str, set[str]] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
     wanted: Collection[bytes] = ()
@@ -79,16 +82,16 @@ class UnfinishedJobReader:
             await self._read_location(found, queue_location(name))
         await self._read_running(found, in_progress)
         if dead:
-            await self._read_location(found, JobSet.DEAD)
+            await self._read_location(found, JobSet.DEAD, dead=True)
         return found
 
-    async def _read_location(self, found: UnfinishedJobs, location: str) -> None:
+    async def _read_location(self, found: UnfinishedJobs, location: str, *, dead: bool = False) -> None:
         # Ascending, because what arrives meanwhile, such as another attempt, has a higher score.
         scan = JobScan(self._inspector, location, newest_first=False)
         names = found.names.get(location)
         while members := await scan.step():
             for member in members:
-                self._add(found, member.raw, names)
+                self._add(found, member.raw, names, dead=dead)
             scan.mark_seen(members)
             if scan.ended:
                 break
@@ -112,11 +115,13 @@ class UnfinishedJobReader:
             return []
         return payloads
 
-    def _add(self, found: UnfinishedJobs, payload: bytes, names: Counter[str] | None) -> None:
+    def _add(self, found: UnfinishedJobs, payload: bytes, names: Counter[str] | None, *, dead: bool = False) -> None:
         if found.wanted and (job_id := id_among(payload, found.wanted)):
             found.ids.add(job_id)
         if found.batch_ids and (member := member_in(payload)) and member.batch_id in found.batch_ids:
             found.members.setdefault(member.batch_id, set()).add(member.number)
+        if (hold := read_hold(payload)) is not None and not (dead and hold.dead_frees):
+            found.holding.setdefault(self._keys.hold(hold.name, hold.digest), set()).add(hold.job_id)
         may_be_unique = MAY_BE_UNIQUE.search(payload)
         if names is None and not may_be_unique:
             return

@@ -10,6 +10,8 @@ from .report import HistogramReport
 # waits from a second to 36 hours, because a payload has the second in which its job was enqueued.
 BOUNDS = tuple(2**power / 1000 for power in range(25))
 WAIT_BOUNDS = tuple(float(2**power) for power in range(18))
+# Numbers of jobs.
+CHUNK_BOUNDS = tuple(float(2**power) for power in range(15))
 
 
 class Histogram:

@@ -33,6 +33,8 @@ _QUEUE_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
         "1 if jobs of a queue wait because as many run as may run at once.",
         lambda queue: bool(queue.count and 0 < queue.max_concurrency <= queue.running),
     ),
+    ("queue_max_waiting", "How many jobs may wait in a queue; 0 for any.", lambda queue: queue.max_waiting),
+    ("queue_full", "1 if as many jobs wait in a queue as may.", lambda queue: queue.is_full),
     ("queue_paused", "1 if a queue is paused.", lambda queue: queue.paused),
     (
         "queue_out_of_tokens",

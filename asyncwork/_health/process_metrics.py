@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .exposition import Exposition
-from .histogram import BOUNDS, WAIT_BOUNDS
+from .histogram import BOUNDS, CHUNK_BOUNDS, WAIT_BOUNDS
 from .report import ProcessReport
 
 
@@ -52,6 +52,11 @@ def _jobs(out: Exposition, report: ProcessReport) -> None:
     out.metric("asyncwork_job_wait_seconds", "histogram", "How long jobs waited in their queue, in whole seconds.")
     for name, job in report["jobs"].items():
         out.histogram(WAIT_BOUNDS, job["wait"]["counts"], job["wait"]["sum"], job_name=name)
+    if any(any(job["chunks"]["counts"]) for job in report["jobs"].values()):
+        out.metric("asyncwork_chunk_jobs", "histogram", "How many jobs the calls had that took a chunk.")
+        for name, job in report["jobs"].items():
+            if any(job["chunks"]["counts"]):
+                out.histogram(CHUNK_BOUNDS, job["chunks"]["counts"], job["chunks"]["sum"], job_name=name)
 
 
 def _event_loop(out: Exposition, report: ProcessReport) -> None:

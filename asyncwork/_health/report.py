@@ -36,11 +36,13 @@ class JobReport(TypedDict):
     :ivar outcomes: attempts that ended, by outcome.
     :ivar run: how long the attempts took.
     :ivar wait: how long their jobs had waited in their queue.
+    :ivar chunks: how many jobs the calls had that took a chunk; the sum is that of the jobs.
     """
 
     outcomes: dict[str, int]
     run: HistogramReport
     wait: HistogramReport
+    chunks: HistogramReport
 
 
 class HealthReport(TypedDict):

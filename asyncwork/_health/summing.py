@@ -100,6 +100,7 @@ def _job_of(jobs: Sequence[JobReport]) -> JobReport:
         "outcomes": _counts_of(each["outcomes"] for each in jobs),
         "run": _histogram_of(each["run"] for each in jobs),
         "wait": _histogram_of(each["wait"] for each in jobs),
+        "chunks": _histogram_of(each["chunks"] for each in jobs),
     }
 
 

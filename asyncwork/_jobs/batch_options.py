@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .._json.codec import encode_string
 from ..errors import UsageError
+from ..unique import Debounce, Throttle
 from .enqueue_options import AT_ONCE
 from .job_call import JobCall
 from .membership import Callback, callback_id
@@ -97,7 +98,13 @@ def check_members(jobs: Iterable[object]) -> None:
             continue
         if each.options.id is not None:
             raise UsageError(f"job {position}: the id of a member says to which batch it belongs: leave out id")
-        if each.options.by_key:
+        rule = each.options.rule
+        if isinstance(rule, (Debounce, Throttle)) or (rule is not None and rule.conflict == "replace"):
+            raise UsageError(
+                f"job {position}: a member of a batch cannot have a rule by which a newer job takes its place: "
+                f"{shown(rule)}"
+            )
+        if isinstance(each.options.unique, Mapping):
             raise UsageError(
                 f"job {position}: a member of a batch cannot be unique by a mapping, because a newer job would run in "
                 "its place: pass unique=True"

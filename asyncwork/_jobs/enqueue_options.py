@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UsageError
+from ..unique import Debounce, Throttle, Unique, check_rules
 from .printable import shown
 from .times import LATEST, epoch_second, seconds_of
+
+if TYPE_CHECKING:
+    from ..options import JobOptions
 
 # Other characters are kept for what asyncwork itself may add to an id.
 _ID = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -23,11 +27,14 @@ class OptionsDict(TypedDict, total=False):
 
     delay: float | timedelta | None
     at: datetime | float | None
-    unique: bool | Mapping[str, Any]
+    unique: bool | Mapping[str, Any] | Unique | None
     id: str | None
     front: bool
     timeout: float | timedelta | None
     expires: float | timedelta | datetime | None
+    debounce: Debounce | None
+    throttle: Throttle | None
+    max_waiting: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +44,8 @@ class EnqueueOptions:
     :param delay: how long it waits before it may run: seconds, rounded up to a whole one, or a ``timedelta``.
     :param at: when it may run: an aware ``datetime``, or epoch seconds. A time in the past means now.
     :param unique: enqueue it only if no job with the same name and arguments waits. With a mapping, only if none waits
-        with the same name and mapping.
+        with the same name and mapping. With a :class:`Unique`, as that says. ``False`` for any job, and ``None`` for
+        what its type says, where the job is enqueued by its task.
     :param id: its id: 1 to 64 ASCII letters, digits, ``_`` and ``-``; ``None`` for a random one. It must not begin with
         24 hex digits and ``_`` or ``-``, which mark the jobs of a group. Give each job an id of its own. Others may
         have the same: ``unique`` keeps a duplicate out, an id does not. But jobs with the same name, arguments and id
@@ -48,16 +56,23 @@ class EnqueueOptions:
         for the timeout of its type.
     :param expires: how long from now it may start, seconds or a ``timedelta``, rounded up to a whole second; or until
         when, an aware ``datetime``. Later it is dropped, also when it waits for a retry.
+    :param debounce: run it once things are quiet, with the newest arguments; ``None`` for what its type says.
+    :param throttle: let it start once in a period; ``None`` for what its type says.
+    :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit of
+        its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
     delay: float | timedelta | None = None
     at: datetime | float | None = None
-    unique: bool | Mapping[str, Any] = False
+    unique: bool | Mapping[str, Any] | Unique | None = None
     id: str | None = None
     front: bool = False
     timeout: float | timedelta | None = None
     expires: float | timedelta | datetime | None = None
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
+    max_waiting: int | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
@@ -66,11 +81,7 @@ class EnqueueOptions:
             object.__setattr__(self, "delay", seconds_of(self.delay))
         if self.at is not None:
             object.__setattr__(self, "at", epoch_second(self.at))
-        if not isinstance(self.unique, (bool, Mapping)):
-            raise UsageError(
-                f"unique must be True, or a mapping to be unique by, not {type(self.unique).__name__}: "
-                f"{shown(self.unique)}"
-            )
+        self._check_rule()
         if self.id is not None and not (isinstance(self.id, str) and _ID.fullmatch(self.id)):
             raise UsageError(f"id must be 1 to 64 ASCII letters, digits, '_' and '-', not {shown(self.id)}")
         if self.id is not None and _GROUP_ID.match(self.id):
@@ -87,11 +98,42 @@ class EnqueueOptions:
 
         if self.expires is not None:
             object.__setattr__(self, "expires", _read_expiry(self.expires))
+        if self.max_waiting is not None:
+            _check_limit(self.max_waiting)
+
+    def limited(self, max_waiting: int) -> EnqueueOptions:
+        """Return the same options with a limit of how many jobs may wait, unless they have one; 0 for none."""
+        return replace(self, max_waiting=max_waiting) if max_waiting and self.max_waiting is None else self
+
+    def _check_rule(self) -> None:
+        if not isinstance(self.unique, (bool, Mapping, Unique, type(None))):
+            raise UsageError(
+                f"unique must be True, a Unique(…), or a mapping to be unique by, not {type(self.unique).__name__}: "
+                f"{shown(self.unique)}"
+            )
+        check_rules(self.unique, self.debounce, self.throttle)
+        rule = self.debounce or self.throttle
+        if rule is not None and (self.delay is not None or self.at is not None):
+            what = type(rule).__name__
+            raise UsageError(f"{what}(…) says when the job starts: pass it without delay and at")
+        if self.debounce is not None and self.front:
+            raise UsageError("a debounced job starts later: pass it without front")
 
     @property
-    def by_key(self) -> bool:
-        """Whether it is unique by a mapping."""
-        return not isinstance(self.unique, bool)
+    def rule(self) -> Unique | Debounce | Throttle | None:
+        """What keeps the job from being enqueued too often; ``None`` for nothing, or a mapping to be unique by."""
+        if isinstance(self.unique, Unique):
+            return self.unique
+        return Unique() if self.unique is True else self.debounce or self.throttle
+
+    def of_type(self, options: JobOptions) -> EnqueueOptions:
+        """Return these options with what the job's type says, if they do not say it.
+
+        :raises UsageError: when the two exclude each other.
+        """
+        if options.rule is None or self.unique is not None or self.rule is not None:
+            return self
+        return replace(self, unique=options.unique or None, debounce=options.debounce, throttle=options.throttle)
 
     def run_at(self, now: int) -> int | None:
         """Return when the job may run, epoch seconds; ``None`` for now.
@@ -135,6 +177,11 @@ class EnqueueOptions:
                 f"{run_at - now} s until then"
             )
         return at
+
+
+def _check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        raise UsageError(f"max_waiting must be a whole number of 0 or more, not {shown(limit)}")
 
 
 def _read_expiry(expires: float | timedelta | datetime) -> float | datetime:

@@ -2,6 +2,8 @@
 
 The leading parameters are filled by annotation: the pool's context class, then ``Job``; both, one or neither. The
 other parameters are filled by name from the job's arguments.
+
+``Handler`` takes more than ten arguments, because enqueuers, workers and tests read its parts one by one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from ..errors import HandlerError
 from ..options import JobOptions
 from .argument_types import conversion, typed_dict_fields
 from .calling import Call, RunPlain, Threads, make_call
+from .chunk_calling import Chunked, make_group_call, make_single_call
+from .chunk_handler import refuse_without_chunk, takes_context_first, value_conversion
 from .conversions import ANY, Conversion
 from .function_kinds import check_kind, label_of
 from .parameters import Parameter, UnknownArguments, fill_parameters
@@ -45,6 +49,7 @@ class Handler:
     :ivar reserved: arguments that it cannot take, because its leading parameters have these names.
     :ivar unknown: handles arguments that it does not take.
     :ivar returns: how what it returns is kept; of any value if it is not kept.
+    :ivar chunked: how its jobs are run in chunks; ``None`` if each has a call of its own.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Handler:
     reserved: frozenset[str]
     unknown: UnknownArguments
     returns: Conversion
+    chunked: Chunked | None = None
 
 
 def make_handler(
@@ -78,7 +84,10 @@ def make_handler(
         the parameter and says what would fit.
     """
     check_kind(function)
+    if options.chunk:
+        return _make_chunk_handler(name, function, context, options, run_plain)
     leading, others = split_leading(function, context)
+    refuse_without_chunk(function, others)
     parameters, rest = _read_parameters(function, others, context, forbid_unknown)
     unknown = UnknownArguments(name, parameters, forbid=forbid_unknown)
     # Without **kwargs an argument named like a leading parameter is an unknown argument.
@@ -91,6 +100,26 @@ def make_handler(
     takes_job_only = bool(leading) and leading_jobs[-1] and not others
     return Handler(
         name, function, options, call, parameters, rest is not None or takes_job_only, rest, reserved, unknown, returns
+    )
+
+
+def _make_chunk_handler(
+    name: str, function: Callable[..., Any], context: type, options: JobOptions, run_plain: RunPlain
+) -> Handler:
+    group_call = make_group_call(function, takes_context_first(function, context), run_plain)
+    returns = ANY if options.result is None else value_conversion(function)
+    return Handler(
+        name,
+        function,
+        options,
+        make_single_call(group_call),
+        {},
+        True,
+        None,
+        frozenset(),
+        UnknownArguments(name, {}, forbid=False),
+        returns,
+        Chunked(options.chunk, options.chunk_wait, group_call),
     )
 
 

@@ -101,3 +101,9 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def limit_of(name: object) -> int | None:
+    """Return how many jobs may wait in the queue of a task; ``None`` if it has no limit, or is the name of a job."""
+    options = getattr(name, "job_options", None)
+    return getattr(options, "max_waiting", 0) or None

@@ -22,6 +22,7 @@ def encode_job(
     unique_key: str = "",
     timeout: float | None = None,
     expires: int | None = None,
+    hold: str = "",
 ) -> tuple[EnqueuedJob, bytes]:
     """Return a new job and its payload.
 
@@ -31,13 +32,16 @@ def encode_job(
     :param unique_key: the Redis key that keeps it unique; empty for a job that is not unique.
     :param timeout: its timeout, seconds; 0 for none, and ``None`` for that of its type.
     :param expires: until when it may start, epoch seconds; ``None`` for any time.
+    :param hold: what it says of the key that it holds until it has ended; empty if it holds none.
     :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
     """
     job_id = job_id or make_identifier()
-    job = EnqueuedJob(name, job_id, args, now, now if run_at is None else run_at, bool(unique_key))
+    job = EnqueuedJob(name, job_id, args, now, now if run_at is None else run_at, bool(unique_key or hold))
     payload = write_payload(name, job_id, now, codec.encode_args(args), unique_key, expires)
     if timeout is not None:
         payload = b'%b,"timeout":%b}' % (payload[:-1], repr(float(timeout)).removesuffix(".0").encode())
+    if hold:
+        payload = b'%b,"hold":%b}' % (payload[:-1], codec.encode_string(hold))
     return job, payload
 
 
@@ -84,6 +88,11 @@ def with_trace(payload: bytes, traceparent: str) -> bytes:
 def with_expiry(payload: bytes, expires: int) -> bytes:
     """Return a job's payload that may start until a time, epoch seconds."""
     return members.splice(payload, {"expires": b"%d" % expires})
+
+
+def with_hold(payload: bytes, hold: str) -> bytes:
+    """Return a job's payload that says which key the job holds until it has ended."""
+    return members.splice(payload, {"hold": codec.encode_string(hold)})
 
 
 def without_failures(payload: bytes, now: int) -> bytes:

@@ -18,8 +18,8 @@ _FIELD_TYPES: dict[str, type] = {
     "err": str,
     "failed_at": int,
 }
-# gocraft/work does not know the last four.
-_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout", "trace"})
+# gocraft/work does not know the last five.
+_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout", "trace", "hold"})
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 
 

@@ -16,6 +16,7 @@ from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
 from ..rate import Rate
 from ..schedule import Schedule
 from ..task import Task
+from ..unique import Debounce, Throttle, Unique
 from .job_decorator import JobDecorator, Unannotated
 from .registry import Registry
 
@@ -128,7 +129,13 @@ class Registration(ABC, Generic[C]):
         expires: float | timedelta | None = None,
         stream: float | timedelta | None = None,
         history: bool = False,
+        unique: bool | Unique = False,
+        debounce: Debounce | None = None,
+        throttle: Throttle | None = None,
         rate: Rate | None = None,
+        max_waiting: int = 0,
+        chunk: int = 0,
+        wait: float | timedelta | None = None,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -158,8 +165,17 @@ class Registration(ABC, Generic[C]):
             rounded up to whole ones, or a ``timedelta``; by default they cannot emit anything.
         :param history: keep each attempt, with its start, end, host and error, and list finished jobs: for as long as
             results are kept, or for a day.
+        :param unique: ``True``, or a :class:`Unique`, keeps a job out while another one of the name holds its key.
+        :param debounce: a :class:`Debounce` runs a job once things are quiet, with the newest arguments.
+        :param throttle: a :class:`Throttle` lets a job start once in a period.
         :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
             ``None`` for any number, unless another pool has announced a rate or one was set at run time.
+        :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises
+            :class:`QueueFull`. 0 for no limit.
+        :param chunk: how many jobs one call of the handler takes at most; it takes a list of them,
+            ``(jobs: list[Job])``, after the context if it takes that. 0 for one job a call.
+        :param wait: seconds, or a ``timedelta``, after the first job of a chunk was taken until its call begins,
+            however few jobs there are; half a second by default.
         :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """

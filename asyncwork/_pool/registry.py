@@ -12,18 +12,20 @@ from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
 from .._jobs.periodic_job import PeriodicJob
 from .._jobs.printable import shown
+from .._jobs.rule_arguments import check_rule, values_of, with_defaults
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
 from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
 from .._worker.result_keeper import ResultKeeper
-from .._worker.traced_call import traced
+from .._worker.traced_call import traced, traced_chunks
 from ..errors import HandlerError, UsageError
 from ..middleware import Middleware, compose, make_middleware
 from ..options import JobOptions
 from ..schedule import Schedule
 from ..task import Task
+from ..unique import Unique
 
 
 class Registry:
@@ -77,6 +79,7 @@ class Registry:
                 'Give this one another name: @pool.job("other_name")'
             )
         handler = make_handler(name, function, self._context, options, self._threads, forbid_unknown=forbid_unknown)
+        check_rule(handler)
         if instead_of is not None:
             self._remove_handler(instead_of, name)
         self.handlers[name] = handler
@@ -113,6 +116,9 @@ class Registry:
         if strange := [key for key in args or () if not isinstance(key, str)]:
             raise UsageError(f"the names of arguments must be text, not {shown(strange[0])}")
         task = name if isinstance(name, Task) else None
+        if task is not None and isinstance(rule := task.job_options.rule, Unique):
+            args = with_defaults(rule, task._handler, args)
+            values_of(rule, task.name, args)
         job = PeriodicJob(job_name(name), schedule, encode_args(args if task is None else task.bind_values(args)))
         self.periodic.append(job)
         if not elsewhere:
@@ -168,7 +174,11 @@ class Registry:
         if tracing is None:
             return types
         return {
-            name: replace(each, call=traced(each.call, tracing, namespace, each.options))
+            name: replace(
+                each,
+                call=traced(each.call, tracing, namespace, each.options),
+                chunked=traced_chunks(each.chunked, tracing, namespace),
+            )
             for name, each in types.items()
         }
 
@@ -176,7 +186,8 @@ class Registry:
         call, keeper = handler.call, self._keeper(handler)
         if keeper is not None and handler.options.result is not None:
             call = keeper.keeping(call)
-        return JobType(compose(self.middlewares, call), handler.options, keeper, ignored=handler.unknown.counts)
+        wrapped, ignored = compose(self.middlewares, call), handler.unknown.counts
+        return JobType(wrapped, handler.options, keeper, ignored=ignored, chunked=handler.chunked)
 
     def _keeper(self, handler: Handler) -> ResultKeeper | None:
         """Return what makes the records of a job type; ``None`` if it has none."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .._health import decision
-from .._health.histogram import WAIT_BOUNDS, histogram_of
+from .._health.histogram import CHUNK_BOUNDS, WAIT_BOUNDS, histogram_of
 from .._health.report import MOST_KINDS, MOST_NAMES, JobReport, LabelLimit, ProcessReport, empty_report, health_report
 from .._worker.metrics import OUTCOMES, QueueMetrics
 from .._worker.readings import Readings
@@ -76,11 +76,11 @@ class Reporter:
         return {
             **self._last,
             "redis": readings.redis_answers,
-            "reconnects": readings.dispatcher.reconnects,
+            "reconnects": readings.dispatchers.reconnects,
             "busy": busy,
             "free": max(0, slots - busy),
-            "unbegun": len(readings.dispatcher.ready.jobs),
-            "pending": readings.dispatcher.unconfirmed(),
+            "unbegun": readings.dispatchers.unbegun,
+            "pending": readings.dispatchers.unconfirmed(),
             "blocked": readings.blocked,
             "lag": histogram_of([readings.watchdog.lag.reading()]),
             "jobs": {label: self._job(label, some) for label, some in by_label.items()},
@@ -106,6 +106,7 @@ class Reporter:
             "outcomes": {name: outcomes[name] for name in OUTCOMES},
             "run": histogram_of((each.run_counts, each.run) for each in metrics),
             "wait": histogram_of(((each.wait_counts, float(each.waited)) for each in metrics), WAIT_BOUNDS),
+            "chunks": histogram_of(((each.chunk_counts, float(each.chunked)) for each in metrics), CHUNK_BOUNDS),
         }
 
 

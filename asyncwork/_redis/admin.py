@@ -5,17 +5,16 @@ One file for deletions and their undoing, because what was deleted is restored e
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from .._jobs.hold import read_hold
 from .._jobs.ids import make_identifier
 from .._jobs.location import JOB_SETS, JobSet
 from .._jobs.membership import MemberState, member_in
 from .._json import codec
-from ..errors import ArgumentEncodingError, PayloadError
-from ..job import Job
+from ..errors import PayloadError
 from ..models.job_status import JobState
 from ..rate import Rate
 from .batch_store import BatchStore
@@ -23,12 +22,14 @@ from .batches import batches
 from .client import run_script
 from .deleted_job import read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
+from .held_keys import HeldKeys
 from .inspector import Member
 from .member_calls import MemberCalls
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
 from .rates import Rates
+from .rule_requests import SUCCESSOR_AT
 from .unique_value import owned_by
 
 # Seconds for which a deletion can be undone.
@@ -39,9 +40,6 @@ _BATCH = 100
 # How many deletions are listed, the newest ones, and how many characters of a user's name.
 _MAX_DELETIONS = 1_000
 _MAX_NAME = 200
-
-# Matches the payload of every unique job and few others, so that most payloads need not be decoded.
-MAY_BE_UNIQUE = re.compile(rb'"unique"\s*:\s*true')
 
 
 class KeptDeletion(NamedTuple):
@@ -76,6 +74,7 @@ class Admin:
         self._keys = namespace.keys
         self._batches = BatchStore(namespace)
         self._rates = Rates(namespace)
+        self._held = HeldKeys(namespace)
 
     async def pause(self, name: str) -> None:
         """Pause a queue, so that no job is fetched from it."""
@@ -90,6 +89,13 @@ class Admin:
         """Set how many jobs of a name may run at once; 0 for any number."""
         await self._redis.client().set(self._keys.max_concurrency(name), limit)
 
+    async def set_max_waiting(self, name: str, limit: int | None) -> None:
+        """Set how many jobs may wait in a queue; 0 for any number, ``None`` for what enqueuers have."""
+        if limit is None:
+            await self._redis.client().hdel(self._keys.max_waiting, name)
+        else:
+            await self._redis.client().hset(self._keys.max_waiting, name, limit)
+
     async def set_rate(self, name: str, rate: Rate | None) -> None:
         """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs."""
         await self._rates.set_rate(name, rate)
@@ -102,7 +108,8 @@ class Admin:
         """Forget a job name unless jobs of that name wait or run; return whether it was forgotten."""
         keys = self._keys
         related = [keys.paused(name), keys.lock(name), keys.lock_info(name), keys.max_concurrency(name)]
-        all_keys = [keys.known_jobs, keys.queue(name), *related, keys.rate(name), keys.rates]
+        own = [keys.queue_options, keys.max_waiting, keys.rate(name), keys.rates]
+        all_keys = [keys.known_jobs, keys.queue(name), *related, *own]
         return bool(await run_script(self._redis.client(), "forget_job", all_keys, [name]))
 
     async def register_names(self, names: Sequence[str]) -> None:
@@ -240,16 +247,22 @@ class Admin:
         head: Sequence[bytes | int | float],
     ) -> tuple[list[str], list[bytes | int | float]]:
         """Return the keys and the arguments of the script that deletes members of a location."""
-        keys, args, now = [self._keys.location(location), self._keys.deleted(undo)], list(head), time.time()
+        keys = [self._keys.location(location), self._keys.deleted(undo), self._keys.scheduled]
+        args, now = list(head), time.time()
         for member in members:
-            job_id, unique_keys = self._unique_keys_of(member.raw)
-            ended = read_deleted(member.raw, kept)
+            job_id, unique_keys = self._held.unique_keys_of(member.raw)
+            ended, hold = read_deleted(member.raw, kept), read_hold(member.raw)
+            if hold is not None:
+                job_id = encode(hold.job_id)
             args += (member.raw, job_id or ended.job_id, len(keys) + 1, len(keys) + len(unique_keys))
             keys += unique_keys
             if ended.seconds:
                 keys.append(self._keys.job_record(ended.job_id.decode(errors="replace")))
             number = len(keys) if ended.seconds else 0
             args += (number, ended.seconds, now, ended.name, ended.enqueued_at, ended.attempts)
+            args.append(0 if hold is None else len(keys) + 1)
+            if hold is not None:
+                keys += (self._keys.hold(hold.name, hold.digest), self._keys.queue(hold.name))
             if location not in JOB_SETS:
                 args.append(member.rank)
         return keys, args
@@ -290,7 +303,7 @@ class Admin:
         results = await self._kept_results()
         for start in range(0, count, _BATCH):
             payloads = await client.lrange(kept, start, start + _BATCH - 1)
-            await self._free_unique(payloads)
+            await self._held.free(payloads)
             await self._end_records(payloads, results)
             await self._settle(payloads, MemberState.CANCELLED)
         if not undo:
@@ -304,20 +317,40 @@ class Admin:
         if location is None:
             return 0
         location = decode(location)
-        keys, results, restored = [kept, self._keys.location(location)], await self._kept_results(), 0
+        results, restored, in_set = await self._kept_results(), 0, location in JOB_SETS
         while payloads := await client.lrange(kept, 0, _BATCH - 1):
-            if location in JOB_SETS:
-                payloads = payloads[1::2]
-                records = self._records(payloads, results)
-                restored += int(await run_script(client, "restore", keys + records, [_BATCH // 2]))
+            payloads = payloads[1::2] if in_set else payloads
+            keys = [kept, self._keys.location(location)]
+            args = self._restored(keys, payloads, results, location == JobSet.DEAD)
+            if in_set:
+                restored += int(await run_script(client, "restore", keys, args))
             else:
-                records = self._records(payloads, results)
-                restored += int(await run_script(client, "restore_to_list", keys + records, [_BATCH]))
+                restored += int(await run_script(client, "restore_to_list", keys, args))
             async with client.pipeline(transaction=False) as pipe:
-                for job_id, key in self._unique_keys(payloads):
+                for job_id, key in self._held.unique_keys(payloads):
                     pipe.set(key, owned_by(job_id), ex=UNIQUE_TTL, nx=True)
                 await pipe.execute()
         return restored
+
+    def _restored(
+        self, keys: list[str], payloads: Sequence[bytes], kept: Mapping[str, int], dead: bool
+    ) -> list[bytes | int]:
+        """Return the arguments of the scripts that restore jobs, and append the keys of their records and holds.
+
+        :param dead: whether they are restored to the dead jobs. Only some of these hold a key.
+        """
+        numbers: dict[str, int] = {}
+        for record in self._records(payloads, kept):
+            keys.append(record)
+            numbers.setdefault(record, len(keys))
+        args: list[bytes | int] = [len(payloads), len(keys) - 2, SUCCESSOR_AT]
+        for payload in payloads:
+            hold = read_hold(payload)
+            if hold is not None and not (dead and hold.dead_frees):
+                keys.append(self._keys.hold(hold.name, hold.digest))
+                number = numbers.get(self._keys.job_record(hold.job_id), 0)
+                args += (payload, encode(hold.job_id), encode(hold.until), len(keys), number)
+        return args
 
     async def delete_all(self, location: str) -> int:
         """Delete all jobs of a sorted set at once, for good, and then their unique keys; return how many there were."""
@@ -326,7 +359,7 @@ class Admin:
         results = await self._kept_results()
         for start in range(0, count, _BATCH):
             payloads = await client.zrange(dropped, start, start + _BATCH - 1)
-            await self._free_unique(payloads)
+            await self._held.free(payloads)
             await self._end_records(payloads, results)
             await self._settle(payloads, MemberState.FAILED if location == JobSet.DEAD else MemberState.CANCELLED)
         # UNLINK frees the memory in another thread, however much it is.
@@ -347,31 +380,6 @@ class Admin:
             return 0
         value_of(renamed)
         return int(value_of(counted))
-
-    async def _free_unique(self, payloads: Sequence[bytes]) -> None:
-        """Delete the unique keys of deleted jobs."""
-        if owned := self._unique_keys(payloads):
-            ids, keys = zip(*owned, strict=True)
-            await run_script(self._redis.client(), "free_owned", keys, ids)
-
-    def _unique_keys(self, payloads: Sequence[bytes]) -> list[tuple[bytes, str]]:
-        """Return the ids of unique jobs with their unique keys."""
-        owned = map(self._unique_keys_of, payloads)
-        return [(job_id, key) for job_id, keys in owned for key in keys]
-
-    def _unique_keys_of(self, payload: bytes) -> tuple[bytes, list[str]]:
-        """Return a job's id and its unique key in each possible spelling.
-
-        A job that has failed has none, because the key was deleted when the job started.
-        """
-        if not MAY_BE_UNIQUE.search(payload):
-            return b"", []
-        try:
-            job = Job.decode(payload)
-            keys = self._keys.unique_of(job) if job.unique and not job.fails else []
-        except (PayloadError, ArgumentEncodingError):
-            return b"", []
-        return job.id.encode("utf-8", "replace"), keys
 
 
 def _read_deletion(raw: bytes) -> tuple[str, str] | None:

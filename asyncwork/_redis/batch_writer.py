@@ -15,7 +15,7 @@ from .._jobs.membership import SETTLE_NAME, Member, MemberState, member_id
 from .._jobs.payload import encode_job
 from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
-from ..errors import BatchEndedError, UsageError
+from ..errors import BatchEndedError, UniqueConflictError, UsageError
 from . import scripts
 from .base_client import unavailable
 from .cancels import MARKS_TTL, CancelMark
@@ -23,8 +23,9 @@ from .discovery import is_moved
 from .enqueue_steps import LOADS, Request, Steps
 from .errors import ErrorReply, ScriptMissing
 from .keys import Keys
+from .limited_push import Write, split_by_limit
 from .member_calls import shared_keys
-from .new_jobs import NewJobs, Write
+from .new_jobs import NewJobs
 from .protocol import command, encode, pack
 
 # Members that wait to be written together, and their bytes.
@@ -133,7 +134,9 @@ class BatchWriter:
         """
         new, self._new = self._new, NewJobs(self._keys, self._now)
         all_positions = list(new.batches()) or [range(0)]
-        at_once = close and not self.created and len(all_positions) == 1 and bool(new.jobs) and not new.has_unique()
+        at_once = close and not self.created and len(all_positions) == 1 and bool(new.jobs)
+        if at_once:
+            at_once = not any(each.unique or each.limited for each in new.writes(all_positions[0]))
         missing, failure = 0, None
         with new.traced(self._tracing, self._namespace):
             for positions in all_positions:
@@ -164,14 +167,23 @@ class BatchWriter:
         return self._not_written(new, answered)
 
     def _not_written(self, new: NewJobs, answered: Sequence[tuple[Write, Any]]) -> tuple[int, Exception | None]:
-        missing, failure = 0, None
+        missing = 0
+        failure: Exception | None = None
         for write, reply in answered:
             if isinstance(reply, Exception):
                 missing += len(write.jobs)
                 failure = unavailable(reply, self._masked_url)
-            else:
-                new.on_reply(write, reply)
-                missing += sum(new.jobs[each].duplicate for each in write.jobs)
+                continue
+            _, others, full = split_by_limit(write, reply)
+            missing += len(others)
+            failure = failure or full
+            if full is None:
+                try:
+                    new.on_reply(write, reply)
+                    missing += sum(new.jobs[each].duplicate for each in write.jobs)
+                except UniqueConflictError as refused:
+                    missing += len(write.jobs)
+                    failure = refused
         return missing, failure
 
     def _creation(self, names: list[str], *, is_open: bool) -> list[bytes]:

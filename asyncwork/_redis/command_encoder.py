@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from .._jobs.hold import Hold
 from .._jobs.location import JobSet
 from . import scripts
 from .commands import (
@@ -19,6 +20,7 @@ from .commands import (
     ClearSuspect,
     Command,
     DropCancelled,
+    EndHolder,
     EndLookAhead,
     EndMember,
     Fetch,
@@ -29,6 +31,7 @@ from .commands import (
     MoveToQuarantine,
     MoveToSet,
     ReadMark,
+    ReadPaused,
     RequeueAndRest,
     RequeueFront,
     exemption_field,
@@ -160,6 +163,8 @@ class CommandEncoder:
                 return scripts.call("quarantine_members", *self._for_member(do, self._quarantine_parts(do.by)))
             case DropCancelled():
                 return scripts.call("drop_cancelled_members", *self._for_member(do, self._drop_parts(do.by)))
+            case EndHolder():
+                return scripts.call("end_holder_members", *self._for_member(do, self._holder_parts(do.by)))
             case FinishJob():
                 return scripts.call("finish_members", *self._for_member(do, self._finish_parts(do.by.queue, do.by.end)))
 
@@ -188,8 +193,8 @@ class CommandEncoder:
 
     def _move_parts(self, do: MoveToSet) -> Parts:
         keys = do.queue.ack_keys + self._sets[do.job_set]
-        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload]
-        return (*self._add_end(4, keys, args, do.end), args)
+        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload, _holder(do.frees)]
+        return (*self._add_hold(*self._add_end(4, keys, args, do.end), do.queue, do.frees), args)
 
     def _add_end(self, count: int, keys: bytes, args: list[bytes], end: JobEnd | None) -> tuple[int, bytes]:
         """Add the end of a job, if it has a record, to the keys and arguments of a script; return the keys."""
@@ -197,6 +202,21 @@ class CommandEncoder:
             return count, keys
         args += (*self._end_args(end), *end.fields())
         return count + 3, keys + self._end_keys(end) + self._finished
+
+    def _add_hold(self, count: int, keys: bytes, queue: Queue, frees: Hold | None) -> tuple[int, bytes]:
+        """Add the key that a job frees, if there is one, to the keys of a script; return them."""
+        if frees is None:
+            return count, keys
+        hold = self._keys.hold(frees.name, frees.digest)
+        return count + 3, keys + pack(encode(hold)) + self._sets[JobSet.SCHEDULED] + pack(queue.queue)
+
+    def _end_holder(self, do: EndHolder) -> bytes:
+        return scripts.call("end_holder", *self._holder_parts(do))
+
+    def _holder_parts(self, do: EndHolder) -> Parts:
+        args = [self._pool_id, do.payloads[0], encode(do.hold.job_id)]
+        count, keys = self._add_hold(4, do.queue.ack_keys + self._cancels, do.queue, do.hold)
+        return (*self._add_end(count, keys, args, do.end), args)
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
@@ -211,8 +231,9 @@ class CommandEncoder:
         return scripts.call("quarantine", *self._quarantine_parts(do))
 
     def _quarantine_parts(self, do: MoveToQuarantine) -> Parts:
-        args = [self._pool_id, do.payloads[0], do.entry]
-        return (*self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end), args)
+        args = [self._pool_id, do.payloads[0], do.entry, _holder(do.frees)]
+        count, keys = self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end)
+        return (*self._add_hold(count, keys, do.queue, do.frees), args)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
         keys = do.queue.fetch_keys + self._marks
@@ -262,8 +283,15 @@ class CommandEncoder:
     def _end_look_ahead(self, _: EndLookAhead) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._heartbeat + pack(b"looks_ahead")
 
+    def _read_paused(self, do: ReadPaused) -> bytes:
+        return command(b"EXISTS", encode(self._keys.paused(do.queue.name)))
+
     def _clear_mark(self, do: ClearMark) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
+
+
+def _holder(frees: Hold | None) -> bytes:
+    return b"" if frees is None else encode(frees.job_id)
 
 
 _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
@@ -280,7 +308,9 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ClearSuspect: CommandEncoder._clear_suspect,
     ReadMark: CommandEncoder._read_mark,
     DropCancelled: CommandEncoder._drop_cancelled,
+    EndHolder: CommandEncoder._end_holder,
     ClearMark: CommandEncoder._clear_mark,
+    ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,
     EndLookAhead: CommandEncoder._end_look_ahead,
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .._jobs.hold import Hold
 from .._jobs.location import JobSet
 from .._jobs.membership import Member, MemberState
 from .job_end import JobEnd
@@ -32,12 +33,14 @@ class MoveToSet(Command):
     :ivar score: epoch seconds.
     :ivar payload: what is written to the set; it may differ from the payload that is in progress.
     :ivar end: for its record, if it has one.
+    :ivar frees: the key that it holds and frees; ``None`` if there is none.
     """
 
     job_set: JobSet
     score: int
     payload: bytes
     end: JobEnd | None = None
+    frees: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +59,7 @@ class EndMember(Command):
     :ivar by: the other command.
     """
 
-    by: MoveToSet | MoveToQuarantine | DropCancelled | FinishJob
+    by: MoveToSet | MoveToQuarantine | DropCancelled | EndHolder | FinishJob
     member: Member
     state: MemberState
 
@@ -92,9 +95,22 @@ class MoveToQuarantine(Command):
 
     :ivar entry: JSON that holds the payload and the reason.
     :ivar end: for its record, if it has one.
+    :ivar frees: the key that it holds and frees; ``None`` if there is none.
     """
 
     entry: bytes
+    end: JobEnd | None = None
+    frees: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EndHolder(Command):
+    """Remove a job that has ended, free the key that it holds, and remove its mark if it was to be cancelled.
+
+    :ivar end: for its record, if it has one.
+    """
+
+    hold: Hold
     end: JobEnd | None = None
 
 
@@ -178,6 +194,11 @@ class ClearMark(Command):
     """Forget that a job was to be cancelled, because it has ended in another way."""
 
     job_id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadPaused(Command):
+    """Read whether the queue is paused. Replies 1 if it is, else 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

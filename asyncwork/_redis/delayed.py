@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from .._jobs.hold import MAY_HOLD, hold_of
 from .._jobs.location import JobSet
 from .._json.codec import replace_surrogates
 from ..errors import PayloadError
@@ -14,6 +15,7 @@ from .batches import batches
 from .client import run_script
 from .namespace import Namespace
 from .periodic_changes import PAUSED
+from .protocol import decode, encode
 
 # Queues whose type is read in one round trip.
 _BATCH = 100
@@ -52,12 +54,14 @@ class Requeued(NamedTuple):
     :ivar refusal: Redis's error for those that stay, such as that their queue is not a list; empty if none does.
     :ivar refused: those that stay because of an error, as indexes from 0.
     :ivar paused: the instances of paused periodic jobs, which were deleted, as indexes from 0.
+    :ivar held: by index from 0, the ids of jobs that hold the key of another, which therefore stays or was dropped.
     """
 
     moved: int
     refusal: str
     refused: Sequence[int] = ()
     paused: Sequence[int] = ()
+    held: Mapping[int, str] = MappingProxyType({})
 
 
 class DelayedJobs:
@@ -121,13 +125,16 @@ class DelayedJobs:
         job_set: JobSet,
         moves: Sequence[tuple[bytes, str | None, bytes]],
         firings: Mapping[bytes, tuple[str, int]] = _NO_FIRINGS,
+        *,
+        by_hand: bool = False,
     ) -> Requeued:
         """Move jobs from a sorted set to their queues, or to the quarantine.
 
         :param moves: member, name of the queue (``None`` for the quarantine), and the payload to push there.
         :param firings: by member, for instances of periodic jobs, the periodic job's key and the instance's epoch
             second. They are recorded for :class:`PeriodicInstances` when the instances are moved. Those of paused jobs
-            are deleted.
+            are deleted, and those whose key another job holds.
+        :param by_hand: whether a person requeues them: then a job stays whose key another job holds.
         """
         names = sorted({name for _, name, _ in moves if name is not None})
         fixed = [self._keys.quarantine, self._keys.periodic_fired, self._keys.periodic_changes]
@@ -139,9 +146,27 @@ class DelayedJobs:
             key, at = firings.get(member, ("", 0))
             runs = keys.number(self._keys.periodic_runs(key)) if key else 0
             args += (member, destination, payload, key, at, runs, 0 if record is None else keys.number(record))
+            args.append(self._hold(keys, payload, "stay" if by_hand else "drop" if key else "move"))
         reply = await run_script(self._redis.client(), "requeue", keys.names, args)
-        moved, refusal, refused, paused = reply
-        return Requeued(moved, refusal.decode(errors="replace"), _indexes(refused), _indexes(paused))
+        moved, refusal, refused, paused, held = reply
+        holders = {number - 1: decode(job_id) for number, job_id in zip(held[::2], held[1::2], strict=True)}
+        return Requeued(moved, refusal.decode(errors="replace"), _indexes(refused), _indexes(paused), holders)
+
+    def _hold(self, keys: _NumberedKeys, payload: bytes, mode: str) -> bytes:
+        """Return what the script needs to know of a job that is to hold a key; empty for another job.
+
+        :param mode: what happens if another job holds the key.
+        """
+        if MAY_HOLD not in payload:
+            return b""
+        try:
+            job = Job.decode(payload)
+        except PayloadError:
+            return b""
+        if (hold := hold_of(job)) is None:
+            return b""
+        mode = "begun" if job.fails and mode == "move" else mode
+        return encode(f"{keys.number(self._keys.hold(hold.name, hold.digest))} {mode} {hold.until} {hold.job_id}")
 
     def _record(self, member: bytes) -> str | None:
         """Return the key of a job's record, if it has one; ``None`` for a payload that is not a job."""

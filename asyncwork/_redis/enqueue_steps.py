@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import EnqueueManyError
+from ..errors import EnqueueManyError, QueueFull, UniqueConflictError
 from ..models.enqueued_job import EnqueuedJob
 from . import scripts
 from .base_client import unavailable
 from .errors import REDIS_ERRORS, ScriptMissing, is_unsent
-from .new_jobs import NewJobs, Write
+from .limited_push import Write, split_by_limit
+from .new_jobs import NewJobs
 
 T = TypeVar("T")
 
@@ -44,13 +45,15 @@ class Result(NamedTuple):
 
 Steps = Generator[Request, list[Any], T]
 
-LOADS = ("enqueue_unique", "enqueue_unique_at")
+LOADS = ("enqueue_limited", "enqueue_unique", "enqueue_unique_at", "enqueue_holder", "debounce", "throttle")
 
 
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     """Write the only job; return it.
 
     :raises RedisError, OSError: when Redis refused it or cannot be reached.
+    :raises UniqueConflictError: when another job holds its key, and that is an error.
+    :raises QueueFull: when too many jobs wait in its queue.
     """
     result = yield from _send(new, range(1))
     if result.error is not None:
@@ -58,6 +61,9 @@ def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     ((write, reply),) = result.answered
     if isinstance(reply, Exception):
         raise reply
+    *_, full = split_by_limit(write, reply)
+    if full is not None:
+        raise full
     new.on_reply(write, reply)
     return new.jobs[0]
 
@@ -66,33 +72,47 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     """Write all jobs, in as many round trips as they need; return them.
 
     :param masked_url: where Redis is, for the error.
-    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more.
+    :raises EnqueueManyError: when Redis refused some, or cannot be reached any more, or a queue was full, which is
+        then its cause, or other jobs hold the keys of some, and that is an error.
     """
     written: list[int] = []
     uncertain: list[int] = []
     unwritten: list[int] = []
     cause: BaseException | None = None
+    conflict: UniqueConflictError | None = None
     for positions in new.batches():
         answered, unanswered, error = yield from _send(new, positions)
         for write, reply in answered:
             if isinstance(reply, Exception):
                 unwritten += write.jobs
                 cause = reply
-            else:
-                written += write.jobs
-                new.on_reply(write, reply)
+                continue
+            some, others, full = split_by_limit(write, reply)
+            if full is None:
+                try:
+                    new.on_reply(write, reply)
+                except UniqueConflictError as refused:
+                    some, others, conflict = (), write.jobs, refused
+            written += some
+            unwritten += others
+            cause = cause or full
         if error is not None:
             cause = error
             lost = unwritten if is_unsent(error) else uncertain
             for write in unanswered:
                 lost += write.jobs
+        if error is not None or isinstance(cause, QueueFull):
+            # Jobs that come later must not overtake those that found their queue full.
             unwritten += range(positions.stop, len(new.jobs))
             break
-    if cause is not None:
+    if cause is not None or conflict is not None:
         found, unknown, missing = (
             [new.jobs[each] for each in sorted(some)] for some in (written, uncertain, unwritten)
         )
-        raise EnqueueManyError(found, unknown, missing, unavailable(cause, masked_url)) from cause
+        reason: BaseException | str = str(conflict)
+        if cause is not None:
+            reason = cause if isinstance(cause, QueueFull) else unavailable(cause, masked_url)
+        raise EnqueueManyError(found, unknown, missing, reason) from (cause or conflict)
     return new.jobs
 
 

@@ -19,6 +19,7 @@ from .errors import ErrorReply, is_wrong_type
 from .lock_state import LockState
 from .namespace import Namespace
 from .protocol import decode, read_count, value_of
+from .queue_options import QueueOptions, read_options
 from .rates import QueueRate, Rates, tokens_left
 
 # Commands sent in one pipeline.
@@ -68,9 +69,12 @@ class Inspector:
             commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
             commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
             commands += [("PTTL", keys.paused(name)), ("GET", keys.rate(name))]
-        replies = await self._pipeline(commands)
+        commands += [("HGETALL", keys.queue_options), ("HGETALL", keys.max_waiting)]
+        *replies, declared, limits = await self._pipeline(commands)
+        options, none = read_options(declared, limits), QueueOptions()
         found = []
         for name, at in zip(names, range(0, len(replies), 7), strict=True):
+            own = options.get(name, none)
             length, front, paused, lock, limit, rest_ms, state = replies[at : at + 7]
             # A pause has no end, and a rest has one.
             rests_for = max(0, rest_ms) / 1000
@@ -85,6 +89,9 @@ class Inspector:
                     max_concurrency=max(0, _number(limit)),
                     paused=bool(_number(paused)) and not rests_for,
                     pools=pools.get(name, 0),
+                    max_waiting=own.max_waiting,
+                    chunk=own.chunk,
+                    wait=own.wait,
                     rate="" if holds is None else str(holds),
                     rate_set=rate.is_set,
                     tokens=0 if holds is None else tokens_left(holds, state if isinstance(state, bytes) else None, now),

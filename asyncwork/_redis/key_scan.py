@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from .client import RedisClient
-from .keys import literal
 from .namespace import Namespace
 from .protocol import decode
 
@@ -13,6 +12,11 @@ from .protocol import decode
 _STEP = 1000
 # The sets that every namespace has in which jobs were enqueued or pools run.
 _SETS = (":known_jobs", ":worker_pools")
+
+
+def literal(text: str) -> str:
+    """Escape the special characters of SCAN's patterns."""
+    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
 
 
 async def scan_keys(

@@ -2,8 +2,11 @@
 
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
-``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``rates``, ``rate:``, ``job:``, ``stream:``,
+``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
+``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:``, ``throttle:``,
 ``groups``, ``open_groups`` and ``group:`` are asyncwork's own.
+
+One file for all keys, because who adds one has to see that no other key can have its name.
 """
 
 from __future__ import annotations
@@ -58,6 +61,8 @@ _KINDS = {
     "finished": "zset",
     "groups": "zset",
     "open_groups": "zset",
+    "queue_options": "hash",
+    "max_waiting": "hash",
     "rates": "hash",
 }
 # The bitmaps of a batch: its members that have ended, have failed and were cancelled.
@@ -72,6 +77,9 @@ _KINDS_BY_START = (
     ("rate:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
+    ("hold:", "hash"),
+    ("debounce:", "hash"),
+    ("throttle:", "hash"),
 )
 
 
@@ -97,11 +105,6 @@ def hash_tag(namespace: str) -> str | None:
     """Return the part in braces by which Redis Cluster puts all keys of a namespace into one slot; ``None`` without."""
     found = _HASH_TAG.match(prefix(namespace))
     return found and found[1]
-
-
-def literal(text: str) -> str:
-    """Escape the special characters of SCAN's patterns."""
-    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
 
 
 class Keys:
@@ -135,6 +138,10 @@ class Keys:
         self.deployments: str = start + "deployments"
         # A sorted set: the id of a job that has ended, and whose type has a history -> when, epoch seconds.
         self.finished: str = start + "finished"
+        # A hash: job name -> JSON with the options of its queue that have no key of their own, as its pools have them.
+        self.queue_options: str = start + "queue_options"
+        # A hash: job name -> how many jobs may wait in its queue, as was set at run time; 0 for any number.
+        self.max_waiting: str = start + "max_waiting"
         # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
         self.rates: str = start + "rates"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
@@ -146,6 +153,8 @@ class Keys:
         self.open_batches: str = start + "open_groups"
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
+        # How the keys of holds begin.
+        self.holds: str = start + "hold:"
 
     def read_queue_key(self, key: str) -> QueueKey | None:
         """Return a key parsed; ``None`` when it does not belong to a queue."""
@@ -294,6 +303,21 @@ class Keys:
         :raises ArgumentEncodingError: when Go's JSON cannot hold the arguments.
         """
         return f"{self.unique}{name}:{_unique_text(args, root)}"
+
+    def hold(self, name: str, digest: str) -> str:
+        """The hash of the job that holds a key until it has ended, and of its successor.
+
+        :param digest: the SHA-256, in hex, of the values that jobs of the name are unique by.
+        """
+        return f"{self.holds}{name}:{digest}"
+
+    def debounce(self, name: str, digest: str) -> str:
+        """The hash of the job that waits until no other of its kind has come for a while."""
+        return f"{self.prefix}debounce:{name}:{digest}"
+
+    def throttle(self, name: str, digest: str) -> str:
+        """The hash of when a job of a kind has started, or is to start next."""
+        return f"{self.prefix}throttle:{name}:{digest}"
 
     def unique_of(self, job: Job) -> list[str]:
         """The unique key of a job, in each possible spelling: Go's releases differ in two characters.

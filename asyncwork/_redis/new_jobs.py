@@ -9,21 +9,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
-from .._jobs.ids import make_identifier, make_identifiers
+from .._jobs.hold import digest_of, mark_of
+from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
-from .._jobs.names import job_name
-from .._jobs.payload import encode_job, with_trace, write_payload
+from .._jobs.names import job_name, limit_of
+from .._jobs.payload import encode_job, with_trace
 from .._jobs.printable import shown
+from .._jobs.rule_arguments import by_type, options_of, values_of
 from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
 from ..errors import UsageError
-from ..models.enqueued_job import DuplicateJob, EnqueuedJob, ResultSource, set_source
-from . import scripts, unique_value
+from ..models.enqueued_job import EnqueuedJob, ResultSource, set_source
+from ..unique import Debounce, Throttle, Unique
+from . import rule_requests, scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
+from .limited_push import Write, limited_push
+from .payload_frame import PayloadFrame
 from .protocol import command, command_of_packed, encode, pack, unpack
 
 # Seconds after which a unique key expires.
@@ -41,6 +46,9 @@ class Placement(NamedTuple):
     :ivar by_key: whether it is unique by a mapping, so that a duplicate is to run in place of the waiting job.
     :ivar front: whether it goes to the front of its queue.
     :ivar own_id: whether the caller has chosen its id, so that another job may be equal to it.
+    :ivar rule: what keeps it from being enqueued too often, other than a unique key; ``None`` for nothing.
+    :ivar digest: of the values by which that rule distinguishes jobs.
+    :ivar conflicts: whether a duplicate by its unique key is an error.
     """
 
     run_at: int | None
@@ -48,43 +56,17 @@ class Placement(NamedTuple):
     by_key: bool
     front: bool
     own_id: bool = False
+    rule: Unique | Debounce | Throttle | None = None
+    digest: str = ""
+    conflicts: bool = False
+
+    @property
+    def hold(self) -> str:
+        """What the payload says of the key that the job holds until it has ended; empty if it holds none."""
+        return mark_of(self.rule.until, self.digest) if isinstance(self.rule, Unique) else ""
 
 
 _NEXT = Placement(run_at=None, unique_key="", by_key=False, front=False)
-
-
-class Write(NamedTuple):
-    """A command that writes jobs.
-
-    :ivar jobs: the positions of these jobs among all new ones.
-    :ivar unique: whether its reply distinguishes a new job from a duplicate.
-    """
-
-    command: bytes
-    jobs: Sequence[int]
-    unique: bool = False
-
-
-class _Frame(NamedTuple):
-    """What the packed payloads of all jobs of a name have in common, if they have no options.
-
-    :ivar size: the bytes of a payload without its id and its arguments.
-    :ivar before: what stands before the id.
-    :ivar between: what stands between the id and the arguments.
-    :ivar after: what stands after the arguments.
-    """
-
-    size: int
-    before: bytes
-    between: bytes
-    after: bytes
-
-    @classmethod
-    def of(cls, name: str, now: int) -> Self:
-        """Return the frame for a name and the epoch second at which the jobs are enqueued."""
-        id_ = make_identifier()
-        before, after = write_payload(name, id_, now, b"").rsplit(id_.encode(), 1)
-        return cls(len(before) + len(after), b"\r\n" + before, after[:-1], after[-1:] + b"\r\n")
 
 
 class NewJobs:
@@ -102,6 +84,8 @@ class NewJobs:
         self._placements: dict[int, Placement] = {}
         # By position, the tasks of jobs that are calls.
         self._tasks: dict[int, ResultSource] = {}
+        # By name, how many jobs may wait in its queue; names without a limit are left out.
+        self._limits: dict[str, int] = {}
         self.jobs: list[EnqueuedJob] = []
         # Their payloads as they are sent: packing them in the step that makes them saves a copy of each.
         self._packed: list[bytes] = []
@@ -114,10 +98,15 @@ class NewJobs:
         :raises UsageError: when the name, the arguments or the time are not valid.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments.
         """
-        name, args = job_name(name), check_args(args)
+        args = check_args(args)
+        if type(name) is not str:
+            args, options = by_type(name, args, options)
+        name = job_name(name)
         if options is AT_ONCE:
             self.append(*encode_job(name, args, self._now, job_id=random_id))
             return
+        if options.max_waiting:
+            self._limits[name] = options.max_waiting
         placement = self._placement(name, args, options)
         assert not isinstance(options.timeout, timedelta)
         job, payload = encode_job(
@@ -129,6 +118,7 @@ class NewJobs:
             unique_key=placement.unique_key,
             timeout=options.timeout,
             expires=options.expires_at(self._now),
+            hold=placement.hold,
         )
         self.append(job, payload, None if placement == _NEXT else placement)
 
@@ -152,7 +142,7 @@ class NewJobs:
             cannot be iterated over.
         """
         check_jobs(jobs)
-        now, frames = self._now, dict[str, _Frame]()
+        now, frames = self._now, dict[str, PayloadFrame]()
         append_job, append_packed = self.jobs.append, self._packed.append
         for given, random_id in zip(jobs, make_identifiers() if ids is None else ids, strict=False):
             try:
@@ -170,9 +160,14 @@ class NewJobs:
                     raise UsageError(text)
                 # As in `add`, without the calls that a plain job does not need: there may be a million of them.
                 if type(name) is not str:
+                    if (limit := limit_of(name)) is not None:
+                        self._limits[job_name(name)] = limit
+                    if options_of(name) is not AT_ONCE:
+                        self.add(name, args, AT_ONCE, random_id)
+                        continue
                     name = job_name(name)
                 if name not in frames:
-                    frames[name] = _Frame.of(job_name(name), now)
+                    frames[name] = PayloadFrame.of(job_name(name), now)
                 size, before, between, after = frames[name]
                 encoded = encode_args(args if type(args) is dict else check_args(args))
                 append_packed(
@@ -198,15 +193,19 @@ class NewJobs:
         return unpack(self._packed[position])
 
     def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
-        key = ""
-        if options.unique is not False:
-            by, root = (args, "args") if options.unique is True else (options.unique, "unique")
-            key = self._keys.unique_for(name, None if by is None else dict(by), root)
-        return Placement(options.run_at(self._now), key, options.by_key, options.front, options.id is not None)
-
-    def has_unique(self) -> bool:
-        """Return whether some of the jobs may be duplicates."""
-        return any(each.unique_key for each in self._placements.values())
+        placement = Placement(options.run_at(self._now), "", False, options.front, options.id is not None)
+        if isinstance(options.unique, Mapping):
+            key = self._keys.unique_for(name, dict(options.unique), "unique")
+            return placement._replace(unique_key=key, by_key=True)
+        if (rule := options.rule) is None:
+            return placement
+        values = values_of(rule, name, args)
+        plain = None if values is None else dict(values)
+        if not isinstance(rule, Unique) or rule.until != "start":
+            return placement._replace(rule=rule, digest=digest_of(plain))
+        # gocraft/work's own uniqueness.
+        key, by_key = self._keys.unique_for(name, plain), rule.conflict == "replace"
+        return placement._replace(unique_key=key, by_key=by_key, conflicts=rule.conflict == "raise")
 
     @contextmanager
     def traced(self, tracing: JobTracing | None, namespace: str) -> Iterator[None]:
@@ -259,7 +258,7 @@ class NewJobs:
             placement = self._placements.get(position)
             if placement is None:
                 queues[job.name].append(position)
-            elif placement.unique_key or placement.own_id or placement.run_at is None:
+            elif placement.unique_key or placement.rule or placement.own_id or placement.run_at is None:
                 # The order within the queue is that of the calls.
                 if some := queues.pop(job.name, None):
                     writes.append(self._push(job.name, some))
@@ -276,6 +275,9 @@ class NewJobs:
 
     def _push(self, name: str, positions: Sequence[int], verb: bytes = b"LPUSH") -> Write:
         queue = encode(self._keys.queue(name))
+        if (limit := self._limits.get(name)) is not None:
+            request = limited_push(self._keys, name, self._some_packed(positions), limit, front=verb == b"RPUSH")
+            return Write(request, positions, limited=name)
         return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
 
     def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
@@ -285,6 +287,14 @@ class NewJobs:
 
     def _write_alone(self, position: int, placement: Placement) -> Write:
         job, payload, key = self.jobs[position], self.payload(position), placement.unique_key
+        limit = self._limits.get(job.name)
+        limited = "" if limit is None else job.name
+        if placement.rule is not None:
+            kind = placement.rule, placement.digest
+            request = rule_requests.request(
+                self._keys, job, payload, *kind, placement.run_at, front=placement.front, limit=limit
+            )
+            return Write(request, [position], unique=True, limited=limited)
         if not key:
             if placement.run_at is None:
                 return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")
@@ -292,13 +302,16 @@ class NewJobs:
             request = command(b"ZADD", encode(self._keys.scheduled), b"NX", b"%d" % placement.run_at, payload)
             return Write(request, [position], unique=True)
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
-        if placement.run_at is None:
-            keys = pack(encode(self._keys.queue(job.name)), encode(key))
-            request = scripts.call("enqueue_unique", 2, keys, [*args, b"%d" % placement.front])
-        else:
-            keys = pack(encode(self._keys.scheduled), encode(key))
-            request = scripts.call("enqueue_unique_at", 2, keys, [*args, b"%d" % placement.run_at])
-        return Write(request, [position], unique=True)
+        if placement.run_at is not None:
+            packed_keys = pack(encode(self._keys.scheduled), encode(key))
+            request = scripts.call("enqueue_unique_at", 2, packed_keys, [*args, b"%d" % placement.run_at])
+            return Write(request, [position], unique=True)
+        keys, args = [encode(self._keys.queue(job.name)), encode(key)], [*args, b"%d" % placement.front]
+        if limit is not None:
+            keys.append(encode(self._keys.max_waiting))
+            args += (encode(job.name), b"%d" % limit)
+        request = scripts.call("enqueue_unique", len(keys), pack(*keys), args)
+        return Write(request, [position], unique=True, limited=limited)
 
     def unmark(self, positions: range) -> list[bytes]:
         """Return the commands, to be sent before the jobs, which make sure that a job with an id of the caller is not
@@ -319,16 +332,22 @@ class NewJobs:
     def on_reply(self, write: Write, reply: Any) -> None:
         """Note the jobs of a command as duplicates if its reply says so.
 
-        :param reply: not an error.
+        :param reply: not an error, and not that the queue is full.
+        :raises UniqueConflictError: when a duplicate is an error.
         """
-        if write.unique and reply != 1:
-            (position,) = write.jobs
-            job = self.jobs[position]
-            if self._placements[position].unique_key:
-                waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
-            else:
-                waiting = job.id
-            self.jobs[position] = DuplicateJob(job.name, waiting, job.args, job.enqueued_at, job.run_at, unique=True)
+        if not write.unique or reply == 1:
+            return
+        (position,) = write.jobs
+        job, placement = self.jobs[position], self._placements[position]
+        if placement.rule is not None:
+            self.jobs[position] = rule_requests.read_reply(job, placement.rule, reply)
+            return
+        waiting = job.id
+        if placement.unique_key:
+            waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
+        self.jobs[position] = rule_requests.duplicate(job, waiting, replaced=placement.by_key)
+        if placement.conflicts:
+            raise rule_requests.conflict(job, waiting)
 
 
 def check_args(args: Any) -> Mapping[str, Any] | None:

@@ -16,8 +16,6 @@ from .protocol import decode, encode, value_of
 _CODE, _SET = "code:", "set:"
 # In place of a rate that was set: any number of jobs may start, whatever the code says.
 NONE = "none"
-# What a queue that rests is paused with.
-REST = b"rest"
 # Keys read by one pipeline.
 _BATCH = 500
 

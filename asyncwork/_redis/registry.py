@@ -17,6 +17,7 @@ from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .pool_requests import WrittenRequests
 from .protocol import decode
+from .queue_options import QueueOptions
 
 # Seconds after which an observation expires if nothing deletes it.
 _OBSERVATION_TTL = 86_400
@@ -25,6 +26,7 @@ _BATCH = 100
 # Job names looked up by one command.
 _NAMES_BATCH = 1000
 
+_NO_OPTIONS: Mapping[str, QueueOptions] = MappingProxyType({})
 _NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -79,11 +81,17 @@ class Registry:
         self._redis = namespace.redis
         self._keys = namespace.keys
 
-    async def write_job_types(self, max_concurrency: Mapping[str, int], results: Mapping[str, int]) -> None:
-        """Write the concurrency limits of a pool's job names, and for how long their results are kept. The pool that
-        starts last decides.
+    async def write_job_types(
+        self,
+        max_concurrency: Mapping[str, int],
+        results: Mapping[str, int],
+        options: Mapping[str, QueueOptions] = _NO_OPTIONS,
+    ) -> None:
+        """Write the concurrency limits of a pool's job names, for how long their results are kept, and their other
+        options. The pool that starts last decides.
 
         :param results: seconds by name; names whose results are not kept are left out.
+        :param options: by name; names that have none of these are left out.
         """
         if not max_concurrency:
             return
@@ -94,6 +102,10 @@ class Registry:
                 pipe.hdel(self._keys.results, *plain)
             if results:
                 pipe.hset(self._keys.results, mapping=dict(results))
+            if without := [name for name in max_concurrency if name not in options]:
+                pipe.hdel(self._keys.queue_options, *without)
+            if options:
+                pipe.hset(self._keys.queue_options, mapping={name: each.encode() for name, each in options.items()})
             for reply in await pipe.execute(raise_on_error=False):
                 if isinstance(reply, Exception) and not is_wrong_type(reply):
                     raise reply

@@ -9,24 +9,30 @@ from .._jobs.printable import printable
 from .._redis.deployments import Deployments
 from .._redis.errors import ErrorReply
 from .._redis.namespace import Namespace
+from .._redis.queue_options import QueueOptions
 from .._redis.registry import Registry
 
 logger = logging.getLogger("asyncwork")
 
 
 async def announce_job_types(
-    namespace: Namespace, max_concurrency: Mapping[str, int], results: Mapping[str, int], dead_after: float
+    namespace: Namespace,
+    max_concurrency: Mapping[str, int],
+    results: Mapping[str, int],
+    options: Mapping[str, QueueOptions],
+    dead_after: float,
 ) -> None:
-    """Write the concurrency limits of the job types, and for how long their results are kept. Warn if other pools keep
-    no results of theirs.
+    """Write the concurrency limits of the job types, for how long their results are kept, and their other options.
+    Warn if other pools keep no results of theirs.
 
     :param max_concurrency: by job name.
     :param results: seconds by job name; names whose results are not kept are left out.
+    :param options: those of queues, by job name; names that have none of them are left out.
     :param dead_after: seconds after which a pool without a heartbeat is dead.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
     registry = Registry(namespace)
-    await registry.write_job_types(max_concurrency, results)
+    await registry.write_job_types(max_concurrency, results, options)
     if not results:
         return
     for name, hosts in (await registry.served_without_records(results, dead_after)).items():

@@ -11,10 +11,12 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
-from .dispatcher import Dispatcher
+from .chunk_runner import ChunkRunner
+from .dispatchers import Dispatchers
 from .expiry import times_to_start
 from .job_type import JobType
 from .metrics import PoolMetrics
+from .periodic_uniqueness import PeriodicUniqueness
 from .services.canceller import Canceller
 from .services.dead_trimmer import DeadTrimmer
 from .services.go_rescuer import GoRescuer
@@ -51,7 +53,7 @@ class BackgroundServices:
         options: PoolOptions,
         *,
         work_queue: WorkQueue,
-        dispatcher: Dispatcher,
+        dispatchers: Dispatchers,
         workers: WorkerSet,
         canceller: Canceller,
         metrics: PoolMetrics,
@@ -60,18 +62,17 @@ class BackgroundServices:
         job_types: Mapping[str, JobType],
     ) -> None:
         periodic_keys, pool_id = [job.key for job in periodic], work_queue.pool_id
-        tuning, expires = options.tuning, times_to_start({name: each.options for name, each in job_types.items()})
-        self.observer = Observer(namespace, pool_id, workers.workers, workers.is_announced, tuning.observe)
+        tuning, job_options = options.tuning, {name: each.options for name, each in job_types.items()}
+        expires, unique = times_to_start(job_options), PeriodicUniqueness(job_options)
+        self.observer = Observer(namespace, pool_id, dispatchers.all_workers, workers.is_announced, tuning.observe)
         self.metrics_writer = MetricsWriter(MetricsStore(namespace), metrics, pool_id, tuning.count)
         self.requeuers = [
-            Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires)
+            Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires, unique=unique)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
         rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}
-        self.rate_reader = RateReader(
-            namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatcher.fetcher
-        )
-        reconciler = Reconciler(work_queue, dispatcher, workers.workers, tuning.reconcile)
+        self.rate_reader = RateReader(namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatchers)
+        reconciler = Reconciler(work_queue, dispatchers.main, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace, pool_id, period=tuning.reap, dead_after=options.dead_after, orphans_period=tuning.orphans
         )
@@ -80,7 +81,7 @@ class BackgroundServices:
             namespace, periodic, job_types.keys(), period=tuning.periodic, horizon=tuning.horizon
         )
         self.any_due = False
-        dispatcher.on_due(self._on_due)
+        dispatchers.on_due(self._on_due)
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(canceller),
@@ -91,6 +92,7 @@ class BackgroundServices:
             ServiceLoop(trimmer, jitter=_JITTER),
             ServiceLoop(self.metrics_writer, jitter=_JITTER),
             ServiceLoop(reconciler, wakeup=possible_loss),
+            *(_reconciler_of(each, work_queue, tuning.reconcile) for each in dispatchers.runners),
         ]
 
     def _on_due(self) -> None:
@@ -110,3 +112,8 @@ class BackgroundServices:
                     # A batch that is a member has ended another one.
                     pass
         return any_due
+
+
+def _reconciler_of(runner: ChunkRunner, work_queue: WorkQueue, period: float) -> ServiceLoop:
+    reconciler = Reconciler(work_queue, runner.dispatcher, runner.members, period)
+    return ServiceLoop(reconciler, wakeup=runner.possible_loss)

@@ -29,6 +29,7 @@ from .lease import Lease
 from .pending_results import OnReply, PendingResults
 from .pipeline import Pipeline
 from .poll_times import FIRST_POLL_DELAY
+from .ready_queue import ReadyQueue
 from .services.outage import Outage
 
 
@@ -38,6 +39,7 @@ class Dispatcher:
     :param lease: how long jobs that were fetched may start.
     :param running: returns the jobs that the workers run.
     :param possible_loss: set when a reply was lost, so that Redis may hold jobs as in progress that no worker has.
+    :param ready: takes the jobs, for the workers; ``None`` for one that has them run as soon as a worker is free.
     :ivar fetcher: takes the jobs.
     :ivar ready: jobs for the workers.
     :ivar waits_for_rests: whether :meth:`drain` waits until queues do not rest any more.
@@ -53,6 +55,7 @@ class Dispatcher:
         *,
         running: Callable[[], Iterable[tuple[Queue, bytes]]],
         possible_loss: asyncio.Event,
+        ready: ReadyQueue | None = None,
     ) -> None:
         self.queues = list(queues)
         self.lease = lease
@@ -70,6 +73,7 @@ class Dispatcher:
             self.queues,
             limits,
             self._results,
+            ready or ReadyQueue(),
             wake=self.wake_idle,
             start_waiting=self._start_waiting,
             possible_loss=possible_loss,

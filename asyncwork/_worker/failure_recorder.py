@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from .._jobs.error_text import describe_error
+from .._jobs.hold import read_hold
 from .._jobs.membership import MemberState
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
@@ -13,8 +14,8 @@ from .._redis.keys import Queue
 from ..job import Job
 from . import outcome
 from .job_type import JobType
-from .member_results import noted_in_batch, record_end
-from .outcome_record import command_for, log_outcome
+from .member_results import noted_in_batch
+from .outcome_record import command_for, log_outcome, record
 from .worker_environment import WorkerEnvironment
 
 logger = logging.getLogger("asyncwork.job")
@@ -74,10 +75,10 @@ class FailureRecorder:
         metrics.record_failure(decided, error, failed=failed)
         if isinstance(command, RequeueAndRest):
             env.dispatcher.fetcher.rest(command)
-        elif command is not None:
-            env.dispatcher.finish(noted_in_batch(command))
         else:
-            record_end(env.dispatcher, queue, self._payload, end, MemberState.FAILED)
+            is_cancelled = isinstance(decided, outcome.Cancelled)
+            state = MemberState.CANCELLED if is_cancelled else MemberState.FAILED
+            record(env.dispatcher, queue, self._payload, command, end, state)
         has_ended = isinstance(decided, (outcome.Dead, outcome.Drop))
         if has_ended or isinstance(decided, outcome.Expired):
             env.cancellations.ended(queue, job)
@@ -90,7 +91,8 @@ class FailureRecorder:
         if self._job_type is not None and (keeper := self._job_type.keeper) is not None:
             end = keeper.quarantined(self._payload, reason, now)
         entry = write_entry(self._queue.name, self._payload, reason, now)
-        quarantined = MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end)
+        frees = read_hold(self._payload)
+        quarantined = MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end, frees=frees)
         self._env.dispatcher.finish(noted_in_batch(quarantined))
         log_quarantined(self._queue, self._payload, reason)
 

@@ -33,6 +33,7 @@ class Fetcher:
     """Takes jobs as long as there are free workers.
 
     :param results: takes commands about jobs that may be another pool's.
+    :param ready: takes the jobs, for the workers.
     :param wake: called when there may be a batch to send.
     :param start_waiting: called after a job was popped; calls :meth:`start_waiting` unless jobs must be claimed first.
     :param possible_loss: set when Redis may hold jobs as in progress that no worker has.
@@ -47,12 +48,13 @@ class Fetcher:
         queues: Sequence[Queue],
         limits: DispatchLimits,
         results: PendingResults,
+        ready: ReadyQueue,
         *,
         wake: Callable[[], None],
         start_waiting: Callable[[], None],
         possible_loss: asyncio.Event,
     ) -> None:
-        self.ready = ReadyQueue()
+        self.ready = ready
         self.to_requeue: list[HeldJob] = []
         self.state = FetchState(
             queues,
@@ -116,7 +118,7 @@ class Fetcher:
         those that were taken ahead and have not begun.
         """
         self.state.stop()
-        if self.state.overcommitted:
+        if self.state.overcommitted or self.ready.gathers:
             self.to_requeue += self.ready.jobs
             self.ready.jobs.clear()
             self._requeue_after_fetches()
@@ -256,7 +258,7 @@ class Fetcher:
         if not self._late:
             jobs = list(self.ready.jobs)
             self.ready.jobs.clear()
-            self._requeue(jobs)
+            self.requeue_unbegun(jobs)
 
     def _requeue_after_fetches(self) -> None:
         """Requeue what has not begun, at a stop or in time, unless a fetch under way may bring what comes after it."""
@@ -270,10 +272,10 @@ class Fetcher:
 
     def _requeue_now(self) -> None:
         jobs, self.to_requeue = self.to_requeue, []
-        self._requeue(jobs)
+        self.requeue_unbegun(jobs)
 
-    def _requeue(self, jobs: Sequence[HeldJob]) -> None:
-        """Requeue jobs at the front of their queues, in their order."""
+    def requeue_unbegun(self, jobs: Sequence[HeldJob]) -> None:
+        """Requeue jobs that have not begun at the front of their queues, in their order."""
         by_queue: dict[Queue, list[bytes]] = {}
         for queue, payload, _ in reversed(jobs):
             by_queue.setdefault(queue, []).append(payload)
@@ -339,7 +341,7 @@ class Fetcher:
         if step is NextStep.RUN:
             self.run([(queue, payload, crashes)])
         elif step is NextStep.REQUEUE:
-            self._requeue([(queue, payload, crashes)])
+            self.requeue_unbegun([(queue, payload, crashes)])
         self._revalidate_postponed()
         self._wake()
 

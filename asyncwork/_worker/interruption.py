@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
@@ -180,9 +181,7 @@ class TimeLimit:
         if (rest := deadline - monotonic()) > 0:
             self._wait(rest)
             return
-        seconds = round(deadline - self._began_at, 3)
-        text = f"timed out after {seconds:g} s (give it more with timeout=…, or job.extend(…) in the handler)"
-        self._worker.interrupt(self._job, JobTimeoutError(text))
+        self._worker.interrupt(self._job, _timeout_error(deadline - self._began_at))
 
     async def within(self, job: Awaitable[object]) -> None:
         """Await the end of the job, and stop the timer."""
@@ -190,6 +189,47 @@ class TimeLimit:
             await job
         finally:
             self._timer.cancel()
+
+
+def _timeout_error(seconds: float) -> JobTimeoutError:
+    text = f"timed out after {round(seconds, 3):g} s (give it more with timeout=…, or job.extend(…) in the handler)"
+    return JobTimeoutError(text)
+
+
+class JobGroupSlot(Protocol):
+    """What runs several jobs in one call."""
+
+    def interrupt(self, make_cause: Callable[[], BaseException]) -> None:
+        """End the attempts of all jobs."""
+
+
+class GroupTimeLimit:
+    """Interrupts jobs that share a call when their time is over. Each of them can extend it for all.
+
+    :param jobs: returns the jobs that have begun.
+    :param seconds: their timeout.
+    """
+
+    def __init__(self, slot: JobGroupSlot, jobs: Callable[[], Sequence[Job]], seconds: float) -> None:
+        self._slot, self._jobs = slot, jobs
+        self._began_at = monotonic()
+        self._own_deadline = self._began_at + seconds
+        self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
+        delay = min(max(seconds, 0.0), _LONGEST_WAIT)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._check)
+
+    def _check(self) -> None:
+        deadline = max(self._own_deadline, *(attempt_of(job).deadline for job in self._jobs()), 0.0)
+        if (rest := deadline - monotonic()) > 0:
+            self._wait(rest)
+        else:
+            self._slot.interrupt(partial(_timeout_error, deadline - self._began_at))
+
+    def stop(self) -> None:
+        """Interrupt nothing any more."""
+        self._timer.cancel()
 
 
 def within_timeout(worker: JobSlot, suspended: Awaitable[object], job: Job, options: JobOptions) -> Awaitable[object]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
+from .._jobs.chunk_calling import Chunked
+from .._redis.queue_options import QueueOptions
 from ..models.pools import IgnoredArgument
 from ..options import JobOptions
 from .metrics import QueueMetrics
@@ -24,6 +26,7 @@ class JobType:
     :ivar keeper: makes the records of its jobs; ``None`` if it keeps no results.
     :ivar limit: makes, of what runs a job, what runs it only if it has not expired.
     :ivar ignored: by argument name, the number of jobs that had an argument which the handler does not take.
+    :ivar chunked: how its jobs are run in chunks; ``None`` if each has a call of its own.
     """
 
     call: Call
@@ -32,6 +35,7 @@ class JobType:
     metrics: QueueMetrics = field(default_factory=QueueMetrics)
     limit: Callable[[Call], Call] = _unchanged
     ignored: Mapping[str, int] = field(default_factory=dict)
+    chunked: Chunked | None = None
 
     def in_time(self) -> Call:
         """Return what runs a job that has a time limit of its own."""
@@ -53,3 +57,12 @@ def written_options(job_types: Mapping[str, JobType]) -> tuple[dict[str, int], d
     """
     limits = {name: each.options.max_concurrency for name, each in job_types.items()}
     return limits, {name: each.keeper.seconds for name, each in job_types.items() if each.keeper is not None}
+
+
+def queue_options(job_types: Mapping[str, JobType]) -> dict[str, QueueOptions]:
+    """Return what a pool writes of the queues of its job types, by job name, beside :func:`written_options`."""
+    options = {name: each.options for name, each in job_types.items() if each.options.chunk or each.options.max_waiting}
+    return {
+        name: QueueOptions(each.chunk, each.chunk_wait if each.chunk else 0.0, each.max_waiting)
+        for name, each in options.items()
+    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from .._jobs.clock import Clock
@@ -26,14 +27,15 @@ from ..options import PoolOptions
 from .announcement import announce_job_types, announce_version
 from .background import BackgroundServices
 from .cancellations import Cancellations
+from .chunk_runner import ChunkRunner
 from .connection_limits import ConnectionLimits
-from .dispatch_limits import DispatchLimits
 from .dispatcher import Dispatcher
+from .dispatcher_factory import DispatcherFactory
+from .dispatchers import AllWorkers, Dispatchers
 from .expiry import Expiry, RedisClock
 from .hooks import HookRunner
 from .job_streams import JobStreams
-from .job_type import JobType, ignored_arguments, written_options
-from .lease import Lease
+from .job_type import JobType, ignored_arguments, queue_options, written_options
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
 from .pool_state import PoolState
@@ -79,20 +81,27 @@ class Launcher:
         self.pool_id: str = make_identifier()
         self._redis_clock = RedisClock()
         self.workers: list[Worker] = []
-        self._streams = JobStreams(self._namespace, self.workers)
+        # Those that run jobs in chunks, which need the job types first.
+        self._chunk_runners: list[ChunkRunner] = []
+        self._all_workers = AllWorkers(self.workers, self._chunk_runners)
+        self._streams = JobStreams(self._namespace, self._all_workers)
         self._job_types = job_types = Expiry(self._now_in_redis).with_limits(self._streams.attach(job_types))
         self._max_concurrency, self._results = written_options(job_types)
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
-        # Shorter than `dead_after`, because a job begins some time after the lease is checked.
-        self._lease = Lease(options.dead_after * 0.8, clock)
         # Set when Redis may hold jobs as in progress that no worker has.
         self._possible_loss = asyncio.Event()
-        self._dispatcher = self._make_dispatcher(self._work_queue)
-        self._connections = ConnectionLimits(redis, self._dispatcher, options.tuning.pipelines)
+        factory = DispatcherFactory(self._work_queue, options, job_types, clock)
+        self._dispatcher = factory.workers(self._running, self._possible_loss)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
         self._worker_set = WorkerSet(self.workers, self._worker_maker(keys, context), self._dispatcher)
+        make_environment = partial(self._environment, keys, context)
+        self._chunk_runners += factory.chunk_runners(make_environment, lambda: self._worker_set.concurrency)
+        self._dispatchers = Dispatchers(self._dispatcher, self.workers, self._chunk_runners)
+        self._connections = ConnectionLimits(redis, self._dispatcher, factory.connections)
+        self._lease = factory.leases()
+        self._worker_set.on_resized = self._dispatchers.resize
         self.state: PoolState = PoolState(
-            self.pool_id, self._dispatcher.fetcher, self._worker_set, resume=self._resume, announce=self._beat
+            self.pool_id, self._dispatchers, self._worker_set, resume=self._resume, announce=self._beat
         )
         self._metrics = PoolMetrics({name: each.metrics for name, each in job_types.items()})
         self._services = self._make_services(periodic)
@@ -105,27 +114,24 @@ class Launcher:
         self._task: asyncio.Task[Any] | None = None
         self._cancelling_workers = False
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        parts = (self._job_types, self._dispatcher, self.workers, self._redis_clock, self._watchdog)
-        # Read by the lifecycle of the pool.
-        self._readings = Readings(options, self.state.name, self.started, *parts)
+        self._readings = self._make_readings()
+
+    def _make_readings(self) -> Readings:
+        """Return what the lifecycle of the pool reads."""
+        parts = (self._job_types, self._dispatchers, self._worker_set, self._redis_clock, self._watchdog)
+        return Readings(self._options, self.state.name, self.started, *parts)
 
     def _now_in_redis(self) -> float:
         """Return the time by Redis's clock, epoch seconds."""
         return self._redis_clock.now()
 
-    def _make_dispatcher(self, work_queue: WorkQueue) -> Dispatcher:
-        return Dispatcher(
-            work_queue,
-            [work_queue.queue(name, each.options.priority) for name, each in sorted(self._job_types.items())],
-            self._lease,
-            DispatchLimits.of(self._options),
-            running=self._running,
-            possible_loss=self._possible_loss,
-        )
-
     def _worker_maker(self, keys: Keys, context: Callable[[], Any]) -> Callable[[], Worker]:
-        environment = WorkerEnvironment(
-            self._dispatcher,
+        environment = self._environment(keys, context, self._dispatcher)
+        return lambda: Worker(environment, self._options.tuning.overdue)
+
+    def _environment(self, keys: Keys, context: Callable[[], Any], dispatcher: Dispatcher) -> WorkerEnvironment:
+        return WorkerEnvironment(
+            dispatcher,
             self._job_types,
             context,
             self._clock,
@@ -133,10 +139,9 @@ class Launcher:
             self._cancellations,
             ending=self._workers_end,
             on_defect=self._worker_broke,
-            runs=lambda job: any(worker.job is job for worker in self.workers),
+            runs=lambda job: any(each.job is job for each in self._all_workers),
             hooks=self._hooks,
         )
-        return lambda: Worker(environment, self._options.tuning.overdue)
 
     def _make_services(self, periodic: Sequence[PeriodicJob]) -> BackgroundServices:
         period, read_request = self._options.heartbeat, self.state.reader(self._namespace)
@@ -149,9 +154,9 @@ class Launcher:
             self._namespace,
             self._options,
             work_queue=self._work_queue,
-            dispatcher=self._dispatcher,
+            dispatchers=self._dispatchers,
             workers=self._worker_set,
-            canceller=Canceller(self._namespace, self._cancellations, self.workers, period, on_message),
+            canceller=Canceller(self._namespace, self._cancellations, self._all_workers, period, on_message),
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,
@@ -163,8 +168,8 @@ class Launcher:
             self._namespace,
             self.pool_id,
             job_names=self._job_types,
-            dispatcher=self._dispatcher,
-            workers=self.workers,
+            dispatchers=self._dispatchers,
+            workers=self._all_workers,
             services=self._services,
             heartbeat_thread=self._heartbeat_thread,
             hooks=self._hooks,
@@ -174,7 +179,9 @@ class Launcher:
         return HeartbeatSource(
             self.pool_id,
             job_names={name: each.options.stream is not None for name, each in self._job_types.items()},
-            size=lambda: self._worker_set.size(self._services.observer.written_ids()),
+            size=lambda: self._worker_set.size(
+                [*self._services.observer.written_ids(), *self._dispatchers.worker_ids()]
+            ),
             started_at=self._clock(),
             periodic=periodic,
             state=self.state,
@@ -209,7 +216,7 @@ class Launcher:
 
     def _resume(self) -> None:
         """Take jobs again after being quiet."""
-        self._dispatcher.fetcher.resume()
+        self._dispatchers.resume()
 
     def _on_heartbeat(self, heartbeat: Heartbeat, written: WrittenHeartbeat) -> None:
         """Take over what Redis has replied to a heartbeat. Also called from the heartbeat's thread."""
@@ -246,11 +253,11 @@ class Launcher:
         try:
             self._services.any_due = True
             while await self._services.requeue_due():
-                await self._dispatcher.drain()
+                await self._dispatchers.drain()
             while self._hooks is not None and self._hooks.running:
                 await self._hooks.finish()
                 # A hook may have enqueued jobs.
-                await self._dispatcher.drain()
+                await self._dispatchers.drain()
         except REDIS_ERRORS as error:
             raise RedisUnavailable(f"the queues cannot be read: Redis at {self._redis.masked_url}: {error}") from error
 
@@ -301,7 +308,8 @@ class Launcher:
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
-            await announce_job_types(self._namespace, self._max_concurrency, self._results, self._options.dead_after)
+            limits, options = (self._max_concurrency, self._results), queue_options(self._job_types)
+            await announce_job_types(self._namespace, *limits, options, self._options.dead_after)
             await self._services.rate_reader.start()
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             await announce_version(self._namespace, self._options.version_label)
@@ -313,11 +321,11 @@ class Launcher:
     async def _work(self) -> None:
         """Run the workers and the dispatcher until stopped, then shut them down."""
         self._worker_set.start()
-        self._dispatcher.start()
+        self._dispatchers.start()
         self.started.set()
         stopping = asyncio.create_task(self.state.stopping.wait())
         try:
-            watched: list[asyncio.Future[Any]] = [stopping, *self._dispatcher.pipelines, self._broken]
+            watched: list[asyncio.Future[Any]] = [stopping, *self._dispatchers.pipelines, self._broken]
             ended, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             if self._broken in ended:
                 raise self._broken.result()
@@ -326,7 +334,7 @@ class Launcher:
             await self._shutdown.finish_jobs(self._options.grace, self.state.hurrying)
         except asyncio.CancelledError:
             # The end of an event loop cancels all tasks. A job that cancels all other tasks does not cancel its own.
-            self.crashed = any(worker.task is not None and not worker.task.cancelling() for worker in self.workers)
+            self.crashed = any(worker.task is not None and not worker.task.cancelling() for worker in self._all_workers)
             raise
         finally:
             stopping.cancel()

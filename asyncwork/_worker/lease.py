@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from .._jobs.clock import Clock
+
+
+class Renewable(Protocol):
+    """What a heartbeat renews."""
+
+    def renew(self, sent_at: float, took: float, *, reaped: bool) -> None:
+        """Record that a heartbeat was written; see :meth:`Lease.renew`."""
 
 
 class Lease:
@@ -61,3 +70,15 @@ class Lease:
         at, began, self._claimed = begun
         self.reaped = self._reaps != self._claimed
         self.expires, self._until = max(self.expires, at + valid_for), max(self._until, began + valid_for)
+
+
+class Leases:
+    """The leases of all dispatchers of a pool. Each is claimed by itself, and a heartbeat renews all of them."""
+
+    def __init__(self, leases: Sequence[Lease]) -> None:
+        self._leases = leases
+
+    def renew(self, sent_at: float, took: float, *, reaped: bool) -> None:
+        """Record that a heartbeat was written; see :meth:`Lease.renew`."""
+        for each in self._leases:
+            each.renew(sent_at, took, reaped=reaped)

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 from .._jobs.location import JobSet
-from .._jobs.membership import MemberState, member_in
-from .._redis.commands import Command, DropCancelled, EndMember, FinishJob, MemberAck, MoveToQuarantine, MoveToSet
+from .._jobs.membership import Member, MemberState, member_in
+from .._redis.commands import (
+    Command,
+    DropCancelled,
+    EndHolder,
+    EndMember,
+    FinishJob,
+    MemberAck,
+    MoveToQuarantine,
+    MoveToSet,
+)
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
 from .dispatcher import Dispatcher
 
 
-def record_end(
-    dispatcher: Dispatcher, queue: Queue, payload: bytes, end: JobEnd | None, state: MemberState = MemberState.DONE
+def record_member(
+    dispatcher: Dispatcher,
+    queue: Queue,
+    payload: bytes,
+    member: Member,
+    command: Command | None,
+    end: JobEnd | None,
+    state: MemberState,
 ) -> None:
-    """Have a job that has ended removed, its record written if it has one, and its end noted in its batch if it is a
-    member of one.
+    """Have the outcome of an attempt of a member recorded.
 
-    :param end: for its record; ``None`` if it has none.
+    :param command: what records it; ``None`` if the job is acknowledged.
+    :param end: for the record of an acknowledged job, if it has one.
+    :param state: how the job has ended, if it is acknowledged or frees a key.
     """
-    member = member_in(payload)
-    if member is None:
-        if end is None:
-            dispatcher.ack(queue, payload)
-        else:
-            dispatcher.end(queue, end)
-    elif end is None:
-        dispatcher.ack_member(queue, MemberAck(payload, member, state))
-    else:
+    if command is not None:
+        dispatcher.finish(noted_in_batch(command, state))
+    elif end is not None:
         dispatcher.finish(EndMember(queue, [payload], FinishJob(queue, [payload], end), member, state))
+    else:
+        dispatcher.ack_member(queue, MemberAck(payload, member, state))
 
 
-def noted_in_batch(command: Command) -> Command:
-    """Return a command that ends a job as one that also notes that in the job's batch, if it is a member of one."""
+def noted_in_batch(command: Command, state: MemberState = MemberState.FAILED) -> Command:
+    """Return a command that ends a job as one that also notes that in the job's batch, if it is a member of one.
+
+    :param state: how the job has ended, if the command frees a key.
+    """
     match command:
+        case EndHolder():
+            pass
         case MoveToSet(job_set=JobSet.DEAD) | MoveToQuarantine():
             state = MemberState.FAILED
         case DropCancelled():

@@ -36,11 +36,16 @@ class QueueMetrics:
         job runs again as if it had not started.
     :ivar failures: failed attempts by the class of their exception.
     :ivar run: the run time of all attempts, seconds.
+    :ivar chunks: calls that had a chunk of jobs.
+    :ivar chunked: the jobs of these calls.
+    :ivar chunk_counts: the calls by their number of jobs: at index n, those with up to 2**n that are not at an index
+        before; empty until there is one.
     :ivar waited: the time that their jobs had spent on the queue before, whole seconds.
     """
 
     __slots__ = (
         *("_longer_runs", "_longer_waits", "_quick", "_unwaited"),
+        *("chunk_counts", "chunked", "chunks"),
         *("cancelled", "dead", "excused", "expired", "failed", "failures", "rate_limited", "retried", "run", "snoozed"),
         "waited",
     )
@@ -48,6 +53,9 @@ class QueueMetrics:
     def __init__(self) -> None:
         self.failed = self.excused = self.retried = self.dead = self.waited = 0
         self.expired = self.cancelled = self.snoozed = self.rate_limited = 0
+        self.chunks = self.chunked = 0
+        # Made with the first chunk, because few types have any.
+        self.chunk_counts: list[int] = []
         self.failures: dict[str, int] = {}
         self.run = 0.0
         # The first buckets have counts of their own, because to count there is on the hot path of short jobs.
@@ -87,6 +95,13 @@ class QueueMetrics:
             seconds = int(waited)
             self.waited += seconds
             self._longer_waits[seconds.bit_length()] += 1
+
+    def record_chunk(self, jobs: int) -> None:
+        """Count a call for a number of jobs."""
+        self.chunk_counts = self.chunk_counts or [0] * _BUCKETS
+        self.chunks += 1
+        self.chunked += jobs
+        self.chunk_counts[(jobs - 1).bit_length()] += 1
 
     def record_failure(self, outcome: Outcome, error: BaseException, *, failed: bool) -> None:
         """Count the outcome of an attempt that did not succeed, in addition to :meth:`record_attempt`.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 
 from .._jobs.error_text import is_of
+from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
+from .._jobs.membership import MemberState, member_in
 from .._jobs.printable import printable, utc_time
-from .._redis.commands import Command, DropCancelled, MoveToSet, RequeueAndRest
+from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
 from .._redis.keys import Queue
 from ..decisions import Retry
 from ..job import Job
 from . import outcome
+from .dispatcher import Dispatcher
+from .member_results import record_member
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -24,7 +28,10 @@ def command_for(
 
     :param end: for the record of the job, if it has one.
     """
+    hold = read_hold(payload)
     match decided:
+        case outcome.Done() | outcome.Drop() | outcome.Expired() | outcome.Cancelled() if hold is not None:
+            return EndHolder(queue, [payload], hold, end)
         case outcome.Done() | outcome.Drop() | outcome.Expired():
             return None
         case outcome.Cancelled(job_id=job_id):
@@ -32,11 +39,46 @@ def command_for(
         case outcome.RetryAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.RETRY, score=at, payload=job.payload(), end=end)
         case outcome.Dead(at):
-            return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=job.payload(), end=end)
+            frees = hold if hold is not None and hold.dead_frees else None
+            dead = job.payload()
+            return MoveToSet(queue, [payload], job_set=JobSet.DEAD, score=at, payload=dead, end=end, frees=frees)
         case outcome.RunAt(at):
             return MoveToSet(queue, [payload], job_set=JobSet.SCHEDULED, score=at, payload=payload, end=end)
         case outcome.Rest(seconds):
             return RequeueAndRest(queue, [payload], seconds=seconds, end=end)
+
+
+def record_success(dispatcher: Dispatcher, queue: Queue, payload: bytes, end: JobEnd | None) -> None:
+    """Record that a job has succeeded.
+
+    :param end: for its record, if it has one.
+    """
+    hold = read_hold(payload)
+    record(dispatcher, queue, payload, None if hold is None else EndHolder(queue, [payload], hold, end), end)
+
+
+def record(
+    dispatcher: Dispatcher,
+    queue: Queue,
+    payload: bytes,
+    command: Command | None,
+    end: JobEnd | None,
+    state: MemberState = MemberState.DONE,
+) -> None:
+    """Have the outcome of an attempt recorded.
+
+    :param command: what records it; ``None`` if the job is acknowledged.
+    :param end: for the record of an acknowledged job, if it has one.
+    :param state: how it has ended, for its batch, if it is acknowledged or frees a key.
+    """
+    if (member := member_in(payload)) is not None:
+        record_member(dispatcher, queue, payload, member, command, end, state)
+    elif command is not None:
+        dispatcher.finish(command)
+    elif end is not None:
+        dispatcher.end(queue, end)
+    else:
+        dispatcher.ack(queue, payload)
 
 
 def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> None:

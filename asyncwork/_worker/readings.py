@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .._health import decision
 from ..models.pools import PoolHealth
 from ..options import PoolOptions
-from .dispatcher import Dispatcher
+from .dispatchers import Dispatchers
 from .expiry import RedisClock
 from .job_type import JobType
 from .services.loop_watchdog import LoopWatchdog
-from .worker import Worker
+from .worker_set import WorkerSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Readings:
     stage: Callable[[], str]
     started: asyncio.Event
     job_types: Mapping[str, JobType]
-    dispatcher: Dispatcher
-    workers: Sequence[Worker]
+    dispatchers: Dispatchers
+    workers: WorkerSet
     redis_clock: RedisClock
     watchdog: LoopWatchdog
 
@@ -44,12 +44,12 @@ class Readings:
     @property
     def concurrency(self) -> int:
         """How many jobs the pool runs at once."""
-        return self.dispatcher.concurrency
+        return self.workers.concurrency
 
     @property
     def busy(self) -> int:
         """The number of workers that have a job."""
-        return sum(worker.payload is not None for worker in self.workers)
+        return sum(worker.payload is not None for worker in list(self.workers.workers))
 
     @property
     def blocked(self) -> float:

@@ -15,7 +15,10 @@ class ReadyQueue:
 
     :ivar jobs: the first one runs first. Workers take jobs from the left.
     :ivar added: number of jobs added so far.
+    :cvar gathers: whether jobs wait here for others, so that they go back to their queue when the pool takes no more.
     """
+
+    gathers = False
 
     def __init__(self) -> None:
         self.jobs: deque[HeldJob] = deque()

@@ -20,7 +20,7 @@ from .._redis.namespace import Namespace
 from .._redis.recovery import Recovery
 from .._redis.registry import Registry
 from .background import BackgroundServices
-from .dispatcher import Dispatcher
+from .dispatchers import Dispatchers
 from .hooks import HookRunner
 from .services.heartbeat_thread import HeartbeatThread
 from .services.service import ServiceLoop
@@ -47,7 +47,7 @@ class Shutdown:
         pool_id: str,
         *,
         job_names: Collection[str],
-        dispatcher: Dispatcher,
+        dispatchers: Dispatchers,
         workers: Sequence[Worker],
         services: BackgroundServices,
         heartbeat_thread: HeartbeatThread,
@@ -58,7 +58,7 @@ class Shutdown:
         self._registry = Registry(namespace)
         self._pool_id = pool_id
         self._job_names = job_names
-        self._dispatcher = dispatcher
+        self._dispatchers = dispatchers
         self._workers = workers
         self._services = services
         self._heartbeat_thread = heartbeat_thread
@@ -69,9 +69,9 @@ class Shutdown:
 
     async def finish_jobs(self, grace: float, hurry: asyncio.Event) -> None:
         """Wait until no job or hook is running, for the grace period in seconds, or until ``hurry`` is set."""
-        await self._dispatcher.quiet()
-        if self._dispatcher.busy:
-            logger.info("stopping; waiting for %s", plural(self._dispatcher.busy, "running job"))
+        await self._dispatchers.quiet()
+        if self._dispatchers.busy:
+            logger.info("stopping; waiting for %s", plural(self._dispatchers.busy, "running job"))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         # Polled, because an event would have to be set by each job on the hot path.
@@ -79,7 +79,7 @@ class Shutdown:
             await asyncio.sleep(_CHECK_PERIOD)
 
     def _is_busy(self) -> bool:
-        return self._dispatcher.busy > 0 or (self._hooks is not None and self._hooks.running > 0)
+        return self._dispatchers.busy > 0 or (self._hooks is not None and self._hooks.running > 0)
 
     async def cancel_workers(self) -> None:
         """Cancel the workers. The jobs that they still run stay in progress until :meth:`deregister` requeues them."""
@@ -98,12 +98,12 @@ class Shutdown:
                 logger.error("abandoned %r: it did not end when it was cancelled", worker.job)
 
     async def write_results(self) -> None:
-        """Write to Redis the results that it does not have yet, and close the dispatcher."""
+        """Write to Redis the results that it does not have yet, and close the dispatchers."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_STEP_LIMIT):
-                await self._dispatcher.quiet()
-                await self._dispatcher.close()
-        await self._dispatcher.abort()
+                await self._dispatchers.quiet()
+                await self._dispatchers.close()
+        await self._dispatchers.abort()
 
     async def stop_service(self, loop: ServiceLoop, task: asyncio.Task[None]) -> None:
         """Let a service finish its pass; cancel it if that takes too long."""
@@ -144,9 +144,9 @@ class Shutdown:
     async def _write_results_elsewhere(self) -> None:
         """Write the results that a silent connection has kept back over another, so that no ended job is requeued."""
         try:
-            await _with_retry(self._dispatcher.send_pooled)
+            await _with_retry(self._dispatchers.send_pooled)
         finally:
-            if unwritten := self._dispatcher.unacknowledged():
+            if unwritten := self._dispatchers.unacknowledged():
                 self._failed(f"could not write {plural(unwritten, 'result')} to Redis: these jobs will run again")
 
     async def _write_metrics(self) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .._jobs.calling import Call
+from .._jobs.chunk_calling import Chunked, JobGroup, JobOutcome
 from .._jobs.error_text import is_of
 from .._jobs.tracing import JobTracing
 from ..decisions import Discard, RateLimited, Snooze
@@ -34,6 +37,21 @@ def traced(call: Call, tracing: JobTracing, namespace: str, options: JobOptions)
             return result
 
     return run
+
+
+def traced_chunks(chunked: Chunked | None, tracing: JobTracing, namespace: str) -> Chunked | None:
+    """Return how the jobs of a type are run in chunks, with a trace of each call; ``None`` if they are not."""
+    # An object of the application that traces jobs may know nothing of chunks.
+    trace = getattr(tracing, "chunk", None)
+    if chunked is None or trace is None:
+        return chunked
+    call = chunked.call
+
+    async def run(context: Any, group: JobGroup) -> Sequence[JobOutcome]:
+        with trace(namespace, group.jobs):
+            return await call(context, group)
+
+    return replace(chunked, call=run)
 
 
 def _ending_of(job: Job, options: JobOptions, error: BaseException) -> tuple[str, bool]:

@@ -38,7 +38,7 @@ from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
 from .job_type import JobType
-from .member_results import record_end
+from .outcome_record import record_success
 from .poison_pills import JobTakenError
 from .unique_keys import free_unique_key
 from .worker_environment import WorkerEnvironment
@@ -47,7 +47,7 @@ from .worker_task import WorkerTask
 logger = logging.getLogger("asyncwork.job")
 
 
-class _After(Enum):
+class After(Enum):
     """How a worker goes on after an attempt has raised."""
 
     NEXT_JOB = 1
@@ -215,15 +215,15 @@ class Worker:
                     await (suspended if crashes else within_timeout(self, suspended, job, job_type.options))
             except BaseException as error:
                 after = self._on_raised(queue, job, job_type, error, enqueued_at, suspended, crashes_of(held))
-                if after is _After.RAISE:
+                if after is After.RAISE:
                     raise
-                if after is _After.NEW_TASK:
+                if after is After.NEW_TASK:
                     return False
                 failed, now = True, clock()
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if job_type.keeper is None and not marked and not may_be_member:
+                if job_type.keeper is None and not (marked or may_be_member) and job._hold is None:
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -233,11 +233,11 @@ class Worker:
         return True
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
-        """Record the success of a job whose result is kept, that was to be cancelled, or that may be a member."""
+        """Record the success of a job that is not just acknowledged."""
         assert self.payload is not None
         (queue, *_), keeper = held, job_type.keeper
         end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
-        record_end(self._env.dispatcher, queue, self.payload, end)
+        record_success(self._env.dispatcher, queue, self.payload, end)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 
@@ -292,7 +292,7 @@ class Worker:
         enqueued_at: int,
         suspended: SuspendedJob | None,
         crashes: int,
-    ) -> _After:
+    ) -> After:
         """Record that an attempt has raised; return how the worker goes on."""
         if forks.pid != self._pid:
             forks.end_process(error)
@@ -304,12 +304,12 @@ class Worker:
                 self._env.dispatcher.leave()
             else:
                 self._release(job)
-            return _After.RAISE
+            return After.RAISE
         began = self.job is not None and not self.waiting
         self.waiting = False
         if is_of(error, JobTakenError):
             self._release(job)
-            return _After.NEW_TASK
+            return After.NEW_TASK
         cancel = None if interruption is None else interruption.cancel
         if interruption is not None:
             error = interruption.error_of(error)
@@ -319,8 +319,8 @@ class Worker:
         recorder.record(error, enqueued_at, self.started_at if began else None, crashes, cancel)
         if suspended is not None and suspended.closed:
             self.job = self.payload = None
-            return _After.RAISE
-        return _After.NEXT_JOB
+            return After.RAISE
+        return After.NEXT_JOB
 
     def _warn_left_cancelled(self, name: str, job_id: str) -> None:
         """Log, once for a job name, that its jobs cancel their task as they end or later, which does no harm."""

@@ -18,6 +18,7 @@ class WorkerSet:
     :param make: makes a worker.
     :ivar workers: the list that it keeps up to date; other parts of the pool read it.
     :ivar on_changed: called with the number of workers when it has changed.
+    :ivar on_resized: called when the concurrency has changed.
     """
 
     def __init__(self, workers: list[Worker], make: Callable[[], Worker], dispatcher: Dispatcher) -> None:
@@ -30,6 +31,7 @@ class WorkerSet:
         self._delay = _FIRST_DELAY
         self._announced: frozenset[str] = frozenset()
         self.on_changed: Callable[[int], None] = lambda _: None
+        self.on_resized: Callable[[], None] = lambda: None
         self._add(self.concurrency)
 
     @property
@@ -49,6 +51,7 @@ class WorkerSet:
         self._dispatcher.resize(concurrency)
         self._delay = _FIRST_DELAY
         self._retire()
+        self.on_resized()
 
     def close(self) -> None:
         """Leave the workers as they are."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..errors import EmbeddedRedisError, RedisUnavailable, UsageError
+from ..errors import EmbeddedRedisError, RedisUnavailable, UniqueConflictError, UsageError
 from . import streams
 from .errors import BAD_USAGE, FAILED, INTERRUPTED, NO_REDIS, NOT_PRINTED, AppError, NothingMatches, OutputError
 from .parser import parse
@@ -48,6 +48,9 @@ def _run_parsed(options: argparse.Namespace) -> int:
     except AppError as error:
         complain(options, str(error), error.trace)
         return error.code
+    except UniqueConflictError as error:
+        complain(options, str(error))
+        return FAILED
     except UsageError as error:
         complain(options, str(error))
         return BAD_USAGE
@@ -96,6 +99,8 @@ def _run_command(options: argparse.Namespace) -> int:
             from .batches import batches as command
         case "deletions":
             from .deletions import deletions as command
+        case "unique":
+            from .unique import unique as command
         case _:
             from .completion import completion as command
     return command(options)

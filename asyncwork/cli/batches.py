@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._environment import number
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
 from ..models.batches import BatchFailures, BatchStatus
 from ..models.job_status import JobStatus
-from ..options import check_whole
 from . import json_text, settings
 from .errors import NothingMatches
 from .progress_bar import progress

@@ -25,6 +25,7 @@ _TAKES = {
     ("jobs", "location"): "location",
     ("jobs", "name"): "queue",
     ("queues", "names"): "queue",
+    ("unique", "words"): "queue",
     ("periodic", "keys"): "periodic",
 }
 

@@ -17,9 +17,19 @@ from .._jobs.times import epoch_second
 from .._json import codec
 from ..client import Client
 from ..enqueuer import Enqueuer
-from ..errors import JobFailed, NoResultError, PayloadError, RedisUnavailable, ResultTimeout, UsageError
+from ..errors import (
+    JobFailed,
+    NoResultError,
+    PayloadError,
+    RedisUnavailable,
+    ResultTimeout,
+    UniqueConflictError,
+    UsageError,
+)
 from ..models.enqueued_job import EnqueuedJob
+from ..unique import Unique
 from . import logs, settings, streams
+from .enqueue_rules import Rules, describe_duplicate, read_rules
 from .errors import FAILED, NOT_ENDED
 from .summary import duration
 
@@ -57,16 +67,25 @@ def enqueue(options: argparse.Namespace) -> int:
     call = JobCall(options.job, args, new)
     if options.wait is not None:
         return asyncio.run(_enqueue_and_wait(options, enqueuer, client, call, wait))
-    job, obstacle = asyncio.run(_enqueue_and_check(enqueuer, client, call))
+    try:
+        job, obstacle = asyncio.run(_enqueue_and_check(enqueuer, client, call))
+    except UniqueConflictError as error:
+        logs.complain(options, str(error))
+        return FAILED
     if job.duplicate:
-        line = _describe_duplicate(job, by_key=new.by_key)
+        line = describe_duplicate(job, Rules(new.unique, new.debounce, new.throttle))
     else:
         position = "is at the front of its queue, and " if new.front else ""
         if obstacle is not None:
             state = f"is due {due}, and " if due else position
             line = f"{job.id} {job.name} {state}waits {obstacle.until}"
         else:
-            line = f"{job.id} {job.name} {f'runs {due}' if due else f'{position}runs as soon as a worker is free'}"
+            if job.run_at > max(now, job.enqueued_at):
+                due = _describe_time(job.run_at, now)
+            free = "a worker is free"
+            if isinstance(new.unique, Unique) and new.unique.conflict == "after":
+                free += " and no other job holds its key"
+            line = f"{job.id} {job.name} {f'runs {due}' if due else f'{position}runs as soon as {free}'}"
     streams.print_result(line, line if job.duplicate else f"job {job.id} {job.name} is enqueued")
     if obstacle is not None:
         logs.complain(options, obstacle.problem)
@@ -84,31 +103,18 @@ def _read_options(options: argparse.Namespace) -> EnqueueOptions:
             f"{', '.join(flags)} exclude each other: write --delay or --at for a job that runs later, or --front for "
             "one that runs before those in its queue"
         )
-    unique: bool | dict[str, Any] = options.unique
-    if options.unique_by is not None:
-        if unique:
-            raise UsageError(
-                "--unique and --unique-by exclude each other: write --unique to compare all arguments, or "
-                "--unique-by to compare only its JSON"
-            )
-        unique = settings.read("--unique-by", options.unique_by, _read_key)
+    rules = read_rules(options, _read_key)
     return EnqueueOptions(
         delay=None if options.delay is None else settings.read("--delay", options.delay, settings.seconds),
         at=None if options.at is None else settings.read("--at", options.at, _read_time),
-        unique=unique,
+        unique=rules.unique,
         id=None if options.id is None else settings.read("--id", options.id, _read_id),
         front=options.front,
         timeout=None if options.timeout is None else settings.read("--timeout", options.timeout, settings.seconds),
         expires=None if options.expires is None else settings.read("--expires", options.expires, settings.seconds),
+        debounce=rules.debounce,
+        throttle=rules.throttle,
     )
-
-
-def _describe_duplicate(job: EnqueuedJob, *, by_key: bool) -> str:
-    # A unique key that gocraft/work wrote does not name the job.
-    waiting = f"{job.id} {job.name}" if job.id else f"a job {job.name}"
-    if by_key:
-        return f"duplicate: {waiting} with this key is already waiting, and will run with the new arguments"
-    return f"duplicate: {waiting} with these arguments is already waiting; nothing was enqueued"
 
 
 async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) -> tuple[EnqueuedJob, _Obstacle | None]:
@@ -142,7 +148,11 @@ async def _enqueue_and_wait(
     :param timeout: seconds; ``None`` waits as long as it takes.
     :raises UsageError: when its type keeps no results.
     """
-    job, obstacle = await _enqueue_and_check(enqueuer, client, call)
+    try:
+        job, obstacle = await _enqueue_and_check(enqueuer, client, call)
+    except UniqueConflictError as error:
+        logs.complain(options, str(error))
+        return FAILED
     if obstacle is not None:
         logs.complain(options, obstacle.problem)
     async with enqueuer:

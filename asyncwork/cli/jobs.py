@@ -8,9 +8,9 @@ import asyncio
 from .._admin.finished import FINISHED
 from .._environment import number
 from .._jobs.location import BUSY, JOB_SETS, QUARANTINE, check_location
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import shown
 from ..errors import UsageError
-from ..options import check_whole
 from . import settings
 from .job_actions import ActionOnJobs
 from .job_listing import JobListing

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from .._environment import number
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
 from ..models.periodic import PeriodicState
-from ..options import check_whole
 from . import json_text, settings
 from .enqueue import read_arguments
 from .errors import NothingMatches

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .._environment import number
+from .._jobs.option_checks import check_whole
 from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
 from ..models.actions import ActionResult
 from ..models.queues import QueueInfo
-from ..options import check_whole
 from ..rate import Rate
 from . import json_text, settings
 from .deletions import undo_line
@@ -37,14 +37,13 @@ def queues(options: argparse.Namespace) -> int:
     :raises OutputError: when standard output cannot be written.
     """
     session, names, limit = Session(options), list(dict.fromkeys(options.names)), _Limit()
-    if options.verb == "cap":
+    if options.verb in _EXAMPLES:
+        example = _EXAMPLES[options.verb]
         if len(options.names) != 2:
-            raise UsageError("cap needs the name of a queue, and a number: asyncwork queues cap export 2")
-        names, limit = options.names[:1], _Limit(settings.read("N", options.names[1], _cap))
-    elif options.verb == "rate":
-        if len(options.names) != 2:
-            raise UsageError("rate needs the name of a queue, and a rate: asyncwork queues rate export 100/60")
-        names, limit = options.names[:1], _rate(options.names[1], options.burst)
+            what = "a rate" if options.verb == "rate" else "a number"
+            text = f"needs the name of a queue, and {what}: asyncwork queues {options.verb} {example}"
+            raise UsageError(f"{options.verb} {text}")
+        names, limit = options.names[:1], _limit_of(options)
     elif options.verb != "ls" and not names:
         raise UsageError(f"{options.verb} needs the name of a queue: asyncwork queues {options.verb} NAME")
     if options.verb not in ("ls", "show") and options.json:
@@ -61,16 +60,26 @@ def _cap(text: str) -> int:
     return cap
 
 
+def _max_waiting(text: str) -> int | None:
+    if text == "default":
+        return None
+    limit = number(text, int, "a whole number, or 'default'")
+    check_whole(limit, "max_waiting", 0, 2**31)
+    return limit
+
+
 @dataclass(frozen=True, slots=True)
 class _Limit:
     """What a queue is limited to.
 
     :ivar cap: for the verb ``cap``.
+    :ivar max_waiting: for the verb ``max-waiting``; ``None`` for what the code says.
     :ivar rate: for the verb ``rate``; ``None`` for any number of jobs.
     :ivar by_code: for the verb ``rate``: whether the rate of the code is to hold.
     """
 
     cap: int = 0
+    max_waiting: int | None = None
     rate: Rate | None = None
     by_code: bool = False
 
@@ -96,6 +105,21 @@ def _burst(text: str) -> int:
     return number(text, int, "a whole number")
 
 
+# The verbs that set a limit, each with an example of what follows.
+_EXAMPLES = {"cap": "export 2", "max-waiting": "export 10000", "rate": "export 100/60"}
+
+
+def _limit_of(options: argparse.Namespace) -> _Limit:
+    text = options.names[1]
+    match options.verb:
+        case "cap":
+            return _Limit(settings.read("N", text, _cap))
+        case "max-waiting":
+            return _Limit(max_waiting=settings.read("N", text, _max_waiting))
+        case _:
+            return _rate(text, options.burst)
+
+
 class _Queues:
     def __init__(self, session: Session, *, as_document: bool) -> None:
         self._session = session
@@ -116,6 +140,8 @@ class _Queues:
                     await self._unpause(chosen)
                 case "cap":
                     await self._cap(chosen[0], limit.cap)
+                case "max-waiting":
+                    await self._set_max_waiting(chosen[0], limit.max_waiting)
                 case "rate":
                     await self._rate(chosen[0], limit)
                 case "empty":
@@ -147,7 +173,7 @@ class _Queues:
             if self._as_document:
                 objects.append(json_text.object_text(queue_json(row) | chart_json(minutes, run_times, _RUN_DAYS)))
             else:
-                lines += ([""] if lines else []) + queue_lines(self._session, [row])
+                lines += ([""] if lines else []) + queue_lines(self._session, [row]) + _options_of(row.queue)
                 lines += ["", *hour_lines(minutes, blocks=blocks), *run_time_lines(run_times, _RUN_DAYS, blocks=blocks)]
         if self._as_document:
             lines = [json_text.document_text(self._session.target, queues=objects)]
@@ -167,6 +193,14 @@ class _Queues:
         await self._client.set_max_concurrency(queue.name, cap)
         limit = f"runs at most {plural(cap, 'job')} at once" if cap else "runs any number of jobs at once"
         self._report(queue, f"{limit}, over all pools")
+
+    async def _set_max_waiting(self, queue: QueueInfo, most: int | None) -> None:
+        await self._client.set_max_waiting(queue.name, most)
+        if most is None:
+            self._report(queue, f"takes as many jobs as its enqueuers say; {plural(queue.count, 'job')} waiting")
+        else:
+            limit = f"takes at most {plural(most, 'waiting job')}" if most else "takes any number of waiting jobs"
+            self._report(queue, f"{limit}; {plural(queue.count, 'job')} waiting")
 
     async def _rate(self, queue: QueueInfo, limit: _Limit) -> None:
         if limit.by_code:
@@ -201,6 +235,16 @@ class _Queues:
         for queue in chosen:
             await self._client.forget(queue.name)
             self._report(queue, "is forgotten")
+
+
+def _options_of(queue: QueueInfo) -> list[str]:
+    """Return lines about the options of a queue that few have."""
+    lines = []
+    if queue.chunk:
+        lines.append(f"runs in chunks of up to {queue.chunk:,} jobs, which wait {queue.wait:g} s at most")
+    if queue.max_waiting:
+        lines.append(f"{queue.count:,} of at most {plural(queue.max_waiting, 'job')} waiting")
+    return lines
 
 
 def _settings_of(queue: QueueInfo) -> str:

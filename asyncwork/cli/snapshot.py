@@ -64,6 +64,8 @@ class QueueRow:
             return f"rests {brief(math.ceil(self.queue.rests_for))}"
         if self.queue.count and not self.queue.pools:
             return "no pool"
+        if self.queue.is_full:
+            return "full"
         if self.queue.count and self.queue.rate and not self.queue.tokens:
             return "no token"
         return ""
@@ -151,6 +153,9 @@ def queue_json(row: QueueRow) -> dict[str, Any]:
         "rests_for": queue.rests_for,
         "paused": queue.paused,
         "pools": queue.pools,
+        "max_waiting": queue.max_waiting,
+        "chunk": queue.chunk,
+        "wait": queue.wait,
     }
 
 

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from .._jobs.option_checks import check_type
 from .._jobs.printable import shown
 from ..errors import UsageError
-from ..options import check_type
 from .directory import open_private
 
 # EmbeddedRedis sets these itself. With other values it would lose control of the server or of its data.

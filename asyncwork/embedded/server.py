@@ -13,9 +13,9 @@ from pathlib import Path
 from types import NoneType
 from urllib.parse import quote
 
+from .._jobs.option_checks import check_type
 from .._jobs.times import seconds_of
 from ..errors import EmbeddedRedisError
-from ..options import check_type
 from .config import check_port, check_settings, find_free_port, write_config
 from .directory import choose_socket_path, lock_for_owner, lock_for_server, make_private
 from .process import ServerProcess

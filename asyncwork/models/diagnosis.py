@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .pools import Heartbeat
 from .queues import QueueInfo, Sizes
+from .unique_holder import UniqueHolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Repairs:
     :ivar abandoned: ids of batches that are to be closed, because their creators will not, or that have to schedule
         callbacks.
     :ivar lost_members: by id of a batch, its members that are nowhere.
+    :ivar holds: keys that are held by jobs which do not exist, or have ended.
     :ivar rates: job names with a rate that cannot be read.
     :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
     """
@@ -121,13 +123,14 @@ class Repairs:
     unexpiring: Sequence[str] = ()
     abandoned: Sequence[str] = ()
     lost_members: Mapping[str, LostMembers] = field(default_factory=dict)
-
+    holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
     rates: Sequence[str] = ()
     rate_states: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, (*found, self.rates, self.rate_states, self.abandoned, self.lost_members)))
+        more = (self.holds, self.rates, self.rate_states, self.abandoned, self.lost_members)
+        return any(map(bool, (*found, *more)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,11 @@ class EnqueuedJob(_WithSource, Generic[R_co]):
         """Whether nothing was enqueued, because a job with the same unique key, or an equal one, waits."""
         return False
 
+    @property
+    def replaced(self) -> bool:
+        """Whether the job that waits, and whose id this is, has these arguments now, instead of its own."""
+        return False
+
     @overload
     async def result(self: EnqueuedJob[Coroutine[Any, Any, V]], timeout: float | timedelta | None = None) -> V: ...
     @overload
@@ -137,9 +142,20 @@ class DuplicateJob(EnqueuedJob[R_co]):
     def __repr__(self) -> str:
         # With the name of the class that users can import.
         shown = "".join(f"{each.name}={getattr(self, each.name)!r}, " for each in fields(self) if each.repr)
-        return f"{EnqueuedJob.__name__}({shown}duplicate=True)"
+        return f"{EnqueuedJob.__name__}({shown}duplicate=True{', replaced=True' if self.replaced else ''})"
 
     @property
     def duplicate(self) -> bool:
         """Whether nothing was enqueued, because a job with the same unique key, or an equal one, waits."""
+        return True
+
+
+class ReplacingJob(DuplicateJob[R_co]):
+    """A job that was not enqueued, because the job that waits, and whose id it has, runs with its arguments."""
+
+    __slots__ = ()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the job that waits, and whose id this is, has these arguments now, instead of its own."""
         return True

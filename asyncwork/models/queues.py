@@ -29,6 +29,9 @@ class QueueInfo:
     :ivar tokens: how many of its jobs the rate lets start now; 0 if it has no rate.
     :ivar rests_for: for how long pools fetch no jobs from it, because one of them was rate limited, seconds; 0 if it
         does not rest.
+    :ivar max_waiting: how many jobs may wait in it; 0 for any number.
+    :ivar chunk: how many jobs one call of its handler takes at most; 0 for one job a call.
+    :ivar wait: seconds for which a chunk waits for more jobs.
     """
 
     name: str
@@ -42,11 +45,19 @@ class QueueInfo:
     rate_set: bool = False
     tokens: int = 0
     rests_for: float = 0.0
+    max_waiting: int = 0
+    chunk: int = 0
+    wait: float = 0.0
 
     @property
     def rate_label(self) -> str:
         """The rate in words, such as ``100 per 60 s``; empty if there is none."""
         return Rate.parse(self.rate).label if self.rate else ""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many jobs wait as may, so that no more are enqueued."""
+        return 0 < self.max_waiting <= self.count
 
 
 @dataclass(frozen=True, slots=True)

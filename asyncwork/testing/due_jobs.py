@@ -12,6 +12,7 @@ from .._jobs.periodic_job import PeriodicJob
 from .._redis.delayed import DelayedJobs, Due, Scored
 from .._redis.namespace import Namespace
 from .._worker.expiry import times_to_start
+from .._worker.periodic_uniqueness import PeriodicUniqueness
 from .._worker.services.requeuer import Requeuer
 from ..errors import PayloadError
 from ..job import Job
@@ -66,9 +67,9 @@ async def requeue_due(pool: WorkerPool[Any], namespace: Namespace, clock: Clock)
     if names.isdisjoint(map(_name_in, due)):
         return False
     keys = [job.key for job in pool._registry.periodic]
-    expires = times_to_start(pool.job_options)
+    expires, unique = times_to_start(pool.job_options), PeriodicUniqueness(pool.job_options)
     for job_set in _SETS:
-        await Requeuer(namespace, job_set, 1.0, keys, _DelayedJobs(namespace, clock), expires).run_once()
+        await Requeuer(namespace, job_set, 1.0, keys, _DelayedJobs(namespace, clock), expires, unique).run_once()
     return True
 
 

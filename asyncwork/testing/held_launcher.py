@@ -23,7 +23,7 @@ class HeldLauncher(Launcher):
         self._services.rate_reader.ignore()
         self._dispatcher.waits_for_rests = False
         if not is_released:
-            self._dispatcher.fetcher.stop()
+            self._dispatchers.stop()
 
     def _now_in_redis(self) -> float:
         """Return the time by the clock of the test, which is ahead of the clock of Redis."""
@@ -52,9 +52,9 @@ class HeldLauncher(Launcher):
         finally:
             self._drains -= 1
             if not self._drains and not self._is_released:
-                await self._dispatcher.quiet()
+                await self._dispatchers.quiet()
         # A blocking pop may have taken a job at the last moment, which is then requeued.
-        await self._dispatcher.until_idle()
+        await self._dispatchers.until_idle()
 
 
 def cause_of(launcher: Launcher | None, job: Job, error: BaseException) -> BaseException:
@@ -63,6 +63,6 @@ def cause_of(launcher: Launcher | None, job: Job, error: BaseException) -> BaseE
     :param launcher: runs the job.
     :param error: what the handler raised.
     """
-    workers = () if launcher is None else launcher.workers
+    workers = () if launcher is None else launcher._all_workers
     interruption = next((each.interruption for each in workers if each.job is job), None)
     return error if interruption is None else interruption.replaces(error) or error

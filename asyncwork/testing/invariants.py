@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 from .._doctor.rate_rules import is_state
 from .._doctor.snapshot import Snapshot, take_snapshot
+from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
 from .._jobs.membership import member_of
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
+from .._redis.keys import Keys
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode
 from .._redis.rates import parse_rates
@@ -24,9 +26,10 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     """Check a namespace in which no program writes at the moment; return a line for each violation.
 
     Every job is in exactly one location. The lock of every queue is the sum of the pools' shares, and each share is
-    the length of that pool's in-progress list. No unique key is held for a job that does not
-    exist, and no such job is marked to be cancelled. The counts of every batch are those of its bitmaps, its members
-    that have not ended exist, and what it had to schedule is scheduled. Pools that are gone left nothing behind.
+    the length of that pool's in-progress list. No unique key is held for a job that does not exist, and no such job is
+    marked to be cancelled. Every job that is unique until it has ended holds its key, or waits until another one has
+    ended. The counts of every batch are those of its bitmaps, its members that have not ended exist, and what it had to
+    schedule is scheduled. Pools that are gone left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
     :raises RedisUnavailable: when Redis refuses or cannot be reached.
@@ -51,6 +54,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *wrong,
         *_locations(found),
         *_unique_keys(found),
+        *_holds(found, namespace.keys),
         *_cancels(found),
         *_batches(found),
         *_locks(found),
@@ -88,6 +92,23 @@ def _unique_keys(found: Snapshot) -> Iterator[str]:
         for key, owner in owned.items():
             if owner not in ids:
                 yield f"unique key {key!r} is held for job {owner}, which does not exist"
+
+
+def _holds(found: Snapshot, keys: Keys) -> Iterator[str]:
+    holders: dict[str, set[str]] = {}
+    for location, payload in _jobs(found):
+        if (hold := read_hold(payload)) is not None and not (location == "dead" and hold.dead_frees):
+            holders.setdefault(keys.hold(hold.name, hold.digest), set()).add(hold.job_id)
+    for key, (job_id, next_id) in found.holds.items():
+        unfinished = holders.pop(key, set())
+        if job_id not in unfinished:
+            yield f"key {key} is held by job {job_id}, which does not exist or has ended"
+        if next_id and next_id not in unfinished:
+            yield f"key {key} has the successor {next_id}, which does not exist"
+        if without := sorted(unfinished - {job_id, next_id}):
+            yield f"jobs {', '.join(without)} are to hold key {key}, which job {job_id} holds"
+    for each, ids in holders.items():
+        yield f"jobs {', '.join(sorted(ids))} hold no key, but are to hold {each}"
 
 
 def _cancels(found: Snapshot) -> Iterator[str]:

@@ -8,9 +8,9 @@ from typing import Any
 from .._jobs.binding import bind_some_arguments
 from .._jobs.clock import wall_clock
 from .._jobs.names import Named, job_name
+from .._jobs.option_checks import check_whole
 from .._jobs.payload import encode_job
 from ..job import Job
-from ..options import check_whole
 from ..task import Task
 
 

@@ -136,7 +136,8 @@ class Jobs:
         The job is encoded and decoded, its arguments are checked, it gets a context, and all middleware runs around its
         handler. Its outcome is decided as by a worker, but not carried out: it is not retried, no hook is called, and
         nothing is written to Redis. Its timeout counts in real time, and a job that has expired by ``clock`` does not
-        run. Jobs for later, and jobs that the pool has no handler for, are enqueued as usual.
+        run. Jobs for later, and jobs that the pool has no handler for, are enqueued as usual. Jobs that are unique,
+        debounced or throttled run each time.
 
         A plain function runs in a thread, as in a worker; if it is enqueued by blocking code, in the thread of that
         code.

@@ -12,6 +12,7 @@ from .. import sync
 from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
 from .._jobs.job_call import JobCall, check_call, check_jobs
 from .._jobs.names import Named, job_name
+from .._jobs.rule_arguments import by_type
 from .._redis.job_record import Record, not_kept
 from .._redis.new_jobs import NewJobs
 from ..enqueuer import Enqueuer
@@ -90,10 +91,10 @@ class Redirection:
             yield
 
     async def _enqueue(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:
-        return await self._enqueue_call(JobCall(job_name(name), args, EnqueueOptions(**options)))
+        return await self._enqueue_call(_call_of(name, args, options))
 
     def _enqueue_blocking(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:
-        return self._enqueue_call_blocking(JobCall(job_name(name), args, EnqueueOptions(**options)))
+        return self._enqueue_call_blocking(_call_of(name, args, options))
 
     async def _enqueue_call(self, call: JobCall) -> EnqueuedJob:
         job = await self._enqueue_one(call)
@@ -184,4 +185,13 @@ class Redirection:
         :raises UsageError, ArgumentEncodingError: when one is not valid; the message says which.
         """
         self._enqueuer._new_jobs().add_all(jobs)
-        return [each if isinstance(each, JobCall) else JobCall(job_name(each[0]), each[1]) for each in jobs]
+        return [each if isinstance(each, JobCall) else _call_of(each[0], each[1], {}) for each in jobs]
+
+
+def _call_of(name: str | Named, args: Args, options: OptionsDict) -> JobCall:
+    """Return a job that is given by its name or its task as a call.
+
+    :raises UsageError, ArgumentEncodingError: when it is not valid.
+    """
+    taken, with_rule = by_type(name, args, EnqueueOptions(**options))
+    return JobCall(job_name(name), taken, with_rule)

@@ -177,6 +177,25 @@ def _cap(client: Client, params: Params, seconds: float | None, user: str) -> Pr
     return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
+def _free(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, job_id = params.required("queue"), params.required("id")
+
+    async def free() -> ActionResult:
+        return ActionResult(int(await client.free_unique(queue, job_id)), 1)
+
+    return PreparedAction({"queue": queue, "id": job_id}, free())
+
+
+def _max_waiting(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    queue, limit = params.required("queue"), params.integer("max_waiting", -1, low=-2, high=_MAX_CAP)
+    if limit == -2 or (limit < 0 and params.text("max_waiting").strip()):
+        raise UsageError(
+            "max_waiting must be the maximum number of waiting jobs, 0 for no limit, or empty for that of the code"
+        )
+    wanted = None if limit < 0 else limit
+    return PreparedAction({"queue": queue, "max_waiting": wanted}, counted(client.set_max_waiting(queue, wanted)))
+
+
 def _rate(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue, text = params.required("queue"), params.required("rate").strip()
     details: dict[str, object] = {"queue": queue, "rate": text}
@@ -236,9 +255,11 @@ routes: list[Route] = [
     _route("/api/queues/pause", "pause", named("queue", lambda client, queue, _: client.pause(queue))),
     _route("/api/queues/unpause", "unpause", named("queue", lambda client, queue, _: client.unpause(queue))),
     _route("/api/queues/cap", "cap", _cap),
+    _route("/api/queues/max-waiting", "cap", _max_waiting),
     _route("/api/queues/rate", "rate", _rate),
     _route("/api/queues/empty", "empty", _empty),
     _route("/api/queues/forget", "forget", named("queue", lambda client, queue, _: client.forget(queue))),
+    _route("/api/unique/free", "free", _free),
     _route("/api/pools/quiet", "quiet", named("pool", lambda client, pool, user: client.quiet_pool(pool, who=user))),
     _route(
         "/api/pools/unquiet", "unquiet", named("pool", lambda client, pool, user: client.unquiet_pool(pool, who=user))

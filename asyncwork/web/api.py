@@ -30,6 +30,7 @@ _MAX_DAYS = 400
 # The runs that are kept of each periodic job.
 _MAX_RUNS = 100
 _MAX_RUN_DAYS = 40
+_MAX_HOLDERS = 1_000
 
 _DESCRIPTION = (Path(__file__).parent / "openapi.json").read_bytes()
 
@@ -159,6 +160,11 @@ async def _run_times(app: AppContext, params: Params) -> object:
     return {"queue": queue, "days": days, **asdict(found), **quantiles}
 
 
+async def _unique(app: AppContext, params: Params) -> object:
+    count = params.integer("count", 100, low=1, high=_MAX_HOLDERS)
+    return {"holders": await app.client.unique_holders(params.text("queue") or None, limit=count)}
+
+
 async def _deletions(app: AppContext, params: Params) -> object:
     return {"deletions": await app.client.deletions()}
 
@@ -229,6 +235,7 @@ routes: list[Route] = [
     _route("/api/history", _history),
     _route("/api/run_times", _run_times),
     _route("/api/deletions", _deletions),
+    _route("/api/unique", _unique),
     _route("/api/problems", _problems),
     Route("/api/openapi.json", _description),
 ]

@@ -58,7 +58,8 @@ def create_app(
     :param read_only: whether to disable all actions.
     :param authorize: given a request and an action (``view``, ``retry``, ``delete``, ``restore``, ``pause``,
         ``unpause``, ``cap``, ``rate``, ``empty``, ``forget``, ``cancel``, ``quiet``, ``unquiet``, ``resize``,
-        ``stop``, ``pause_periodic``, ``unpause_periodic``, ``run_periodic``, ``add_periodic``, ``edit_periodic``,
+        ``stop``, ``free``, ``pause_periodic``, ``unpause_periodic``, ``run_periodic``,
+        ``add_periodic``, ``edit_periodic``,
         ``reset_periodic`` or ``remove_periodic``), returns True or the user's name to allow it, False or None to
         refuse it; it may be async. It is called once for the action of a request. For the controls that a page shows,
         its result is cached for a minute. An HTTPException that it raises becomes the response.

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import RedisUnavailable, UsageError
+from ..errors import RedisUnavailable, UniqueConflictError, UsageError
 from . import params
 from .render import error_page
 from .responses import JsonResponse
@@ -22,12 +22,13 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Not possible here",
+    409: "Not possible now",
     413: "Request too large",
     500: "Something went wrong",
     503: "Redis is unavailable",
 }
 _TEXTS = {404: "there is no such page or API path", 405: "this path does not accept the request's method"}
-HANDLED_ERRORS = (HTTPException, UsageError, RedisUnavailable)
+HANDLED_ERRORS = (HTTPException, UsageError, UniqueConflictError, RedisUnavailable)
 
 
 def wants_page(request: Request) -> bool:
@@ -46,6 +47,8 @@ async def error_response(request: Request, error: Exception) -> Response:
         return await _response(request, error.status_code, text, error.headers)
     if isinstance(error, UsageError):
         return await _response(request, 400, str(error))
+    if isinstance(error, UniqueConflictError):
+        return await _response(request, 409, str(error))
     if isinstance(error, RedisUnavailable):
         return await _response(request, 503, str(error))
     return await _response(request, 500, "an internal error; see the server's log for details")

@@ -24,6 +24,8 @@ RATE_MINUTES = 5
 RUN_DAYS = 7
 # Maximum number of queues with a chart.
 _MAX_SPARKS = 60
+# Maximum number of keys on their page.
+_MAX_HOLDERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,13 @@ async def _deleted(page: PageRequest) -> PageContent:
     return PageContent("deleted.html", "/deleted", "Deleted", {"deletions": await page.client.deletions()})
 
 
+async def _unique(page: PageRequest) -> PageContent:
+    name = page.params.text("name")
+    holders = await page.client.unique_holders(name or None, limit=_MAX_HOLDERS + 1)
+    values = {"name": name, "holders": holders[:_MAX_HOLDERS], "more": len(holders) > _MAX_HOLDERS}
+    return PageContent("unique.html", "/unique", "Unique keys", values)
+
+
 PAGES: dict[str, PageHandler] = {
     "/": _overview,
     "/busy": _busy,
@@ -165,6 +174,7 @@ PAGES: dict[str, PageHandler] = {
     "/periodic/job": periodic_pages.periodic_job,
     "/periodic/new": periodic_pages.new_periodic,
     "/deleted": _deleted,
+    "/unique": _unique,
     "/find": job_pages.find,
     "/job": job_pages.job,
     "/confirm": job_pages.confirm,

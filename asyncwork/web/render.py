@@ -50,6 +50,7 @@ _PAGE_ACTIONS = {
     "periodic_new.html": PERIODIC_ACTIONS,
     "batch.html": BATCH_ACTIONS,
     "deleted.html": ("restore",),
+    "unique.html": ("free",),
     "confirm.html": (),
 }
 

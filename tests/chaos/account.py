@@ -49,7 +49,7 @@ def settle(evidence: Evidence) -> Account:
     explanations = Explanations(evidence)
     account.wrong += [*_absent(evidence), *_lost(evidence), *_replaced(evidence), *_multiplied(evidence)]
     account.wrong += [*_uncalled(evidence), *_misplaced(evidence, explanations)]
-    account.wrong += [*_crowded(evidence, explanations), *_missed(evidence)]
+    account.wrong += [*_crowded(evidence, explanations), *_beside(evidence, explanations), *_missed(evidence)]
     account.wrong += [*_unasked(evidence, explanations), *_oversized(evidence, explanations)]
     account.wrong += fired_at_rest(evidence.runs, evidence.rests)
     account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *_too_many(evidence)]
@@ -167,6 +167,20 @@ def _crowded(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
         most = max(most, running)
     if most > CAP:
         yield f"{most} capped jobs ran at once, and {CAP} may"
+
+
+def _beside(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
+    """No two jobs ran at once that hold a slot until they have ended; those of a process in trouble do not count."""
+    ends = {fault.pid: fault.began for fault in evidence.faults if fault.kind == KILLED}
+    slots: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in evidence.runs:
+        if run.name == "exclusive" and not explanations.is_troubled(run):
+            slots[run.slot].append(run)
+    for slot, runs in slots.items():
+        for before, after in pairwise(sorted(runs, key=lambda run: run.began)):
+            end = before.ended if before.ended is not None else ends.get(before.pid, before.began)
+            if after.began < end:
+                yield f"exclusive {before.job_id} and {after.job_id} of {slot} ran at once: {before}, {after}"
 
 
 def _unasked(evidence: Evidence, explanations: Explanations) -> Iterator[str]:

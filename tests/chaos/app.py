@@ -19,7 +19,7 @@ from uuid import UUID
 
 import pytest
 
-from asyncwork import CallNext, Job, Rate, RateLimited, Snooze, WorkerPool
+from asyncwork import CallNext, Job, Rate, RateLimited, Snooze, Unique, WorkerPool
 from asyncwork._redis import recovery
 from asyncwork.worker_pool import NoContext
 
@@ -52,6 +52,13 @@ HOSTILE: dict[str, tuple[str, ...]] = {
     "speaking": ("surrogate",),
 }
 
+# What becomes of a job whose slot another one holds until it has ended, by kind.
+EXCLUSIVE = {
+    "drop": Unique(by=("slot", "kind"), until="done"),
+    "replace": Unique(by=("slot", "kind"), until="success", conflict="replace"),
+    "after": Unique(by=("slot", "kind"), until="done", conflict="after"),
+}
+
 # How a job is enqueued: by a coroutine, or by a thread that waits.
 WAYS = ("awaiting", "blocking")
 # The options with which jobs are enqueued that do nothing else; and several in one call of `enqueue_many`.
@@ -61,8 +68,10 @@ PLACED = ("front", "id", "delay", "at", "mixed")
 KINDS = frozenset(
     {
         "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
-        "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "unique", "keyed", "tick",
+        "chunked", "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "unique", "keyed",
+        "tick",
         "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
+        *(f"exclusive {kind}" for kind in EXCLUSIVE),
         *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
 )  # fmt: skip
@@ -136,6 +145,12 @@ async def flaky(job: Job) -> None:
         raise ValueError("not yet")
 
 
+async def chunked(jobs: list[Job]) -> dict[str, ValueError]:
+    """Ends each of its jobs by itself: some fail as often as they are told to."""
+    await asyncio.sleep(0.02)
+    return {job.id: ValueError("not yet") for job in jobs if job.fails < job.arg("until", int)}
+
+
 async def doomed(job: Job) -> None:
     """Never ends well."""
     raise ValueError("never")
@@ -166,6 +181,13 @@ async def unique(job: Job) -> None:
 async def keyed(job: Job) -> None:
     """Waits but once for each slot, with the newest number."""
     await asyncio.sleep(0.01)
+
+
+async def exclusive(job: Job) -> None:
+    """Runs alone of its slot and kind, and fails now and then."""
+    await asyncio.sleep(0.03)
+    if not job.fails and random.random() < 0.2:
+        raise ValueError("once more")
 
 
 async def tick(job: Job) -> None:
@@ -272,7 +294,9 @@ def make_pool() -> WorkerPool[NoContext]:
         pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(hostile)
     pool.job(backoff=lambda job: give_backoff(job.arg("kind", str)), max_fails=DOOMED_FAILS)(backing_off)
     pool.job(backoff=lambda job: 0)(flaky)
+    pool.job(backoff=lambda job: 0)(exclusive)
     pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(doomed)
+    pool.job(chunk=5, wait=0.1, backoff=lambda job: 0)(chunked)
     pool.job(max_concurrency=CAP)(capped)
     pool.job(rate=RATE)(rated)
     register(pool)

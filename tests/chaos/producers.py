@@ -25,7 +25,7 @@ from asyncwork import (
 )
 from asyncwork._jobs.enqueue_options import AT_ONCE
 
-from .app import HOSTILE, PLACED, WAYS, Order, typed
+from .app import EXCLUSIVE, HOSTILE, PLACED, WAYS, Order, typed
 
 SLOTS = 5
 _HOSTILE = [(name, kind) for name, kinds in HOSTILE.items() for kind in kinds]
@@ -94,6 +94,7 @@ class Producer:
             (2, lambda: self._one("slow", seconds=self._rng.choice((0.02, 0.2, 1.5)))),
             (1, lambda: self._one("threaded", seconds=self._rng.choice((0.01, 0.1)))),
             (2, lambda: self._one("flaky", until=self._rng.choice((1, 2)))),
+            (4, lambda: self._one("chunked", until=self._rng.choice((0, 0, 1)))),
             (1, lambda: self._one("doomed")),
             (1, lambda: self._one("snoozing")),
             (2, lambda: self._one("rated")),
@@ -103,6 +104,7 @@ class Producer:
             (1, lambda: self._typed(self._way())),
             (2, self._unique),
             (2, self._keyed),
+            (3, lambda: self._exclusive(self._rng.choice(list(EXCLUSIVE)))),
             (1, self._many),
             (3, self._hostile),
         ]
@@ -113,6 +115,7 @@ class Producer:
             *(partial(self._one, name, kind=kind) for name, kind in _HOSTILE),
             *(partial(self._place, option, way) for option, way in product(PLACED, WAYS)),
             *(partial(self._typed, way) for way in WAYS),
+            *(partial(self._exclusive, kind) for kind in EXCLUSIVE),
         ]
         self._rng.shuffle(once)
         while once or not self.stopping:
@@ -166,6 +169,15 @@ class Producer:
 
     def _unique_call(self, slot: str) -> JobCall:
         return JobCall("unique", {"slot": slot}, EnqueueOptions(unique=True, front=self._rng.random() < 0.5))
+
+    async def _exclusive(self, kind: str) -> bool:
+        """Enqueue a job that runs alone of its slot and kind; tell whether it was accepted and is no duplicate."""
+        number, slot, before = self._ledger.number("exclusive"), self._slot(), len(self._ledger.confirmed)
+        slot = f"{slot} {kind}"
+        args = {"number": number, "slot": slot, "kind": kind}
+        call = JobCall("exclusive", args, EnqueueOptions(unique=EXCLUSIVE[kind]))
+        accepted = await self._enqueue(number, call, self._way(), slot)
+        return accepted and len(self._ledger.confirmed) > before
 
     async def _keyed(self) -> bool:
         return await self._key(self._slot(), self._rng.choice((0, 0, 1)))

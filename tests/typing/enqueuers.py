@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
-from asyncwork import EnqueuedJob, EnqueueOptions, Enqueuer, JobCall, WorkerPool, sync
+from asyncwork import Debounce, EnqueuedJob, EnqueueOptions, Enqueuer, JobCall, Throttle, Unique, WorkerPool, sync
 from asyncwork.gocraft import GocraftEnqueuer
 
 pool = WorkerPool()
@@ -17,6 +17,12 @@ async def accepted() -> None:
     async with Enqueuer(namespace="my_app") as enqueuer:
         assert_type(await enqueuer.enqueue("greet", {"name": "Ada"}, delay=timedelta(minutes=1)), EnqueuedJob)
         await enqueuer.enqueue(greet, {"name": "Ada"}, at=datetime.now(UTC), unique={"name": "Ada"})
+        until_done = Unique(by=("name",), until="done", conflict="after")
+        assert_type((await enqueuer.enqueue("greet", {"name": "Ada"}, unique=until_done)).replaced, bool)
+        await enqueuer.enqueue(
+            greet, {"name": "Ada"}, debounce=Debounce(timedelta(seconds=5), by=["name"], max_wait=60)
+        )
+        await enqueuer.enqueue(greet, {"name": "Ada"}, throttle=Throttle(per=60, trailing=True))
         assert_type(await enqueuer.enqueue_call(greet.call("Ada")), EnqueuedJob)
         await enqueuer.enqueue_many([("greet", {"name": "Ada"}), (greet, None), greet.options(front=True).call("Ada")])
         go = GocraftEnqueuer(enqueuer)
@@ -43,6 +49,9 @@ async def refused() -> None:
     await enqueuer.enqueue("greet", {}, 5)  # E: Too many positional || Expected 2 positional
     await enqueuer.enqueue("greet", at="tomorrow")  # E: "at"
     await enqueuer.enqueue("greet", unique="a")  # E: "unique"
+    await enqueuer.enqueue("greet", debounce=5)  # E: "debounce"
+    await enqueuer.enqueue("greet", unique=Unique(until="end"))  # E: "until"
+    await enqueuer.enqueue("greet", unique=Unique(conflict="skip"))  # E: "conflict"
     await enqueuer.enqueue("greet", priority=5)  # E: "priority"
     await enqueuer.enqueue_call("greet")  # E: "JobCall[Any]"
     await enqueuer.enqueue_many([greet])  # E: "Task || "Task

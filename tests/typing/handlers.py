@@ -1,5 +1,6 @@
 """Handlers: what `@pool.job` takes, and what the task then takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
@@ -150,6 +151,27 @@ async def refused_otherwise() -> None:
     await pool.enqueuer.enqueue("x", [5])  # E: list[int]
     await pool.enqueuer.enqueue("x", {}, delay="soon")  # E: "delay"
     pool.sync_enqueuer.enqueue(5)  # E: "int" || "Literal[5]"
+
+
+@pool.job(chunk=100, wait=timedelta(seconds=1), max_waiting=10_000)
+async def with_chunk(ctx: Context, jobs: list[Job]) -> dict[str, Exception] | None:
+    return None
+
+
+@pool.job("sequence", chunk=100)
+def with_sequence(jobs: Sequence[Job]) -> None: ...
+
+
+async def chunks(jobs: list[Job]) -> None:
+    # Each job may have any arguments.
+    await with_chunk.enqueue(document=7)
+    await with_chunk.options(max_waiting=5).enqueue(anything="x")
+    await with_chunk.enqueue_many([with_sequence.call(n=1), with_both.call("a")])
+    await with_chunk(Context(), jobs)
+    with_sequence(jobs)
+    with_chunk.options(max_waiting="5")  # E: "max_waiting"
+    pool.job("x", chunk="100")  # E: overload || "chunk"
+    pool.job("x", chunk=100, wait="1 s")  # E: overload || "wait"
 
 
 async def refused_calls() -> None:

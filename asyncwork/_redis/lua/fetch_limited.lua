@@ -65,9 +65,10 @@ for i = 5, #KEYS, 7 do
       closed[#closed + 1] = position
     end
   else
-    local room, limit = want, max_concurrency(KEYS[i + 5])
+    local room, limit, slots = want, max_concurrency(KEYS[i + 5]), nil
     if limit > 0 then
-      room = math.min(room, free_slots(limit, lock, lock_info))
+      slots = free_slots(limit, lock, lock_info)
+      room = math.min(room, slots)
       if room <= 0 then closed[#closed + 1] = position end
     end
     if room > 0 then
@@ -83,6 +84,7 @@ for i = 5, #KEYS, 7 do
         want = want - n
         sync_share(inprogress, lock, lock_info, pool)
         if rate then spent, left, micros = take_tokens(state, rate, n) end
+        if n == slots and want > 0 and redis.call('exists', queue) == 1 then closed[#closed + 1] = position end
       end
       if rate and (left == 0 or n == room or room <= 0) then
         local waiting = redis.pcall('llen', queue)

@@ -1,11 +1,13 @@
 -- Moves a payload that is not a job from the in-progress list to the quarantine. Idempotent.
--- KEYS    in-progress, lock, lock_info, quarantine; for a job with a record: that, its stream, the set of finished jobs
--- ARGV    pool id, payload, entry: JSON with the payload and the reason; for a job with a record: id, seconds to keep
---         the record, seconds to keep the stream (0 if it has none), whether it is listed among the finished jobs (1 or
+-- KEYS    in-progress, lock, lock_info, quarantine; for a job with a record: that, its stream, the set of finished jobs;
+--         for a job that frees the key that it holds: hold, scheduled, queue
+-- ARGV    pool id, payload, entry: JSON with the payload and the reason, the id of a job that frees the key that it holds
+--         ('' for another); for a job with a record: id, seconds to keep the record, seconds to keep the stream (0 if it has none), whether it is listed among the finished jobs (1 or
 --         0), the fields of the record with their values
 -- Returns 1 if it was moved, else 0.
 -- include sync_share
 -- include write_end
+-- include free_hold
 -- include allow_when_oom
 allow_when_oom(KEYS[1])
 if not redis.call('lpos', KEYS[1], ARGV[2]) then
@@ -14,7 +16,10 @@ end
 redis.call('lpush', KEYS[4], ARGV[3])
 redis.call('lrem', KEYS[1], 1, ARGV[2])
 sync_share(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
-if KEYS[5] then
-  write_end(KEYS[5], KEYS[6], KEYS[7], ARGV[4], ARGV[5], ARGV[6], ARGV[7], {unpack(ARGV, 8)})
+if ARGV[4] ~= '' then
+  free_hold(KEYS[#KEYS - 2], ARGV[4], KEYS[#KEYS - 1], KEYS[#KEYS])
+end
+if ARGV[5] then
+  write_end(KEYS[5], KEYS[6], KEYS[7], ARGV[5], ARGV[6], ARGV[7], ARGV[8], {unpack(ARGV, 9)})
 end
 return 1

@@ -1,14 +1,24 @@
--- Restores deleted elements to their list, a queue at its front, so that they run next.
--- KEYS    list of the deleted elements, list, the records of the elements
--- ARGV    how many elements at most
+-- Restores deleted elements to their list, a queue at its front, so that they run next. A job that is to hold a key takes
+-- it; it stays deleted if another job holds the key by now.
+-- KEYS    list of the deleted elements, list, the records of the elements, the holds
+-- ARGV    how many elements at most, how many records there are, a score that does not matter, then for each job that is to hold a key: its payload, its
+--         id, until what it holds the key, the numbers of the hold and of the job's record in KEYS (0 if it has none)
 -- Returns how many were restored.
+-- include restore_holders
 -- include reopen_record
-local restored = 0
-while restored < tonumber(ARGV[1]) and redis.call('lmove', KEYS[1], KEYS[2], 'LEFT', 'RIGHT') do
-  restored = restored + 1
+local restored, holders = 0, read_holders()
+for _ = 1, ARGV[1] do
+  local payload = redis.call('lindex', KEYS[1], 0)
+  if not payload then break end
+  if may_be_restored(holders, payload) then
+    redis.call('lmove', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
+    restored = restored + 1
+  else
+    redis.call('ltrim', KEYS[1], 1, -1)
+  end
 end
-if restored > 0 then
-  for i = 3, #KEYS do
+for i = 3, 2 + ARGV[2] do
+  if restored > 0 and not holders.refused[i] then
     reopen_record(KEYS[i], {deleted = true, cancelled = true})
   end
 end

@@ -20,7 +20,7 @@ from ..._version import version
 from ...errors import ScheduleError, UsageError
 from ...models.periodic import PeriodicState
 from ...models.pools import Heartbeat, IgnoredArgument
-from ..lease import Lease
+from ..lease import Renewable
 
 logger = logging.getLogger("asyncwork")
 
@@ -115,7 +115,7 @@ class Heartbeater:
         results: Mapping[str, int],
         period: float,
         clock: Clock,
-        lease: Lease,
+        lease: Renewable,
         on_no_connection: Callable[[BaseException], None],
         on_written: Callable[[Heartbeat, WrittenHeartbeat], None],
         registered: bool,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from ..._jobs.printable import plural, printable
 from ..._redis.commands import RequeueFront
@@ -26,7 +26,9 @@ class Reconciler:
 
     name = "reconciler"
 
-    def __init__(self, work_queue: WorkQueue, dispatcher: Dispatcher, workers: Sequence[Worker], period: float) -> None:
+    def __init__(
+        self, work_queue: WorkQueue, dispatcher: Dispatcher, workers: Collection[Worker], period: float
+    ) -> None:
         self._work_queue = work_queue
         self._dispatcher = dispatcher
         self._workers = workers

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..._jobs.location import JobSet
 from ..._jobs.membership import SETTLE_NAME
-from ..._jobs.payload import with_expiry, with_time
+from ..._jobs.payload import with_expiry, with_hold, with_time
 from ..._jobs.periodic_job import firing_of
 from ..._jobs.printable import printable
 from ..._jobs.quarantine import decode_failure, write_entry
@@ -26,6 +26,7 @@ from ..._redis.periodic_changes import PeriodicChanges
 from ..._redis.registry import Registry
 from ...job import Job
 from ...models.pools import Heartbeat
+from ..periodic_uniqueness import NOTHING_UNIQUE, PeriodicUniqueness
 from .periodic_enqueuer import superseded
 
 logger = logging.getLogger("asyncwork")
@@ -98,6 +99,7 @@ class Requeuer:
     :param delayed: reads the due jobs; by default by the clock of Redis.
     :param expires: by job name, the seconds after its scheduled time for which a job of this name may start. It is
         written into its payload, because the time that it was scheduled for is gone when it is on its queue.
+    :param unique: the keys that instances of periodic jobs hold.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Requeuer:
         periodic: Collection[str] = (),
         delayed: DelayedJobs | None = None,
         expires: Mapping[str, float] = _NO_EXPIRY,
+        unique: PeriodicUniqueness = NOTHING_UNIQUE,
     ) -> None:
         self.name = f"{job_set.value} requeuer"
         self._delayed = DelayedJobs(namespace) if delayed is None else delayed
@@ -118,6 +121,7 @@ class Requeuer:
         self._set = job_set
         # A job in the retry set has its time limit from its first attempt.
         self._expires = expires if job_set is JobSet.SCHEDULED else _NO_EXPIRY
+        self._unique = unique
         self._period = period
         self._periodic = frozenset(periodic)
         self._pass_lock = asyncio.Lock()
@@ -244,7 +248,7 @@ class Requeuer:
             (scored, job.name) for scored, job in jobs if job.name not in registered
         ]
         movable = [(scored, job) for scored, job in jobs if job.name in registered and scored.payload not in dropped]
-        transfers += (self._to_queue(scored, job, now) for scored, job in movable)
+        transfers += (self._to_queue(scored, job, now, scored.payload in instances) for scored, job in movable)
         if not transfers:
             return stay
         firings = {member: (each.key, each.at) for member, each in instances.items()}
@@ -254,6 +258,10 @@ class Requeuer:
             each = instances[transfers[number].member]
             text = "dropped the instance of periodic job %s at %d: it is paused"
             logger.info(text, printable(each.job.name), each.at)
+        for number, holder in result.held.items():
+            each = instances[transfers[number].member]
+            text = "dropped the instance of periodic job %s at %d: job %s holds its key"
+            logger.info(text, printable(each.job.name), each.at, printable(holder))
         if result.refused:
             self._new_refusal = self._new_refusal or result.refusal
             scores = dict(page)
@@ -284,12 +292,14 @@ class Requeuer:
                 instances[member] = Instance(job, *firing)
         return jobs, transfers, instances
 
-    def _to_queue(self, scored: Scored, job: Job, now: float) -> Transfer:
+    def _to_queue(self, scored: Scored, job: Job, now: float, is_instance: bool) -> Transfer:
         member = scored.payload
         try:
             payload = with_time(member, int(now))
             if job.expires is None and (seconds := self._expires.get(job.name)) is not None:
                 payload = with_expiry(payload, math.ceil(scored.score + seconds))
+            if is_instance and (mark := self._unique.mark(job)):
+                payload = with_hold(payload, mark)
             return Transfer(member, job.name, payload)
         except Exception as error:
             return self._to_quarantine(member, error, now)

@@ -23,6 +23,7 @@ from . import (
     run,
     stats,
     top,
+    unique,
     web,
 )
 
@@ -30,19 +31,6 @@ from . import (
 def add_parsers(commands: Any) -> None:
     """Add the commands, in the order in which the help lists them."""
     working, single = (development, run), (enqueue, job, cancel)
-    for each in (
-        *working,
-        *single,
-        jobs,
-        queues,
-        batches,
-        periodic,
-        pools,
-        deletions,
-        stats,
-        top,
-        web,
-        doctor,
-        completion,
-    ):
+    several = (jobs, queues, batches, periodic, pools, unique, deletions)
+    for each in (*working, *single, *several, stats, top, web, doctor, completion):
         each.add_parser(commands)

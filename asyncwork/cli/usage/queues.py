@@ -6,7 +6,7 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "show", "pause", "unpause", "cap", "rate", "empty", "forget")
+VERBS = ("ls", "show", "pause", "unpause", "cap", "max-waiting", "rate", "empty", "forget")
 
 _DESCRIPTION = """\
 Show the queues of a namespace, or change one.
@@ -18,6 +18,9 @@ verbs:
   unpause NAME …     let pools fetch jobs of these queues again
   cap NAME N         let at most N jobs of the queue run at once, over all pools; 0 for any number. It holds until the
                      next pool with that name starts, which sets its own
+  max-waiting NAME N
+                     refuse jobs beyond N that wait in the queue, from enqueuers that have a limit (max_waiting=); 0 for
+                     any number, "default" for the limit that they have
   rate NAME RATE     let at most so many jobs of the queue start within a time, over all pools: COUNT/SECONDS, such as
                      100/60, with --burst or the default; none for any number; code for what the code of the pools
                      says. A rate that is set here holds until it is reset with code
@@ -35,6 +38,7 @@ examples:
   asyncwork queues show export
   asyncwork queues pause send_email export
   asyncwork queues cap export 2 -n my_app
+  asyncwork queues max-waiting export 10000
   asyncwork queues rate export 100/60 --burst 20
   asyncwork queues empty export --yes
   asyncwork queues ls --json | jq '.queues[].waiting'
