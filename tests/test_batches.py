@@ -436,7 +436,7 @@ async def test_a_member_that_holds_a_key_until_it_has_ended_is_counted(bench: Be
     assert await _counts(bench, batch.id, (4, 4, 0))
     async with pool.running():
         await until(lambda: _counts(bench, batch.id, (4, 0, 2)))
-    rules: list[dict[str, Any]] = [{"unique": Unique(conflict="replace")}, {"debounce": Debounce(5)}]
+    rules: list[dict[str, Any]] = [{"unique": Unique(by=("number",), conflict="replace")}, {"debounce": Debounce(5)}]
     for rule in rules:
         async with pool.batch() as refused:
             with pytest.raises(UsageError, match="cannot have a rule by which a newer job takes its place"):

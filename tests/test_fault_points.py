@@ -196,7 +196,7 @@ class Scenario:
         # As a program of gocraft/work does with EnqueueUniqueByKey.
         unique = keys.unique_for("task", {"does": "member is replaced"})
         await redis.set(unique, payload("replaces a member"), ex=1000)
-        # One that has failed before, and one that is no job: both are counted among the members.
+        # One that has failed before, and one that is not a job: both are counted among the members.
         died = payload("member dies", fails=1, err="sorry", failed_at=1).replace(b'"member dies", "t"', b'"ID", "t"')
         unreadable = b'{"name":"task","id":"%b-6",' % batch.id.encode()
         await redis.lpush(keys.queue("task"), died.replace(b"ID", f"{batch.id}-5".encode()), unreadable)

@@ -60,6 +60,8 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/pools/resize": ({"pool": "{pool}", "concurrency": "3"}, "resize"),
     "/api/pools/stop": ({"pool": "{pool}"}, "stop"),
     "/api/unique/free": ({"queue": "held", "id": "{holder}"}, "free"),
+    "/api/batches/cancel": ({"id": "{batch}"}, "cancel_batch"),
+    "/api/batches/retry": ({"id": "{batch}"}, "retry_batch"),
     "/api/periodic/pause": ({"key": "{periodic}"}, "pause_periodic"),
     "/api/periodic/unpause": ({"key": "{paused}"}, "unpause_periodic"),
     "/api/periodic/run": ({"key": "{periodic}"}, "run_periodic"),
@@ -123,6 +125,9 @@ class Stock:
         mapping = heartbeat_fields.write(Heartbeat(pool_id, 1, 1, (), 1, (), "here", 1, periodic=(state,)))
         await bench.redis.hset(bench.keys.heartbeat(pool_id), "periodic", mapping["periodic"])
         await bench.redis.sadd(bench.keys.worker_pools, pool_id)
+        async with bench.enqueuer.batch() as batch:
+            await batch.add("wat")
+        self.values["batch"] = batch.id
         self.values["holder"] = "c" * 24
         held = {"id": self.values["holder"], "since": 1, "until": "done"}
         await bench.redis.hset(bench.keys.hold("held", "0" * 64), mapping=held)

@@ -1,6 +1,8 @@
 """New jobs: checked and encoded, with the commands that write them to Redis.
 
 An asyncio connection and a blocking one send the same commands.
+
+One file for making the payloads and the commands, because both depend on where each job goes.
 """
 
 from __future__ import annotations

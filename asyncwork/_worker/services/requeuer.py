@@ -1,4 +1,7 @@
-"""The requeuer: requeues the due jobs of the retry set or the scheduled set."""
+"""The requeuer: requeues the due jobs of the retry set or the scheduled set.
+
+One file for a pass and the jobs that it skips, because a job that is skipped wrongly waits for ever.
+"""
 
 from __future__ import annotations
 
