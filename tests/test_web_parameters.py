@@ -161,7 +161,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/pools/stop": {"pool": "nobody"},
     "/api/unique/free": {"queue": "nobody", "id": "nothing"},
     "/api/batches/cancel": {"id": "0" * 24},
-    "/api/queues/rate": {"queue": "nobody", "rate": "100/60/20"},
     "/api/batches/retry": {"id": "0" * 24},
     "/api/periodic/pause": {"key": "nobody"},
     "/api/periodic/unpause": {"key": "nobody"},
