@@ -152,6 +152,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/queues/pause": {"queue": "nobody"},
     "/api/queues/unpause": {"queue": "nobody"},
     "/api/queues/cap": {"queue": "nobody", "cap": 0},
+    "/api/queues/rate": {"queue": "nobody", "rate": "100/60", "burst": 20},
     "/api/queues/max-waiting": {"queue": "nobody", "max_waiting": 0},
     "/api/queues/empty": {"queue": "nobody"},
     "/api/queues/forget": {"queue": "nobody"},
