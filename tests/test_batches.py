@@ -39,7 +39,7 @@ from asyncwork._jobs.payload import write_payload
 from asyncwork.cli import main
 from asyncwork.worker_pool import NoContext
 
-from .conftest import Bench, open_bench, until
+from .conftest import LIMIT, Bench, open_bench, until
 from .web_app import serving
 
 
@@ -899,3 +899,31 @@ def test_the_terminal_shows_batches_and_acts_on_them(redis_url: str, capsys: pyt
             await until(lambda: _none_open(bench))
 
     asyncio.run(end())
+
+
+# Size
+
+
+@pytest.mark.long
+async def test_a_million_members_take_a_bit_each(bench: Bench) -> None:
+    pool, called = bench.pool(concurrency=100), asyncio.Event()
+
+    @pool.job
+    async def nothing() -> None: ...
+
+    @pool.job
+    async def note() -> None:
+        called.set()
+
+    async with pool.running():
+        async with pool.batch(on_success=note.call()) as batch:
+            await batch.add_many("nothing", (None for _ in range(1_000_000)))
+        async with asyncio.timeout(20 * LIMIT):
+            await called.wait()
+    hash_key, *bitmaps = bench.keys.batch(batch.id)
+    assert [await bench.redis.strlen(key) for key in bitmaps] == [125_000, 0, 0]
+    # A string grows to twice its size at most.
+    assert await bench.redis.memory_usage(bitmaps[0]) < 300_000
+    assert await bench.redis.memory_usage(hash_key) < 2_000
+    assert (await bench.redis.hmget(hash_key, "total", "left", "failed")) == [b"1000000", b"0", b"0"]
+    assert not [key async for key in bench.redis.scan_iter(f"{bench.namespace}*{batch.id}-*")]
