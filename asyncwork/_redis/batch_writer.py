@@ -70,8 +70,8 @@ class BatchWriter:
         batch_id: str,
         options: BatchOptions | None,
     ) -> None:
-        self.batch_id = batch_id
-        self.created = options is None
+        self.batch_id: str = batch_id
+        self.created: bool = options is None
         self._keys, self._namespace, self._masked_url, self._tracing, self._now = source
         keys, now = self._keys, self._now
         self._options = options
