@@ -543,6 +543,10 @@ async def test_no_member_of_a_cancelled_batch_starts_although_it_was_not_found(b
     await app.pool.enqueuer.enqueue("work", {"number": 5})
     await client_of(bench, lambda client: client.cancel_batch(batch.id, seconds=0))
     assert (await app.status(batch.id)).left == 700
+    await bench.redis.set(bench.keys.paused("work"), 1)
+    reason = await client_of(bench, lambda client: client.waiting_reason(f"{batch.id}-699"))
+    assert "cancelled" in reason
+    await bench.redis.delete(bench.keys.paused("work"))
     with pytest.raises(BatchEndedError, match="it was cancelled"):
         await app.pool.open_batch(batch.id).add(app.work.call())
     async with app.pool.running():

@@ -190,6 +190,7 @@ class Scenario:
             await batch.add("single", {"does": "is single member"})
             await batch.add("task", {"does": "member is cancelled"})
             await batch.add(JobCall("task", {"does": "member is replaced"}, EnqueueOptions(unique=True)))
+            await batch.add(JobCall("task", {"does": "is holding member"}, EnqueueOptions(unique=Unique(until="done"))))
             async with batch.add_batch() as inner:
                 await inner.add("task", {"does": "is inner member"})
         await redis.hset(keys.cancels, f"{batch.id}-2", b"{}")
@@ -198,12 +199,20 @@ class Scenario:
         await redis.set(unique, payload("replaces a member"), ex=1000)
         # One that has failed before, and one that is not a job: both are counted among the members.
         died = payload("member dies", fails=1, err="sorry", failed_at=1).replace(b'"member dies", "t"', b'"ID", "t"')
-        unreadable = b'{"name":"task","id":"%b-6",' % batch.id.encode()
-        await redis.lpush(keys.queue("task"), died.replace(b"ID", f"{batch.id}-5".encode()), unreadable)
+        unreadable = b'{"name":"task","id":"%b-7",' % batch.id.encode()
+        await redis.lpush(keys.queue("task"), died.replace(b"ID", f"{batch.id}-6".encode()), unreadable)
         await redis.hincrby(keys.batch(batch.id)[0], "total", 2)
         await redis.hincrby(keys.batch(batch.id)[0], "left", 2)
         self._unreadable = unreadable.decode()
-        planted = {"is member", "is single member", "is inner member", "replaces a member", "member dies", "is called"}
+        planted = {
+            "is member",
+            "is single member",
+            "is holding member",
+            "is inner member",
+            "replaces a member",
+            "member dies",
+            "is called",
+        }
         self.offered |= planted
         self.accepted |= planted
 
