@@ -63,9 +63,9 @@ if TYPE_CHECKING:
         PoolHealth,
         PoolRequest,
     )
-    from .models.queues import JobCounts, QueueInfo, RunTimes, Sizes
+    from .models.queues import FairQueue, JobCounts, QueueInfo, RunTimes, Sizes, Tenant
     from .models.unique_holder import UniqueHolder
-    from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
+    from .options import Backoff, Extra, JobOptions, Partition, PoolOptions, Tuning
     from .rate import Rate
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
@@ -97,6 +97,7 @@ else:
         "ErrorKind": "models.job_record",
         "ErrorKinds": "models.job_record",
         "Extra": "options",
+        "FairQueue": "models.queues",
         "FinishedPage": "models.job_status",
         "Deployment": "models.pools",
         "Heartbeat": "models.pools",
@@ -118,6 +119,7 @@ else:
         "OverruledVariable": "_pool.settings",
         "Overview": "models.diagnosis",
         "Page": "models.job_record",
+        "Partition": "options",
         "PeriodicRun": "models.periodic",
         "PeriodicState": "models.periodic",
         "PoolCounts": "models.pools",
@@ -140,6 +142,7 @@ else:
         "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
+        "Tenant": "models.queues",
         "Throttle": "unique",
         "Tuning": "options",
         "Unique": "unique",
@@ -197,6 +200,7 @@ __all__ = [
     "ErrorKind",
     "ErrorKinds",
     "Extra",
+    "FairQueue",
     "FinishedPage",
     "HandlerDecision",
     "HandlerError",
@@ -226,6 +230,7 @@ __all__ = [
     "OverruledVariable",
     "Overview",
     "Page",
+    "Partition",
     "PayloadError",
     "PeriodicRun",
     "PeriodicState",
@@ -260,6 +265,7 @@ __all__ = [
     "SyncBoundTask",
     "SyncTask",
     "Task",
+    "Tenant",
     "Throttle",
     "Tuning",
     "Unique",

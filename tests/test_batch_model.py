@@ -37,8 +37,8 @@ from asyncwork._redis.commands import (
     MoveToSet,
 )
 from asyncwork._redis.delayed import DelayedJobs
-from asyncwork._redis.inspector import Member as Located
 from asyncwork._redis.job_end import JobEnd
+from asyncwork._redis.member import Member as Located
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.requeuer import Requeuer

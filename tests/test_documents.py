@@ -65,6 +65,9 @@ paths: list[str]
 batch_id: str
 async def links_of(url: str) -> list[str]: ...
 """,
+    "docs/fair-queues.md": """
+pool = WorkerPool()
+""",
     "docs/frameworks.md": """
 import asyncwork.sync
 pool = WorkerPool()

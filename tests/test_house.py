@@ -25,7 +25,7 @@ PUBLIC = {
     "BatchEndedError", "BatchFailures", "BatchPage", "BatchResult", "BatchState", "BatchStatus",
     "CallNext", "CancelResult", "Client", "Deletion", "Diagnosis",
     "Deployment", "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind",
-    "ErrorKinds", "SearchResult",
+    "ErrorKinds", "FairQueue", "Partition", "QueueFull", "SearchResult", "Tenant",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
     "JobOptions", "JobQuery", "LostMembers",
     "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
@@ -35,7 +35,7 @@ PUBLIC = {
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBatch", "SyncBoundTask", "SyncTask",
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
-    "QueueFull", "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
+    "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
     "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited",
@@ -44,7 +44,7 @@ PUBLIC = {
 
 
 # Aliases, whose docstring is that of what they stand for.
-ALIASES = {"Backoff", "CallNext", "Clock", "Conflict", "Extra", "Redact", "Resources", "Until"}
+ALIASES = {"Backoff", "CallNext", "Clock", "Conflict", "Extra", "Partition", "Redact", "Resources", "Until"}
 
 
 def test_the_public_names() -> None:

@@ -27,8 +27,9 @@ _PLACEHOLDERS = {
     "batch_id": "ID",
     "key": "PERIODIC_JOB",
     "digest": "HEX",
+    "tenant": "TENANT",
 }
-_BEGINNINGS = {"prefix", "jobs", "unique", "holds"}
+_BEGINNINGS = {"prefix", "jobs", "unique", "holds", "tenants"}
 _NOT_ONE_KEY = {
     "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field",
     "unique_for", "unique_of", "ended_channel", "wake_channel",
@@ -58,7 +59,9 @@ def made() -> set[str]:
             made = made(*(_PLACEHOLDERS[each] for each in inspect.signature(made).parameters))
         # A batch has several.
         found.update((made,) if isinstance(made, str) else made)
-    return found
+    # Those of fair queues; the list of the tenant without a name is the queue.
+    *tenants, _ = KEYS.tenants.of("NAME")
+    return found | {*tenants} | {KEYS.tenants.list("NAME", "TENANT").replace(":4:", ":LENGTH:")}
 
 
 def documented() -> dict[str, str]:

@@ -11,9 +11,10 @@ from .._json import codec
 from .._redis.admin import Admin
 from .._redis.batch_store import BatchFields, BatchStore
 from .._redis.cancels import CancelMark, Cancels
-from .._redis.inspector import Inspector, Member
+from .._redis.inspector import Inspector
 from .._redis.job_record import Record, read_record, status_of
 from .._redis.job_scan import JobScan
+from .._redis.member import Member
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode, read_count
 from ..errors import PayloadError

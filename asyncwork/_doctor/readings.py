@@ -100,6 +100,8 @@ class JobsReading:
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
     :ivar batches: what is wrong with batches.
+    :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
+        where all is right are left out.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
     """
 
@@ -110,6 +112,7 @@ class JobsReading:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     batches: BatchFindings = field(default_factory=BatchFindings)
+    tenants: Mapping[str, int] = field(default_factory=dict)
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
 
 

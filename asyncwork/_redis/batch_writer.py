@@ -20,7 +20,7 @@ from . import scripts
 from .base_client import unavailable
 from .cancels import MARKS_TTL, CancelMark
 from .discovery import is_moved
-from .enqueue_steps import LOADS, Request, Steps
+from .enqueue_steps import FAIR_LOADS, LOADS, Request, Steps
 from .errors import ErrorReply, ScriptMissing
 from .keys import Keys
 from .limited_push import Write, split_by_limit
@@ -161,7 +161,8 @@ class BatchWriter:
         again = [write for write, reply in answered if isinstance(reply, ScriptMissing)]
         if again:
             answered = [each for each in answered if not isinstance(each[1], ScriptMissing)]
-            loads = [scripts.load_command(name) for name in LOADS]
+            needed = (*LOADS, *FAIR_LOADS) if new.has_tenants else LOADS
+            loads = [scripts.load_command(name) for name in needed]
             replies = yield Request(names, [*loads, *(each.command for each in again)])
             answered += zip(again, replies[len(loads) :], strict=True)
         return self._not_written(new, answered)

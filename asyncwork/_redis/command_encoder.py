@@ -38,9 +38,10 @@ from .commands import (
     fingerprint,
 )
 from .job_end import JobEnd
-from .keys import Keys, Queue
+from .keys import Keys
 from .member_calls import BatchKeys, shared_keys
 from .protocol import command, encode, pack
+from .queue import Queue
 
 # There are few of them: states, and names of jobs.
 _pack_once = lru_cache(maxsize=4096)(pack)
@@ -98,10 +99,17 @@ class CommandEncoder:
         start = self._ack_starts.get(queue)
         if start is None:
             start = scripts.head("ack", 4) + queue.ack_keys + self._cancels + self._packed_pool_id
+            if queue.fair:
+                keys = queue.ack_keys + self._cancels + queue.fair
+                start = scripts.head(scripts.FAIR + "ack", 4 + scripts.FAIR_KEYS) + keys + self._packed_pool_id
             self._ack_starts[queue] = start
+        if queue.fair:
+            return b"*%d\r\n%b%b$1\r\n1\r\n" % (9 + scripts.FAIR_KEYS + len(payloads), start, pack(*payloads))
         return b"*%d\r\n%b%b" % (8 + len(payloads), start, pack(*payloads))
 
     def _fetch(self, fetch: Fetch) -> bytes:
+        if fair := [queue.fair for queue in fetch.queues if queue.fair]:
+            return self._fetch_fairly(fetch, fair)
         keys = 3 + 6 * len(fetch.queues)
         packed_keys = b"".join([queue.fetch_keys for queue in fetch.queues])
         parts = (6 + keys, scripts.head("fetch", keys), self._fetch_keys, packed_keys, self._packed_pool_id)
@@ -112,10 +120,25 @@ class CommandEncoder:
         keys = self._limited_keys + b"".join([queue.limited_keys for queue in fetch.queues])
         names = [encode(queue.name) if queue in fetch.limited else b"" for queue in fetch.queues]
         args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead, b"%d" % fetch.at_once, *names]
-        return scripts.call("fetch_limited", 4 + 7 * len(fetch.queues), keys, args)
+        fair = [queue.fair for queue in fetch.queues if queue.fair]
+        count = 4 + 7 * len(fetch.queues)
+        return scripts.call("fetch_limited", count, keys, args, fair=b"".join(fair), queues=len(fair))
 
-    def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, bytes]:
-        """Return a blocking pop of a queue, and the script that accounts for the popped job."""
+    def _fetch_fairly(self, fetch: Fetch, fair: Sequence[bytes]) -> bytes:
+        """Return a fetch from queues that are fair, and maybe others."""
+        packed_keys = b"".join([self._fetch_keys, *(queue.fetch_keys for queue in fetch.queues)])
+        args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead]
+        keys = 3 + 6 * len(fetch.queues)
+        return scripts.call("fetch", keys, packed_keys, args, fair=b"".join(fair), queues=len(fair))
+
+    def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, ...]:
+        """Return a blocking pop of a queue, and the script that accounts for the popped job.
+
+        Of a fair queue, these are a pop of its bell, a fetch of one job, and whether more wait.
+        """
+        if queue.fair:
+            fetch = self._fetch_fairly(Fetch([queue], 1, 0.0), [queue.fair])
+            return command(b"BLPOP", queue.bell, b"%g" % seconds), fetch, command(b"EXISTS", queue.ring)
         pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
         return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._marks, [self._pool_id])
 
@@ -137,7 +160,11 @@ class CommandEncoder:
             packed.append(b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % parts)
             packed.append(pack(*more))
             args += 5 + len(more)
-        head = scripts.head("finish", count)
+        if queue.fair:
+            count, args = count + scripts.FAIR_KEYS, args + 1
+            keys.append(queue.fair)
+            packed.append(pack(b"1"))
+        head = scripts.head(scripts.FAIR + "finish", count) if queue.fair else scripts.head("finish", count)
         return b"*%d\r\n%b%b%b" % (3 + count + args, head, b"".join(keys), b"".join(packed))
 
     def _end_args(self, end: JobEnd) -> tuple[bytes, ...]:
@@ -153,20 +180,24 @@ class CommandEncoder:
             job_id = b"%b-%d" % (batch_id.encode(), index)
             args += (payload, job_id, b"%d" % first, b"%d" % index, state.encode())
         keys = queue.ack_keys + self._members + pack(*map(encode, batches.names))
-        return scripts.call("ack_members", 6 + 4 * len(batches), keys, args)
+        return scripts.call("ack_members", 6 + 4 * len(batches), keys, args, fair=queue.fair)
 
     def _end_member(self, do: EndMember) -> bytes:
+        fair = do.queue.fair
         match do.by:
             case MoveToSet():
-                return scripts.call("move_members", *self._for_member(do, self._move_parts(do.by)))
+                return scripts.call("move_members", *self._for_member(do, self._move_parts(do.by)), fair=fair)
             case MoveToQuarantine():
-                return scripts.call("quarantine_members", *self._for_member(do, self._quarantine_parts(do.by)))
+                return scripts.call(
+                    "quarantine_members", *self._for_member(do, self._quarantine_parts(do.by)), fair=fair
+                )
             case DropCancelled():
-                return scripts.call("drop_cancelled_members", *self._for_member(do, self._drop_parts(do.by)))
+                return scripts.call("drop_cancelled_members", *self._for_member(do, self._drop_parts(do.by)), fair=fair)
             case EndHolder():
-                return scripts.call("end_holder_members", *self._for_member(do, self._holder_parts(do.by)))
+                return scripts.call("end_holder_members", *self._for_member(do, self._holder_parts(do.by)), fair=fair)
             case FinishJob():
-                return scripts.call("finish_members", *self._for_member(do, self._finish_parts(do.by.queue, do.by.end)))
+                parts = self._finish_parts(do.by.queue, do.by.end)
+                return scripts.call("finish_members", *self._for_member(do, parts), fair=fair)
 
     def _for_member(self, do: EndMember, parts: Parts) -> Parts:
         """Return the parts of a call of the script that ends a member as another script does with these parts."""
@@ -189,7 +220,7 @@ class CommandEncoder:
         return count, keys, args
 
     def _move_to_set(self, do: MoveToSet) -> bytes:
-        return scripts.call("move", *self._move_parts(do))
+        return scripts.call("move", *self._move_parts(do), fair=do.queue.fair)
 
     def _move_parts(self, do: MoveToSet) -> Parts:
         keys = do.queue.ack_keys + self._sets[do.job_set]
@@ -211,7 +242,7 @@ class CommandEncoder:
         return count + 3, keys + pack(encode(hold)) + self._sets[JobSet.SCHEDULED] + pack(queue.queue)
 
     def _end_holder(self, do: EndHolder) -> bytes:
-        return scripts.call("end_holder", *self._holder_parts(do))
+        return scripts.call("end_holder", *self._holder_parts(do), fair=do.queue.fair)
 
     def _holder_parts(self, do: EndHolder) -> Parts:
         args = [self._pool_id, do.payloads[0], encode(do.hold.job_id)]
@@ -220,15 +251,15 @@ class CommandEncoder:
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
-        return scripts.call("requeue_front", 4, do.queue.front_keys, args)
+        return scripts.call("requeue_front", 4, do.queue.front_keys, args, fair=do.queue.fair)
 
     def _requeue_and_rest(self, do: RequeueAndRest) -> bytes:
         args = [self._pool_id, do.payloads[0], b"%d" % math.ceil(1000 * do.seconds)]
         count, keys = self._add_end(5, do.queue.rest_keys, args, do.end)
-        return scripts.call("rest", count, keys, args)
+        return scripts.call("rest", count, keys, args, fair=do.queue.fair)
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
-        return scripts.call("quarantine", *self._quarantine_parts(do))
+        return scripts.call("quarantine", *self._quarantine_parts(do), fair=do.queue.fair)
 
     def _quarantine_parts(self, do: MoveToQuarantine) -> Parts:
         args = [self._pool_id, do.payloads[0], do.entry, _holder(do.frees)]
@@ -237,12 +268,12 @@ class CommandEncoder:
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
         keys = do.queue.fetch_keys + self._marks
-        return scripts.call("admit", 8, keys, [self._pool_id, do.payloads[0]])
+        return scripts.call("admit", 8, keys, [self._pool_id, do.payloads[0]], fair=do.queue.fair)
 
     def _claim_jobs(self, do: ClaimJobs) -> bytes:
         keys = self._registration + do.queue.front_keys
         args = [self._pool_id, b"%d" % do.heartbeat_at, *do.payloads]
-        return scripts.call("claim", 6, keys, args)
+        return scripts.call("claim", 6, keys, args, fair=do.queue.fair)
 
     def _clear_reaped(self, _: ClearReaped) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._heartbeat + pack(b"reaped")
@@ -253,9 +284,10 @@ class CommandEncoder:
         args = [do.payloads[0], do.job_id.encode(), b"%d" % do.seconds]
         packed = pack(do.queue.in_progress) + self._cancels + pack(*keys)
         if do.member is None:
-            return scripts.call("free_unique", 2 + len(keys), packed, args)
+            return scripts.call("free_unique", 2 + len(keys), packed, args, fair=do.queue.fair)
         packed = self._shared + pack(*map(encode, self._keys.batch(do.member.batch_id))) + packed
-        return scripts.call("free_unique_member", 9 + len(keys), packed, [b"%d" % do.member.number, *args])
+        args = [b"%d" % do.member.number, *args]
+        return scripts.call("free_unique_member", 9 + len(keys), packed, args, fair=do.queue.fair)
 
     def _mark_suspect(self, do: MarkSuspect) -> bytes:
         args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]
@@ -271,7 +303,7 @@ class CommandEncoder:
         return scripts.call("read_mark", 2, keys, [do.payloads[0], encode(do.job_id)])
 
     def _drop_cancelled(self, do: DropCancelled) -> bytes:
-        return scripts.call("drop_cancelled", *self._drop_parts(do))
+        return scripts.call("drop_cancelled", *self._drop_parts(do), fair=do.queue.fair)
 
     def _drop_parts(self, do: DropCancelled) -> Parts:
         args = [self._pool_id, do.payloads[0], encode(do.job_id)]

@@ -11,7 +11,7 @@ from .._jobs.hold import Hold
 from .._jobs.location import JobSet
 from .._jobs.membership import Member, MemberState
 from .job_end import JobEnd
-from .keys import Queue
+from .queue import Queue
 from .queue_poll import QueuePoll
 
 

@@ -15,7 +15,7 @@ from .._redis.commands import (
     MoveToSet,
 )
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .dispatcher import Dispatcher
 
 

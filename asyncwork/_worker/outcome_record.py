@@ -11,7 +11,7 @@ from .._jobs.membership import MemberState, member_in
 from .._jobs.printable import printable, utc_time
 from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from ..decisions import Retry
 from ..job import Job
 from . import outcome

@@ -6,7 +6,7 @@ import logging
 
 from .._jobs.membership import member_of
 from .._redis.commands import FreeUniqueKey
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from ..errors import PayloadError
 from ..job import Job
 from .worker_environment import WorkerEnvironment

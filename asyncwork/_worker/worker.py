@@ -29,7 +29,7 @@ from .._jobs.ids import make_identifier
 from .._jobs.membership import SHORTEST_ID
 from .._jobs.quarantine import decode_failure
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob, crashes_of
 from ..errors import UnknownJobError
 from ..job import Job

@@ -15,7 +15,7 @@ from ..client import Client
 from ..errors import UsageError
 from ..models.actions import ActionResult, CancelResult
 from ..rate import Rate
-from . import audit_log, batch_actions
+from . import audit_log, batch_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
@@ -246,6 +246,8 @@ def _is_local(path: str, root: str) -> bool:
     return ".." not in segments and "." not in segments
 
 
+_PREPARED = PREPARED | batch_actions.PREPARED | tenant_actions.PREPARED
+
 routes: list[Route] = [
     _route("/api/jobs/retry", "retry", _retry),
     _route("/api/jobs/delete", "delete", _delete),
@@ -266,5 +268,5 @@ routes: list[Route] = [
     ),
     _route("/api/pools/resize", "resize", _resize),
     _route("/api/pools/stop", "stop", named("pool", lambda client, pool, user: client.stop_pool(pool, who=user))),
-    *(_route(path, action, prepare) for path, (action, prepare) in (PREPARED | batch_actions.PREPARED).items()),
+    *(_route(path, action, prepare) for path, (action, prepare) in _PREPARED.items()),
 ]
