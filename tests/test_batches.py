@@ -444,6 +444,30 @@ async def test_a_member_that_holds_a_key_until_it_has_ended_is_counted(bench: Be
     await pool.enqueuer.close()
 
 
+async def test_members_of_a_fair_queue_take_turns_and_are_counted(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(partition="tenant", partition_concurrency=1, max_fails=1)
+    async def turn(tenant: str, how: str = "") -> None:
+        if how == "dead":
+            raise ValueError(tenant)
+
+    @pool.job(partition="tenant", result=60)
+    async def kept(tenant: str) -> str:
+        return tenant
+
+    async with pool.running():
+        async with pool.batch() as batch:
+            await batch.add_many([turn.call(f"t{number % 3}") for number in range(30)])
+            await batch.add_many([turn.call("t1", "dead"), kept.call("t2")])
+        await until(lambda: _counts(bench, batch.id, (32, 0, 1)))
+        await client_of(bench, lambda client: client.pause("turn"))
+        async with pool.batch() as cancelled:
+            await cancelled.add_many([turn.call(f"t{number % 3}") for number in range(9)])
+        await client_of(bench, lambda client: client.cancel_batch(cancelled.id))
+        await until(lambda: _counts(bench, cancelled.id, (9, 0, 0)))
+
+
 async def test_members_add_members(app: App) -> None:
     pool = app.bench.pool()
     added = 0
