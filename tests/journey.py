@@ -347,13 +347,14 @@ async def batches_end(traveller: Traveller) -> None:
         await batch.add("{other}")
         await batch.add("kept", {"text": "{member}"})
         await batch.add(JobCall("{other}", {"{": 1}, EnqueueOptions(unique=True)))
+        await batch.add(JobCall("{other}", {"{": 2}, EnqueueOptions(unique=Unique(until="done"))))
         await batch.flush()
         async with batch.add_batch() as inner:
             await inner.add("{other}")
     await until(lambda: traveller.ran["{}"] == before + 2)
     found = await client.batch(batch.id)
     assert found is not None
-    assert (found.state, found.total) == (BatchState.SUCCEEDED, 4)
+    assert (found.state, found.total) == (BatchState.SUCCEEDED, 5)
     await client.pause("fails")
     async with pool.batch() as failing:
         await failing.add("fails")

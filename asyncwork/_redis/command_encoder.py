@@ -188,9 +188,8 @@ class CommandEncoder:
             case MoveToSet():
                 return scripts.call("move_members", *self._for_member(do, self._move_parts(do.by)), fair=fair)
             case MoveToQuarantine():
-                return scripts.call(
-                    "quarantine_members", *self._for_member(do, self._quarantine_parts(do.by)), fair=fair
-                )
+                parts = self._quarantine_parts(do.by)
+                return scripts.call("quarantine_members", *self._for_member(do, parts), fair=fair)
             case DropCancelled():
                 return scripts.call("drop_cancelled_members", *self._for_member(do, self._drop_parts(do.by)), fair=fair)
             case EndHolder():
