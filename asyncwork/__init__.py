@@ -7,6 +7,7 @@ from .errors import (
     ArgumentEncodingError,
     ArgumentMismatchError,
     AsyncworkError,
+    BatchEndedError,
     CrashedError,
     EmbeddedRedisError,
     EnqueueManyError,
@@ -44,12 +45,14 @@ if TYPE_CHECKING:
     from ._jobs.names import Named
     from ._pool.job_decorator import JobDecorator
     from ._pool.settings import OverruledVariable
+    from .batch import Batch, SyncBatch
     from .client import Client
     from .enqueuer import Enqueuer
     from .job import Job
     from .middleware import CallNext
     from .models.actions import ActionResult, CancelResult, Deletion
-    from .models.diagnosis import Diagnosis, Overview, Problem, Repairs, ServerInfo, UniqueKey
+    from .models.batches import BatchFailures, BatchPage, BatchResult, BatchState, BatchStatus
+    from .models.diagnosis import Diagnosis, LostMembers, Overview, Problem, Repairs, ServerInfo, UniqueKey
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
@@ -77,6 +80,12 @@ else:
     _MODULES = {
         "ActionResult": "models.actions",
         "Backoff": "options",
+        "Batch": "batch",
+        "BatchFailures": "models.batches",
+        "BatchPage": "models.batches",
+        "BatchResult": "models.batches",
+        "BatchState": "models.batches",
+        "BatchStatus": "models.batches",
         "BoundTask": "task",
         "CallNext": "middleware",
         "CancelResult": "models.actions",
@@ -107,6 +116,7 @@ else:
         "JobState": "models.job_status",
         "JobAttempt": "models.job_status",
         "JobStatus": "models.job_status",
+        "LostMembers": "models.diagnosis",
         "Named": "_jobs.names",
         "NoContext": "worker_pool",
         "JobStep": "models.job_steps",
@@ -133,6 +143,7 @@ else:
         "ServerInfo": "models.diagnosis",
         "Sizes": "models.queues",
         "StreamItem": "models.job_status",
+        "SyncBatch": "batch",
         "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
@@ -167,6 +178,13 @@ __all__ = [
     "ArgumentMismatchError",
     "AsyncworkError",
     "Backoff",
+    "Batch",
+    "BatchEndedError",
+    "BatchFailures",
+    "BatchPage",
+    "BatchResult",
+    "BatchState",
+    "BatchStatus",
     "BoundTask",
     "CallNext",
     "CancelResult",
@@ -211,6 +229,7 @@ __all__ = [
     "JobStatus",
     "JobStep",
     "JobTimeoutError",
+    "LostMembers",
     "Named",
     "NoContext",
     "NoResultError",
@@ -251,6 +270,7 @@ __all__ = [
     "StreamLost",
     "StreamTimeout",
     "Superseded",
+    "SyncBatch",
     "SyncBoundTask",
     "SyncTask",
     "Task",

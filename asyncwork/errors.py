@@ -15,6 +15,7 @@ AsyncworkError
 ├── StreamTimeout (also a TimeoutError)
 ├── UnknownJobError
 ├── PayloadError
+├── BatchEndedError
 ├── QueueFull
 ├── RedisUnavailable
 │   └── EnqueueManyError
@@ -124,6 +125,10 @@ class UnknownJobError(AsyncworkError):
 
 class PayloadError(AsyncworkError):
     """Bytes in Redis are not a job: not JSON, or not an object with the fields of a job."""
+
+
+class BatchEndedError(AsyncworkError):
+    """A job was added to a batch that has ended, was cancelled, or is not kept any more."""
 
 
 class RedisUnavailable(AsyncworkError):

@@ -17,6 +17,7 @@ from . import _environment, sync
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
+from ._pool.batches import Batches
 from ._pool.factories import ContextFactory, ResourcesFactory
 from ._pool.lifecycle import Lifecycle
 from ._pool.registration import Registration
@@ -42,7 +43,7 @@ class NoContext:
     """The context of a pool without a context class: empty."""
 
 
-class WorkerPool(Lifecycle, Registration[C]):
+class WorkerPool(Lifecycle, Batches, Registration[C]):
     """Runs jobs in this process.
 
     Times are in seconds, or a ``timedelta``.

@@ -96,13 +96,13 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
             await asyncio.sleep(FAR)
         diary.write("ended", does)
         match does:
-            case "fails" | "dies":
+            case "fails" | "dies" | "member dies":
                 raise ValueError(does)
             case "snoozes":
                 raise Snooze(FAR)
             case "rests" if doomed:
                 raise RateLimited(FAR)
-            case "discards":
+            case "discards" | "member discards":
                 raise Discard(does)
 
     async def take_steps(job: Job) -> None:

@@ -43,8 +43,11 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 _OF_OTHERS = {
     *(
         "change_periodic",
+        "close_batch",
         "debounce",
         "delete_from_list",
+        "delete_members",
+        "delete_members_from_list",
         "end_deleted",
         "end_lost",
         "expire_steps",
@@ -59,6 +62,8 @@ _OF_OTHERS = {
         "mark_cancelled",
         "request_state",
         "signal",
+        "reserve_members",
+        "settle_members",
     ),
     # Of fair queues, which have their own test.
     *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "read_tenants", "review_tenants"),
@@ -109,9 +114,15 @@ TASKS = {
     **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards", "takes steps")},
 }
 # Those whose results are kept.
-SINGLE = {"is single 0", "is single 1", "is orphaned", "is late"}
+SINGLE = {"is single 0", "is single 1", "is orphaned", "is late", "is single member"}
 # Where they end; all others run to their end and are gone.
-LOCATIONS = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens yearly": "scheduled"}
+LOCATIONS = {
+    "fails": "retry",
+    "dies": "dead",
+    "member dies": "dead",
+    "snoozes": "scheduled",
+    "happens yearly": "scheduled",
+}
 
 _processes = multiprocessing.get_context("forkserver")
 # So that a new process has everything at hand; pytest too, because it imports what was the main program.
@@ -137,6 +148,7 @@ class Scenario:
         self.offered: set[str] = set()
         self.accepted: set[str] = set()
         self._planned = b""
+        self._unreadable = ""
 
     async def offer(self, does: str, name: str = "task") -> None:
         self.offered.add(does)
@@ -172,11 +184,48 @@ class Scenario:
         await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
         await redis.lpush(keys.queue("task"), payload("is-cancelled"))
         await redis.hset(keys.cancels, "is-cancelled", b"{}")
+        await self._plant_batch()
         await self._plant_dead_pool()
         planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
         planted.add("holds a key")
         self.offered |= planted | TASKS.keys()
         self.accepted |= planted | TASKS.keys()
+
+    async def _plant_batch(self) -> None:
+        """Leave a batch whose members end in every way."""
+        enqueuer, redis, keys = self._bench.enqueuer, self._bench.redis, self._bench.keys
+        async with enqueuer.batch(on_done=("task", {"does": "is called"})) as batch:
+            await batch.add("task", {"does": "is member"})
+            await batch.add("single", {"does": "is single member"})
+            await batch.add("task", {"does": "member discards"})
+            await batch.add("task", {"does": "member is cancelled"})
+            await batch.add(JobCall("task", {"does": "member is replaced"}, EnqueueOptions(unique=True)))
+            await batch.add(JobCall("task", {"does": "is holding member"}, EnqueueOptions(unique=Unique(until="done"))))
+            async with batch.add_batch() as inner:
+                await inner.add("task", {"does": "is inner member"})
+        await redis.hset(keys.cancels, f"{batch.id}-2", b"{}")
+        # As a program of gocraft/work does with EnqueueUniqueByKey.
+        unique = keys.unique_for("task", {"does": "member is replaced"})
+        await redis.set(unique, payload("replaces a member"), ex=1000)
+        # One that has failed before, and one that is not a job: both are counted among the members.
+        died = payload("member dies", fails=1, err="sorry", failed_at=1).replace(b'"member dies", "t"', b'"ID", "t"')
+        unreadable = b'{"name":"task","id":"%b-7",' % batch.id.encode()
+        await redis.lpush(keys.queue("task"), died.replace(b"ID", f"{batch.id}-6".encode()), unreadable)
+        await redis.hincrby(keys.batch(batch.id)[0], "total", 2)
+        await redis.hincrby(keys.batch(batch.id)[0], "left", 2)
+        self._unreadable = unreadable.decode()
+        planted = {
+            "is member",
+            "is single member",
+            "member discards",
+            "is holding member",
+            "is inner member",
+            "replaces a member",
+            "member dies",
+            "is called",
+        }
+        self.offered |= planted
+        self.accepted |= planted
 
     async def _plant_dead_pool(self) -> None:
         redis, keys = self._bench.redis, self._bench.keys
@@ -272,6 +321,7 @@ class Scenario:
             await until(due_is_gone, _TIMEOUT)
             # It may have to be woken first.
             await until(lambda: "takes steps" in self._diary.read("ended"), _TIMEOUT)
+            await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
             await pool.drain()
 
     def _check_steps(self, recorded: Counter[str], *, killed: bool) -> None:
@@ -297,11 +347,11 @@ class Scenario:
         """
         failures, deaths = self._diary.read("failure"), self._diary.read("death")
         if killed:
-            assert failures <= Counter({"fails": 2, "dies": 2})
-            assert deaths <= Counter({"dies": 2})
+            assert failures <= Counter({"fails": 2, "dies": 2, "member dies": 2})
+            assert deaths <= Counter({"dies": 2, "member dies": 2})
         else:
-            assert failures == Counter({"fails": 1, "dies": 1})
-            assert deaths == Counter({"dies": 1})
+            assert failures == Counter({"fails": 1, "dies": 1, "member dies": 1})
+            assert deaths == Counter({"dies": 1, "member dies": 1})
         began, ended = self._diary.read("began"), self._diary.read("ended")
         assert began.keys() <= self.offered
         assert self.accepted <= ended.keys()
@@ -313,8 +363,10 @@ class Scenario:
         locations = [(does_of(each), job_set) for job_set, payloads in found.job_sets.items() for each in payloads]
         assert sorted(locations) == sorted(LOCATIONS.items())
         assert not any(state.waiting for state in found.queues.values())
-        (record,) = found.quarantine
-        assert json.loads(record)["payload"] == "{no job}"
+        quarantined = sorted(json.loads(record)["payload"] for record in found.quarantine)
+        assert quarantined == sorted(["{no job}", self._unreadable])
+        assert all(each.status.ended for each in found.batches.values())
+        assert sorted(each.status.failed for each in found.batches.values()) == [0, 2]
         assert found.unique_keys == {}
         redis, keys = self._bench.redis, self._bench.keys
         records = [each async for each in redis.scan_iter(keys.job_record("*"))]

@@ -126,6 +126,17 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 # The scripts that the model leaves out, because they move no job, or only one that other tests make; and where they are
 # tested.
 ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            *("ack_members", "close_batch", "delete_members", "delete_members_from_list", "drop_cancelled_members"),
+            *("finish_members", "move_members", "quarantine_members", "reserve_members", "settle_members"),
+            "settle_parent",
+        ),
+        "test_batch_model.py",
+    ),
+    "free_unique_member": "test_batches.py",
+    "end_holder_members": "test_batches.py",
+    "finish_steps_members": "test_batches.py",
     "add_counts": "test_metrics.py",
     **dict.fromkeys(
         (

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .._jobs.location import BUSY, queue_location
+from .._jobs.membership import member_of
 from .._redis.cancels import Cancels
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.fair_queues import tenant_of
@@ -107,7 +108,9 @@ class JobStatusReader:
         if status.state is JobState.UNKNOWN or status.state.ended:
             return ""
         try:
-            mark = (await self._cancels.read([status.id])).get(status.id)
+            member = member_of(status.id)
+            ids = [status.id] if member is None else [status.id, member.batch_id]
+            mark = next(iter((await self._cancels.read(ids)).values()), None)
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise

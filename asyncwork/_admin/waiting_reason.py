@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from .._doctor.wording import LISTED
 from .._jobs.location import JobSet, queue_name
+from .._jobs.membership import member_of
 from .._jobs.printable import plural, printable, utc_time
 from .._redis.cancels import Cancels
 from .._redis.holds import Holds
@@ -56,7 +57,9 @@ class WaitingReasonReader:
         status, job = await self._job_status.find(job_id, seconds)
         if job is None or status.state is JobState.DEAD:
             return ""
-        if mark := (await self._cancels.read([status.id])).get(status.id):
+        member = member_of(status.id)
+        ids = [status.id] if member is None else [status.id, member.batch_id]
+        if mark := next(iter((await self._cancels.read(ids)).values()), None):
             return f"it is {printable(str(mark))}, and will not start"
         if queue_name(job.location):
             return "; ".join(await self._in_queue(job))

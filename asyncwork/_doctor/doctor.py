@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from .._admin.search import Searcher
 from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
+from .._redis.batch_store import BatchStore
 from .._redis.cancels import Cancels
 from .._redis.holds import Holds
 from .._redis.inspector import Inspector
@@ -22,6 +23,8 @@ from .._redis.registry import Registry
 from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
 from ..models.unique_holder import UniqueHolder
+from .batch_reader import BatchReading, read_batches
+from .batch_rules import BatchFindings, batch_findings
 from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
@@ -34,6 +37,8 @@ from .unfinished_jobs import UnfinishedJobReader, UnfinishedJobs
 
 # Jobs, and unique keys, beyond which the doctor does not read them all.
 MOST_JOBS = 100_000
+# The newest batches are read.
+_MOST_BATCHES = 1000
 
 # Seconds between two readings.
 _PAUSE = 1.0
@@ -69,6 +74,7 @@ class Doctor:
         self._cancels = Cancels(namespace)
         self._holds = Holds(namespace)
         self._changes = PeriodicChanges(namespace)
+        self._batches = BatchStore(namespace)
         self._unfinished = UnfinishedJobReader(namespace, inspector)
 
     async def diagnose(self, seconds: float) -> Diagnosis:
@@ -191,8 +197,12 @@ class Doctor:
         marked = {job_id: mark.at for job_id, mark in marks.items() if mark.at < last.now - _YOUNG}
         awaited = await self._reader.awaited(scan.records or ())
         stepped = await self._reader.stepped(scan.steps or ())
+        batches = await read_batches(self._namespace, await self._batches.ids(0, _MOST_BATCHES))
+        open_ids = {each.status.id for each in batches if not each.status.ended}
+        marked = {job_id: at for job_id, at in marked.items() if job_id not in open_ids}
         holds = await self._old_holds(scan, last.now)
-        unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited, *stepped})
+        wanted = {*marked, *awaited, *stepped}
+        unfinished = await self._unfinished.read(jobs.waiting, in_progress, wanted, batch_ids=open_ids)
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
         awaited -= unfinished.ids
         stepped -= unfinished.ids
@@ -217,6 +227,7 @@ class Doctor:
             cancels=cancels,
             awaited=tuple(sorted(awaited)),
             stepped=tuple(sorted(stepped)),
+            batches=await self._check_batches(batches, unfinished, jobs, in_progress, last.now),
             holds=holds,
             successors=sorted(successors),
         )
@@ -229,6 +240,24 @@ class Doctor:
             for job_id, key in successors.items()
             if (held := known.get(key)) is None or held.next_id != job_id
         }
+
+    async def _check_batches(
+        self,
+        batches: Sequence[BatchReading],
+        first: UnfinishedJobs,
+        jobs: JobsReading,
+        in_progress: Mapping[str, Sequence[str]],
+        now: float,
+    ) -> BatchFindings:
+        """Return what is wrong with batches: what it was when they were read before all jobs, and still is."""
+        found = batch_findings(batches, first.members, now)
+        if not found:
+            return found
+        ids = {each.status.id for each in batches if not each.status.ended}
+        again = await self._unfinished.read(jobs.waiting, in_progress, batch_ids=ids)
+        seen = {each: first.members.get(each, set()) | again.members.get(each, set()) for each in ids}
+        current = await read_batches(self._namespace, [each.status.id for each in batches])
+        return found.still(batch_findings(current, seen, now))
 
     async def _old_holds(self, scan: NamespaceKeys, now: float) -> dict[str, UniqueHolder]:
         """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key.

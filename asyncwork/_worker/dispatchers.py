@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from .chunk_runner import ChunkRunner
@@ -45,6 +45,11 @@ class Dispatchers:
         self.runners = runners
         self.all_workers = AllWorkers(slots, self.runners)
         self._all = [main, *(each.dispatcher for each in runners)]
+
+    def on_due(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` whenever a batch has scheduled jobs that are due now."""
+        for each in self._all:
+            each.on_due(wake)
 
     def start(self) -> None:
         """Begin to fetch."""

@@ -6,6 +6,7 @@ import logging
 
 from .._jobs.error_text import describe_error
 from .._jobs.hold import read_hold
+from .._jobs.membership import MemberState
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
 from .._jobs.step_waits import Deferred
@@ -15,6 +16,7 @@ from ..job import Job
 from . import outcome
 from .job_steps import PoolStepRun, steps_of
 from .job_type import JobType
+from .member_results import noted_in_batch
 from .outcome_record import command_for, log_outcome, record
 from .worker_environment import WorkerEnvironment
 
@@ -79,7 +81,9 @@ class FailureRecorder:
         if isinstance(command, RequeueAndRest):
             env.dispatcher.fetcher.rest(command)
         else:
-            record(env.dispatcher, queue, self._payload, command, end)
+            is_cancelled = isinstance(decided, outcome.Cancelled)
+            state = MemberState.CANCELLED if is_cancelled else MemberState.FAILED
+            record(env.dispatcher, queue, self._payload, command, end, state)
         has_ended = isinstance(decided, (outcome.Dead, outcome.Drop))
         if has_ended or isinstance(decided, outcome.Expired):
             env.cancellations.ended(queue, job)
@@ -110,14 +114,15 @@ class FailureRecorder:
             end = keeper.quarantined(self._payload, reason, now)
         entry = write_entry(self._queue.name, self._payload, reason, now)
         frees = read_hold(self._payload)
-        self._env.dispatcher.finish(MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end, frees=frees))
+        quarantined = MoveToQuarantine(self._queue, [self._payload], entry=entry, end=end, frees=frees)
+        self._env.dispatcher.finish(noted_in_batch(quarantined))
         log_quarantined(self._queue, self._payload, reason)
 
 
 def quarantine(env: WorkerEnvironment, queue: Queue, payload: bytes, reason: str) -> None:
     """Quarantine a payload that is not a job."""
     entry = write_entry(queue.name, payload, reason, env.clock())
-    env.dispatcher.finish(MoveToQuarantine(queue, [payload], entry=entry))
+    env.dispatcher.finish(noted_in_batch(MoveToQuarantine(queue, [payload], entry=entry)))
     log_quarantined(queue, payload, reason)
 
 

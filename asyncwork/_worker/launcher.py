@@ -257,9 +257,9 @@ class Launcher:
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
-            for requeuer in self._services.requeuers:
-                await requeuer.run_once()
-            await self._dispatchers.drain()
+            self._services.any_due = True
+            while await self._services.requeue_due():
+                await self._dispatchers.drain()
             while self._hooks is not None and self._hooks.running:
                 await self._hooks.finish()
                 # A hook may have enqueued jobs.

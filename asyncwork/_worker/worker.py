@@ -28,6 +28,7 @@ from .._jobs.calling import Call
 from .._jobs.current_job import current_job
 from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
+from .._jobs.membership import SHORTEST_ID
 from .._jobs.quarantine import decode_failure
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
@@ -207,9 +208,9 @@ class Worker:
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise UnknownJobError(job.name)
-                self.job, self.started_at = job, now
+                self.job, self.started_at, may_be_member = job, now, len(job.id) >= SHORTEST_ID
                 call = job_type.call if job.expires is None else job_type.in_time()
-                if crashes := crashes or (-1 if marked and job.id in marked else 0):
+                if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
@@ -225,7 +226,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if job_type.keeper is None and not marked and job._hold is None and not env.stepped:
+                if not (job_type.keeper or marked or may_be_member or job._hold or env.stepped):
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -235,7 +236,7 @@ class Worker:
         return True
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
-        """Record the success of a job that has a record, a mark or a key, or may have taken steps."""
+        """Record the success of a job that is not just acknowledged."""
         assert self.payload is not None
         (queue, *_), steps, keeper = held, end_steps(self._env.stepped, job), job_type.keeper
         if steps is not None and (steps.lost or steps.deferred is not None):
@@ -247,10 +248,8 @@ class Worker:
                 recorder.defer(steps, started_at, now, crashes_of(held))
             return
         end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
-        if steps is not None:
-            self._env.dispatcher.finish(steps.finish(end))
-        else:
-            record_success(self._env.dispatcher, queue, self.payload, end)
+        finish = None if steps is None else steps.finish(end)
+        record_success(self._env.dispatcher, queue, self.payload, end, finish)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 

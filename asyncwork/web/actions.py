@@ -1,4 +1,4 @@
-"""Actions on jobs, queues, pools and periodic jobs, each of them a POST."""
+"""Actions on jobs, queues, pools, batches and periodic jobs, each of them a POST."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..client import Client
 from ..errors import JobEndedError, PayloadError, UsageError
 from ..models.actions import ActionResult, CancelResult
 from ..rate import Rate
-from . import audit_log, tenant_actions
+from . import audit_log, batch_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
@@ -264,6 +264,8 @@ def _is_local(path: str, root: str) -> bool:
     return ".." not in segments and "." not in segments
 
 
+_PREPARED = PREPARED | batch_actions.PREPARED | tenant_actions.PREPARED
+
 routes: list[Route] = [
     _route("/api/jobs/retry", "retry", _retry),
     _route("/api/jobs/delete", "delete", _delete),
@@ -285,5 +287,5 @@ routes: list[Route] = [
     ),
     _route("/api/pools/resize", "resize", _resize),
     _route("/api/pools/stop", "stop", named("pool", lambda client, pool, user: client.stop_pool(pool, who=user))),
-    *(_route(path, action, prepare) for path, (action, prepare) in {**PREPARED, **tenant_actions.PREPARED}.items()),
+    *(_route(path, action, prepare) for path, (action, prepare) in _PREPARED.items()),
 ]
