@@ -28,11 +28,13 @@ from asyncwork import (
     JobTimeoutError,
     NoContext,
     Rate,
+    RateLimited,
     Retry,
     Snooze,
     WorkerPool,
 )
 from asyncwork._redis.commands import fingerprint
+from asyncwork._redis.recovery import Recovery
 from asyncwork._worker.chunk_runner import ChunkRunner
 from asyncwork.testing.opening import open_jobs
 
@@ -813,6 +815,56 @@ async def test_jobs_that_may_be_another_pools_are_claimed_before_they_begin(benc
         await wat.enqueue()
         await until(lambda: calls == [3])
         assert not dispatcher.lease.reaped
+
+
+async def test_jobs_of_all_dispatchers_are_claimed_after_a_pool_was_considered_dead(bench: Bench) -> None:
+    """What runs when another pool has requeued it, and no pool has taken it, is this pool's again, and runs once."""
+    pool = bench.pool(concurrency=2)
+    begun: list[str] = []
+    end = asyncio.Event()
+
+    @pool.job
+    async def alone() -> None:
+        begun.append("alone")
+        await end.wait()
+
+    @pool.job(chunk=2, wait=0)
+    async def first(jobs: list[Job]) -> None:
+        begun.extend(job.name for job in jobs)
+        await end.wait()
+
+    @pool.job(chunk=2, wait=0)
+    async def second(jobs: list[Job]) -> None:
+        begun.extend(job.name for job in jobs)
+        await end.wait()
+
+    names = ["alone", "first", "second"]
+    async with pool.running(), asyncio.timeout(LIMIT):
+        for name in names:
+            # Nobody takes what is requeued before it is claimed.
+            await bench.enqueuer.enqueue(name)
+        await until(lambda: sorted(begun) == names)
+        for name in names:
+            await bench.redis.set(bench.keys.paused(name), 1)
+        pool_id = str(pool.id)
+        await bench.redis.srem(bench.keys.worker_pools, pool_id)
+        assert await Recovery(bench.in_redis).reap(pool_id, names, None) == 3
+
+        async def claimed() -> bool:
+            held = [await bench.redis.llen(bench.keys.in_progress(name, pool_id)) for name in names]
+            return held == [1, 1, 1]
+
+        await until(claimed)
+
+        async def settled() -> bool:
+            return not await bench.redis.hexists(bench.keys.heartbeat(pool_id), "reaped")
+
+        await until(settled)
+        for name in names:
+            await bench.redis.delete(bench.keys.paused(name))
+        end.set()
+        await pool.drain()
+    assert sorted(begun) == names
 
 
 async def test_a_chunk_that_goes_on_after_its_time_is_shown_in_the_log(
