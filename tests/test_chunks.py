@@ -972,6 +972,15 @@ async def test_a_job_that_kills_its_process_is_found_among_its_chunk(bench: Benc
     assert started == 4
 
 
+async def test_jobs_that_had_not_begun_are_not_blamed_before_the_last_crash(bench: Bench, tmp_path: Path) -> None:
+    await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(10)])
+    script = POISONED.replace("wait=0.2", "wait=0.2, max_crashes=2")
+    assert await supervised(bench, tmp_path, script, ("wat",)) == 3
+    ((payload, _),) = await bench.job_set("dead")
+    assert Job.decode(payload).args == {"n": 5}
+    assert "died 2 times" in Job.decode(payload).err
+
+
 async def test_the_reply_to_a_fetch_is_lost(bench: Bench) -> None:
     """Jobs that Redis holds as in progress, and that this pool has not, are found and run."""
     calls: list[int] = []
