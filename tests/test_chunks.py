@@ -332,6 +332,22 @@ async def test_errors_that_are_no_exceptions_fail_the_jobs(bench: Bench, error: 
     assert len(await bench.job_set("dead")) == 2
 
 
+async def test_jobs_that_are_rate_limited_go_back_in_their_order(bench: Bench) -> None:
+    calls: list[list[int]] = []
+    pool = bench.pool()
+
+    @pool.job(chunk=5, wait=0.02)
+    async def wat(jobs: list[Job]) -> Mapping[str, object] | None:
+        calls.append([job.args["n"] for job in jobs])
+        if len(calls) > 1:
+            return None
+        return {job.id: RateLimited(1) for job in jobs if job.args["n"] != 2}
+
+    await wat.enqueue_many(wat.call(n=n) for n in range(5))
+    await run(pool)
+    assert calls == [[0, 1, 2, 3, 4], [0, 1, 3, 4]]
+
+
 async def test_a_retried_job_takes_part_again(bench: Bench) -> None:
     pool = bench.pool(**tuned(QUICK, requeue=0.05))
     fails: list[int] = []
@@ -779,6 +795,33 @@ async def test_a_call_that_returns_when_it_is_cancelled_is_done(bench: Bench) ->
     async with pool.running(), asyncio.timeout(LIMIT):
         await begun.wait()
     assert not await bench.waiting("wat")
+
+
+async def test_a_call_that_goes_on_without_its_jobs_is_cut_off_by_a_stop(bench: Bench) -> None:
+    calls: list[str] = []
+    limits: list[asyncio.Timeout] = []
+    pool = bench.pool(grace=0)
+
+    @pool.middleware
+    async def impatient(job: Job, call_next: Callable[[], Awaitable[object]]) -> object:
+        async with asyncio.timeout(None) as limit:
+            limits.append(limit)
+            return await call_next()
+
+    @pool.job(chunk=2, wait=LONG, max_fails=1)
+    async def wat(jobs: list[Job]) -> None:
+        for each in limits:
+            each.reschedule(asyncio.get_running_loop().time())
+        for which in ("by its jobs", "by the stop"):
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                calls.append(which)
+
+    await wat.enqueue_many([wat.call(), wat.call()])
+    async with pool.running(), asyncio.timeout(LIMIT):
+        await until(lambda: pool.counts.failed == 2 and len(calls) == 1)
+    assert calls == ["by its jobs", "by the stop"]
 
 
 async def test_suspects_run_one_by_one(bench: Bench) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from .._jobs import forks
 from .._jobs.attempt import attempt_of
 from .._jobs.chunk_calling import Chunked, JobGroup, JobOutcome, run_alone
+from .._jobs.error_text import is_of
+from ..decisions import RateLimited
 from ..job import Job
 from ..options import JobOptions
 from .chunk_member import ChunkMember
@@ -149,7 +151,14 @@ class Chunk:
             outcomes = [JobOutcome(error=error)] * len(members)
         if forks.pid != self._pid:
             forks.end_process()
+        limited: list[tuple[ChunkMember, JobOutcome]] = []
         for member, outcome in zip(members, outcomes, strict=True):
+            if outcome.error is not None and is_of(outcome.error, RateLimited):
+                limited.append((member, outcome))
+            else:
+                member.on_called(outcome)
+        # Each goes back to the front of the queue, so the first one goes last.
+        for member, outcome in reversed(limited):
             member.on_called(outcome)
 
     def get_coro(self) -> object:
@@ -177,10 +186,11 @@ class Chunk:
             if attempt.thread is None:
                 self._task.cancel()
 
-    def cut_off(self) -> None:
-        """Cancel the call, because the pool ends. A plain function goes on in its thread."""
+    def cut_off(self) -> asyncio.Task[None] | None:
+        """Cancel the call, because the pool ends, and return its task. A plain function goes on in its thread."""
         if self._task is not None and not self._is_cut_off:
             self._is_cut_off = True
             for job in self._group.jobs if self._group is not None else ():
                 attempt_of(job).interrupt()
             self._task.cancel()
+        return self._task
