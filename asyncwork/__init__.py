@@ -60,9 +60,9 @@ if TYPE_CHECKING:
         PoolHealth,
         PoolRequest,
     )
-    from .models.queues import JobCounts, QueueInfo, RunTimes, Sizes
+    from .models.queues import FairQueue, JobCounts, QueueInfo, RunTimes, Sizes, Tenant
     from .models.unique_holder import UniqueHolder
-    from .options import Backoff, Extra, JobOptions, PoolOptions, Tuning
+    from .options import Backoff, Extra, JobOptions, Partition, PoolOptions, Tuning
     from .rate import Rate
     from .results import as_completed, gather
     from .task import BoundTask, SyncBoundTask, SyncTask, Task
@@ -88,6 +88,7 @@ else:
         "ErrorKind": "models.job_record",
         "ErrorKinds": "models.job_record",
         "Extra": "options",
+        "FairQueue": "models.queues",
         "FinishedPage": "models.job_status",
         "Deployment": "models.pools",
         "Heartbeat": "models.pools",
@@ -108,6 +109,7 @@ else:
         "OverruledVariable": "_pool.settings",
         "Overview": "models.diagnosis",
         "Page": "models.job_record",
+        "Partition": "options",
         "PeriodicRun": "models.periodic",
         "PeriodicState": "models.periodic",
         "PoolCounts": "models.pools",
@@ -129,6 +131,7 @@ else:
         "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
+        "Tenant": "models.queues",
         "Throttle": "unique",
         "Tuning": "options",
         "Unique": "unique",
@@ -179,6 +182,7 @@ __all__ = [
     "ErrorKind",
     "ErrorKinds",
     "Extra",
+    "FairQueue",
     "FinishedPage",
     "HandlerDecision",
     "HandlerError",
@@ -207,6 +211,7 @@ __all__ = [
     "OverruledVariable",
     "Overview",
     "Page",
+    "Partition",
     "PayloadError",
     "PeriodicRun",
     "PeriodicState",
@@ -240,6 +245,7 @@ __all__ = [
     "SyncBoundTask",
     "SyncTask",
     "Task",
+    "Tenant",
     "Throttle",
     "Tuning",
     "Unique",

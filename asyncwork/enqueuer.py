@@ -69,6 +69,7 @@ class Enqueuer(BaseClient):
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
         max_waiting: int | None = None,
+        partition: str | int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
 
@@ -97,6 +98,7 @@ class Enqueuer(BaseClient):
         :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit
             of its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it. It does not hold
             for a job that is enqueued for later, nor for retries.
+        :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the job that keeps it out. If that job has its arguments now, ``replaced`` is true as well. The
             other fields are not: ``run_at`` is when this job would have been due.
@@ -107,14 +109,16 @@ class Enqueuer(BaseClient):
         :raises QueueFull: when so many jobs wait in its queue that the limit allows no more.
         :raises RedisUnavailable: when Redis refuses the job or cannot be reached. If the connection broke, the job may
             have been written.
+        :raises QueueFull: when as many jobs of its tenant wait as may.
         """
         if max_waiting is None and type(name) is not str:
             max_waiting = limit_of(name)
         is_plain = delay is None and at is None and id is None and timeout is None and expires is None
-        is_plain = is_plain and debounce is None and throttle is None and not max_waiting
+        is_plain = is_plain and debounce is None and throttle is None and not max_waiting and partition is None
         is_plain = is_plain and (type(name) is str or options_of(name) is AT_ONCE)
         if not is_plain or unique is not None or front is not False or self._tracing is not None:
-            options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, max_waiting)
+            times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
+            options = EnqueueOptions(*times, *rules, max_waiting, partition)
             return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:
@@ -138,7 +142,7 @@ class Enqueuer(BaseClient):
         :raises EnqueueManyError: when Redis failed meanwhile, or a queue was full, which is then its ``__cause__``, a
             :class:`QueueFull`. It holds the jobs that were written, may have been written and were not written. When no
             connection could be opened, none was written. Of the jobs of a full queue, those that fit were written, in
-            their order.
+            their order; of the jobs of tenants that are sent at once, none if the list of one is full.
         """
         new = self._new_jobs()
         new.add_all(jobs)

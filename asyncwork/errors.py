@@ -105,24 +105,29 @@ class RedisUnavailable(AsyncworkError):
 
 
 class QueueFull(AsyncworkError):
-    """A job was not enqueued, because as many jobs wait in its queue as may (``max_waiting``).
+    """A job was not enqueued, because as many jobs wait as may: in its queue (``max_waiting``), or of its tenant
+    (``partition_max``).
 
     :ivar name: the name of the queue.
     :ivar waiting: how many jobs wait there.
     :ivar limit: how many may.
+    :ivar partition: the tenant whose jobs these are; ``None`` if the limit is that of the whole queue.
     """
 
-    def __init__(self, name: str, waiting: int, limit: int) -> None:
+    def __init__(self, name: str, waiting: int, limit: int, partition: str | None = None) -> None:
         self.name: str = name
         self.waiting: int = waiting
         self.limit: int = limit
+        self.partition: str | None = partition
+        of_tenant = partition is not None
+        whose = f"queue {printable(name)} is full" + (f" for tenant {partition!r}" if of_tenant else "")
         super().__init__(
-            f"queue {printable(name)} is full: {waiting} {'job waits' if waiting == 1 else 'jobs wait'}, and at most "
-            f"{limit} may. Enqueue it later, have more jobs run at once, or raise max_waiting"
+            f"{whose}: {waiting} {'job waits' if waiting == 1 else 'jobs wait'}, and at most {limit} may. Enqueue it "
+            f"later, have more jobs run at once, or raise {'partition_max' if of_tenant else 'max_waiting'}"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name, self.waiting, self.limit)
+        return type(self), (self.name, self.waiting, self.limit, self.partition)
 
 
 class PoolEndedError(AsyncworkError):

@@ -1,9 +1,9 @@
 """Jobs and their payloads, in gocraft/work's layout.
 
 A payload always has ``name, id, t, args``, then ``unique, unique_key, fails, err, failed_at`` if they are not empty. A
-job that was given a timeout or an expiry has ``timeout`` or ``expires``, too, a traced one ``trace``, and one that is
-unique until it has ended ``hold``. An existing
-payload is never encoded again. Fields are spliced into its bytes, and every other value stays as it was written.
+job that was given a timeout or an expiry has ``timeout`` or ``expires``, too, a traced one ``trace``, one that is
+unique until it has ended ``hold``, and one of a tenant ``partition``. An existing payload is never encoded again. The
+fields are spliced into its bytes, and every other value stays as it was written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ._jobs.chunk_sink import ChunkSink
 from ._jobs.clock import wall_clock
 from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_logger import JobLogger
-from ._jobs.payload import write_payload
+from ._jobs.payload import with_tenant, write_payload
 from ._jobs.payload_fields import are_plain, checked_fields, time_or_none
 from ._jobs.progress import make_progress
 from ._jobs.times import LATEST, seconds_of
@@ -154,6 +154,12 @@ class Job:
         """The W3C ``traceparent`` of the span in which it was enqueued; empty if there is none."""
         trace = self._fields.get("trace")
         return trace if isinstance(trace, str) else ""
+
+    @property
+    def partition(self) -> str:
+        """The tenant to which it belongs in a fair queue; empty if there is none."""
+        tenant = self._fields.get("partition")
+        return tenant if isinstance(tenant, str) else ""
 
     @property
     def traceback(self) -> str:
@@ -299,6 +305,8 @@ class Job:
             args = codec.encode_args(self.given_args)
             key = self.unique_key if self.unique else ""
             written = write_payload(self.name, self.id, self.enqueued_at, args, key, self.expires)
+            if self.partition:
+                written = with_tenant(written, self.partition)
             return members.splice(written, changes)
 
     def __repr__(self) -> str:

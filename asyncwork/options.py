@@ -1,6 +1,8 @@
 """Options of a job type and of a pool. They are frozen, and checked when they are made.
 
 ``Tuning`` has more than ten arguments, because each is one number with a default, passed by name.
+
+One file for the options of job types and of pools, because all of them are checked in the same way.
 """
 
 from __future__ import annotations
@@ -9,12 +11,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._environment import number
 from ._jobs.names import suggestion
 from ._jobs.option_checks import check_extra, check_type, check_whole
 from ._jobs.printable import shown
+from ._jobs.tenants import check_partition
 from ._jobs.times import seconds_of
 from .errors import UsageError
 from .rate import Rate
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 # Takes the job, whose failure is already counted in `job.fails`. Returns seconds until the next attempt.
 Backoff = Callable[["Job"], float]
+
+# The name of the argument that holds a job's tenant, or a function that takes the arguments and returns the tenant.
+Partition: TypeAlias = str | Callable[[Mapping[str, Any]], object]
 
 # How arguments are treated that a handler does not take: the job runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
@@ -148,7 +154,15 @@ class JobOptions:
         after the context if it takes that. 0 for one job a call.
     :param wait: seconds, or a ``timedelta``, after the first job of a chunk was taken until its call begins, however
         few jobs there are; half a second by default.
-    :raises UsageError: when a value is out of its range, or two options exclude each other.
+    :param partition: the argument by whose value the jobs belong to tenants, which take turns; or a function that takes
+        the arguments as they are stored, and returns the tenant.
+    :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.
+    :param partition_max: how many jobs of each tenant may wait; 0 for no limit. With more, an enqueue raises
+        :class:`QueueFull`.
+    :param ordered: run the jobs of each tenant one after the other, in the order in which they were enqueued. One that
+        fails keeps those behind it waiting until its retry has run, or it is dead.
+    :raises UsageError: when a value is out of its range, two options exclude each other, or an option of tenants is
+        given without ``partition``.
     """
 
     priority: int = 1
@@ -170,6 +184,10 @@ class JobOptions:
     max_waiting: int = 0
     chunk: int = 0
     wait: float | timedelta | None = None
+    partition: Partition | None = None
+    partition_concurrency: int = 0
+    partition_max: int = 0
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         if self.result is not None:
@@ -182,7 +200,7 @@ class JobOptions:
         check_whole(self.max_crashes, "max_crashes", 0)
         if self.timeout is not None:
             object.__setattr__(self, "timeout", seconds_of(self.timeout, "timeout"))
-        for name in ("skip_dead", "history"):
+        for name in ("skip_dead", "history", "ordered"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} must be True or False, not {shown(getattr(self, name))}")
         if self.backoff is not None and not callable(self.backoff):
@@ -195,6 +213,14 @@ class JobOptions:
             raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
+        check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
+        check_whole(self.partition_max, "partition_max", 0, 2**31)
+        if self.partition is not None and (self.max_waiting or self.chunk):
+            raise UsageError(
+                "the queue of jobs with a partition has no max_waiting and no chunks: pass partition_max for how many "
+                "jobs of each tenant may wait, or leave partition out"
+            )
+        check_partition(self.partition, self.partition_concurrency, self.partition_max, ordered=self.ordered)
         if not isinstance(self.unique, (bool, Unique)):
             raise UsageError(f"unique must be True, or a Unique(…), not {shown(self.unique)}")
         check_rules(self.unique, self.debounce, self.throttle)

@@ -82,6 +82,7 @@ class Enqueuer:
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
         max_waiting: int | None = None,
+        partition: str | int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
@@ -90,8 +91,8 @@ class Enqueuer:
         """
         if max_waiting is None:
             max_waiting = limit_of(name)
-        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, max_waiting)
-        return self._enqueue(name, args, options)
+        times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
+        return self._enqueue(name, args, EnqueueOptions(*times, *rules, max_waiting, partition))
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.

@@ -17,6 +17,7 @@ from ._jobs.function_kinds import is_async
 from ._jobs.handler import Handler
 from ._jobs.job_call import JobCall, set_task
 from ._jobs.rule_arguments import check_names, with_defaults
+from ._jobs.tenants import tenant_or_none
 from ._json.codec import decode, encode_args
 from ._redis.job_record import check_enqueued, result_of
 from .enqueuer import Enqueuer
@@ -50,10 +51,13 @@ class BoundTask(Generic[Arguments, R_co]):
         :raises ArgumentEncodingError: when a value of an annotated type has no JSON, such as a ``datetime`` without a
             time zone. The message names its path.
         """
-        bound = bind_arguments(self._handler, args, kwargs) or None
-        if (rule := self._enqueue_options.rule) is not None:
+        bound, options = bind_arguments(self._handler, args, kwargs) or None, self._enqueue_options
+        if (rule := options.rule) is not None:
             bound = with_defaults(rule, self._handler, bound)
-        call: JobCall[R_co] = JobCall(self._handler.name, bound, self._enqueue_options)
+        partition = self._handler.options.partition
+        if partition is not None and options.partition is None:
+            options = options.of_tenant(tenant_or_none(self._handler.name, partition, bound))
+        call: JobCall[R_co] = JobCall(self._handler.name, bound, options)
         set_task(call, self)
         return call
 
@@ -205,6 +209,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
         max_waiting: int | None = None,
+        partition: str | int | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
@@ -212,8 +217,8 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
 
         :raises UsageError: when one is not valid, or two exclude each other.
         """
-        options = EnqueueOptions(delay, at, unique, id, front, timeout, expires, debounce, throttle, max_waiting)
-        options = options.of_type(self.job_options)
+        times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
+        options = EnqueueOptions(*times, *rules, max_waiting, partition).of_type(self.job_options)
         if options.rule is not None:
             check_names(options.rule, self._handler)
         return BoundTask(self._handler, options.limited(self.job_options.max_waiting), self._source)

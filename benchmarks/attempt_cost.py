@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-from asyncwork._health.histogram import WAIT_BOUNDS, histogram_of
+from asyncwork._health.histogram import CHUNK_BOUNDS, WAIT_BOUNDS, histogram_of
 from asyncwork._health.process_metrics import process_metrics
 from asyncwork._health.report import MOST_NAMES, JobReport
 from asyncwork._pool.process_source import ProcessSource
@@ -58,6 +58,7 @@ def scrape_of(names: int) -> tuple[float, int]:
         "outcomes": dict.fromkeys(OUTCOMES, 1),
         "run": histogram_of([(metrics.run_counts, metrics.run)]),
         "wait": histogram_of([(metrics.wait_counts, float(metrics.waited))], WAIT_BOUNDS),
+        "chunks": histogram_of([], CHUNK_BOUNDS),
     }
     report = {**ProcessSource().report(), "jobs": {f"job_{number}": job for number in range(names)}}
     started = time.process_time()

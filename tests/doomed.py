@@ -9,6 +9,7 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,8 +67,12 @@ class Diary:
         return Counter(line.removeprefix(f"{event} ") for line in lines if line.startswith(f"{event} "))
 
 
-def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> WorkerPool[NoContext]:
-    """The pool that is killed, and, not ``doomed``, the one that clears up after it."""
+def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: bool = False) -> WorkerPool[NoContext]:
+    """The pool that is killed, and, not ``doomed``, the one that clears up after it.
+
+    :param fair: whether each job belongs to a tenant, and the tenants take turns.
+    """
+    tenants: dict[str, Any] = {"partition": "does", "partition_concurrency": 2} if fair else {}
     blocked = len(QUEUES) if doomed else 0
     pool = WorkerPool(
         url,
@@ -111,7 +116,14 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
     for name, cap in QUEUES.items():
         kept = KEPT_FOR if name == KEPT else None
         pool.job(
-            name, max_fails=2, max_crashes=4, max_concurrency=cap, backoff=lambda job: FAR, result=kept, stream=kept
+            name,
+            max_fails=2,
+            max_crashes=4,
+            max_concurrency=cap,
+            backoff=lambda job: FAR,
+            result=kept,
+            stream=kept,
+            **tenants,
         )(act)
 
     @pool.job(CHUNKED, chunk=3, wait=0.1, max_fails=2, max_crashes=4, backoff=lambda job: FAR)
@@ -124,18 +136,18 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool) -> Worker
                 failed[job.id] = error
         return failed
 
-    pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR)(act)
+    pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR, **tenants)(act)
     pool.periodically(YEARLY, "task", {"does": "happens yearly"})
     return pool
 
 
-def live(url: str, namespace: str, diary: Path) -> None:
+def live(url: str, namespace: str, diary: Path, fair: bool = False) -> None:
     """Be that process: run jobs until SIGTERM, or SIGKILL."""
-    asyncio.run(_live(url, namespace, Diary(diary)))
+    asyncio.run(_live(url, namespace, Diary(diary), fair=fair))
 
 
-async def _live(url: str, namespace: str, diary: Diary) -> None:
-    pool = make_pool(url, namespace, diary, doomed=True)
+async def _live(url: str, namespace: str, diary: Diary, *, fair: bool) -> None:
+    pool = make_pool(url, namespace, diary, doomed=True, fair=fair)
     look_ahead(pytest.MonkeyPatch(), 3)
 
     def stop() -> None:

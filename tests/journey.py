@@ -32,6 +32,7 @@ from asyncwork import (
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
+from asyncwork._redis.fair_queues import FairQueues
 from asyncwork._redis.registry import Registry
 from asyncwork.gocraft import GocraftClient
 from asyncwork.schedule import Schedule
@@ -151,6 +152,7 @@ async def journey(bench: Bench) -> None:
 async def go(bench: Bench) -> None:
     """Have everything happen that needs no process of its own."""
     async with Client(bench.url, namespace=bench.namespace) as client:
+        await tenants_take_turns(bench, client)
         traveller = Traveller(bench, client)
         async with traveller.pool.running():
             await jobs_run(traveller)
@@ -186,6 +188,60 @@ async def a_worker_is_killed(bench: Bench) -> None:
     finally:
         process.kill()
         await process.wait()
+
+
+async def tenants_take_turns(bench: Bench, client: Client) -> None:
+    """A queue is fair for a while: its jobs end in all ways, and its tenants are changed."""
+    name, gate, pool, ran = "fair{}", asyncio.Event(), bench.pool(grace=0.1), list[str]()
+
+    @pool.job(name, partition="tenant", ordered=True, result=60, max_fails=2, backoff=lambda job: 0)
+    async def fair(tenant: str, does: str = "") -> None:
+        if does == "lasts":
+            await gate.wait()
+        ran.append(tenant)
+        if does == "fails":
+            raise ValueError("{sorry}")
+
+    async def counts() -> tuple[int, int]:
+        tenants = (await client.tenants(name)).tenants
+        return sum(each.waiting for each in tenants), sum(each.running for each in tenants)
+
+    async def idle() -> bool:
+        return await counts() == (0, 0) and not (await client.overview()).sizes.retry
+
+    enqueue_many = bench.enqueuer.enqueue_many
+    async with pool.running():
+        await enqueue_many([fair.call("{a}"), fair.call("{b}", "fails"), fair.options(unique=True).call("{a}", "x")])
+        await bench.redis.lpush(bench.keys.tenants.list(name, "{c}"), b'{no job,"partition":"{c}"}')
+        await FairQueues(bench.in_redis).review(name, tenants=["{c}"])
+        await until(idle)
+        await client.retry("dead", [each.ref for each in (await client.jobs("dead")).jobs if each.name == name])
+        await until(idle)
+        await client.pause_partition(name, "{a}")
+        await enqueue_many([fair.call("{a}") for _ in range(3)])
+        deleted = await client.delete(f"queue:{name}", [(await client.jobs(f"queue:{name}")).jobs[0].ref])
+        await client.restore(deleted.undo)
+        await client.restore((await client.empty(name)).undo)
+        assert await counts() == (3, 0)
+        await client.unpause_partition(name, "{a}")
+        await enqueue_many([fair.options(delay=1000).call("{d}"), fair.options(delay=0).call("{d}")])
+        scheduled = [each.ref for each in (await client.jobs("scheduled")).jobs if each.name == name]
+        await client.restore((await client.delete("scheduled", scheduled)).undo)
+        await client.delete("scheduled", [(await client.jobs("scheduled")).jobs[0].ref])
+        await until(idle)
+        await enqueue_many([fair.call("{e}", "lasts")])
+        await until(lambda: _is_running(client, name))
+    # It went back at the stop.
+    assert await counts() == (1, 0)
+    await client.empty(name)
+    await client.delete_matching("dead", JobQuery())
+    await client.delete_matching("quarantine", JobQuery())
+    await client.forget(name)
+    assert ran.count("{a}") == 5
+
+
+async def _is_running(client: Client, name: str) -> bool:
+    return any(each.running for each in (await client.tenants(name)).tenants)
 
 
 async def jobs_run(traveller: Traveller) -> None:

@@ -20,10 +20,10 @@ from asyncwork._redis.protocol import pack
 from .conftest import LIMIT
 from .proxy import Proxy
 
-_SCRIPTS = {scripts.digest(name): name for name in scripts.names()}
+_SCRIPTS = {scripts.digest(name): name for name in (*scripts.names(), *scripts.variants())}
 # Verbs that do different things, as their next word says.
 _FAMILIES = frozenset({"CLIENT", "SCRIPT"})
-_POP = "BRPOPLPUSH"
+_POPS = frozenset({"BLPOP", "BRPOPLPUSH"})
 # Seconds that pops wait, however short the periods, and for how many of them a pop counts as one that waits on: what is
 # to happen before it ends takes its time.
 _BLOCK, _FRESH = 8, 3
@@ -158,15 +158,15 @@ class Stepper(Proxy):
     async def _step(self, link: _Link, commands: Sequence[Sequence[bytes]]) -> bytes:
         """Let one command through, or several that are one step; return the answers as they came."""
         kind = kind_of(commands[0])
-        if kind == _POP:
-            commands = [[*commands[0][:3], str(_BLOCK).encode()]]
+        if kind in _POPS:
+            commands = [[*commands[0][:-1], str(_BLOCK).encode()]]
         async with self._turn:
             if self.killed:
                 raise _Killed
             nth = self._number(link, kind)
             self._kill_at(Point(kind, nth, Moment.BEFORE))
             link.to_redis.write(b"".join(b"*%d\r\n%b" % (len(each), pack(*each)) for each in commands))
-            if kind != _POP:
+            if kind not in _POPS:
                 return await self._answers_to(link, commands, kind, nth)
             pop = self._pops[link.client_id] = _Pop()
         try:

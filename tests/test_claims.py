@@ -14,7 +14,8 @@ from hypothesis.strategies import sampled_from
 
 from asyncwork._redis.commands import Batch
 from asyncwork._redis.errors import ErrorReply
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.work_queue import HeldJob
 from asyncwork._worker import lease as lease_module
 from asyncwork._worker.claims import Claims

@@ -72,6 +72,9 @@ async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
         "max_waiting": 0,
         "chunk": 0,
         "wait": 0,
+        "fair": False,
+        "tenants": 0,
+        "tenants_held": 0,
     }
 
 

@@ -74,6 +74,19 @@ async def test_every_key_of_a_namespace_with_braces_is_in_one_slot(redis_url: st
             await journey(bench)
         called = {command[1] for command in commands if command[0].upper() == b"EVALSHA"}
         assert called >= {scripts.digest(name) for name in scripts.names()}
+        # Of the variants, those that are met for sure. The tests of fault points have them all.
+        moving = (
+            "delete_from_list",
+            "enqueue_unique",
+            "fetch",
+            "finish",
+            "move",
+            "requeue",
+            "restore",
+            "restore_to_list",
+        )
+        variants = {f"{scripts.FAIR}{name}" for name in moving}
+        assert called >= {scripts.digest(name) for name in variants}
         keys = [key for command in commands if command[1:] for key in await keys_of(bench.redis, command)]
         assert len(keys) > 100
         assert {key_slot(key.encode()) for key in keys} == {key_slot(bench.keys.known_jobs.encode())}

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from asyncwork import Discard, Job, JobOptions, RateLimited, Retry, Snooze, UnknownJobError, UsageError
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._worker import backoff, outcome
 from asyncwork._worker.priority_sampler import sample
 

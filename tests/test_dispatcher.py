@@ -12,9 +12,18 @@ from typing import Any
 import pytest
 
 from asyncwork._redis.client import RedisClient
-from asyncwork._redis.commands import AdmitPopped, Batch, BeginLookAhead, ClaimJobs, Fetch, RequeueFront
+from asyncwork._redis.commands import (
+    AdmitPopped,
+    Batch,
+    BeginLookAhead,
+    ClaimJobs,
+    Fetch,
+    RequeueAndRest,
+    RequeueFront,
+)
 from asyncwork._redis.errors import ErrorReply
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.dispatch_limits import DispatchLimits
 from asyncwork._worker.dispatcher import Dispatcher
@@ -432,6 +441,58 @@ async def test_what_one_worker_begins_meanwhile_does_not_go_back() -> None:
     assert rig.ready() == []
     assert rig.dispatcher.busy == 1
     assert rig.batch().commands == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_job_that_was_rate_limited_goes_back_in_front_of_what_a_fetch_under_way_brings(lost: bool) -> None:
+    rig, second = holding_ahead()
+    rig.dispatcher.fetcher.rest(RequeueAndRest(rig.queue, [b"1"], seconds=60.0))
+    await asyncio.sleep(0)
+    assert rig.ready() == []
+    assert rig.dispatcher.next_batch() is None
+    assert rig.dispatcher.held() == Counter([b"1", b"2", b"3"])
+    if lost:
+        rig.dispatcher.on_lost(second)
+    else:
+        rig.bring(second, b"4", b"5")
+    first, last = rig.batch().commands
+    assert list(first.payloads) == ([b"3", b"2"] if lost else [b"5", b"4", b"3", b"2"])
+    assert isinstance(last, RequeueAndRest)
+    assert rig.ready() == []
+    assert rig.dispatcher.busy == 0
+
+
+async def test_what_a_fetch_under_way_brings_of_the_only_queue_goes_back_behind_a_job_that_was_rate_limited() -> None:
+    rig = make_rig(concurrency=4)
+    first, second = rig.batch(), rig.batch()
+    rig.bring(first, b"1", b"2")
+    assert (rig.start(), rig.start()) == (b"1", b"2")
+    rig.dispatcher.fetcher.rest(RequeueAndRest(rig.queue, [b"1"], seconds=60.0))
+    await asyncio.sleep(0)
+    assert rig.dispatcher.next_batch() is None
+    rig.bring(second, b"3", b"4")
+    assert rig.ready() == []
+    requeueing, last = rig.batch().commands
+    assert isinstance(requeueing, RequeueFront)
+    assert list(requeueing.payloads) == [b"4", b"3"]
+    assert isinstance(last, RequeueAndRest)
+    assert rig.dispatcher.busy == 1
+
+
+async def test_a_job_that_was_rate_limited_at_a_stop_goes_back_with_the_others_in_their_order() -> None:
+    rig = make_rig(concurrency=3)
+    first, second = rig.batch(), rig.batch()
+    rig.bring(first, b"1", b"2")
+    assert rig.start() == b"1"
+    await rig.dispatcher.quiet()
+    rig.dispatcher.fetcher.rest(RequeueAndRest(rig.queue, [b"1"], seconds=60.0))
+    await asyncio.sleep(0)
+    assert rig.dispatcher.next_batch() is None
+    rig.bring(second, b"3")
+    requeueing, last = rig.batch().commands
+    assert list(requeueing.payloads) == [b"3", b"2"]
+    assert isinstance(last, RequeueAndRest)
+    assert rig.dispatcher.busy == 0
 
 
 async def test_an_announcement_is_no_result_that_a_stop_could_lose(rig: Rig) -> None:

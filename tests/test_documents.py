@@ -55,6 +55,9 @@ async def bulk_insert(documents: list[Any]) -> dict[int, str]: ...
 pool = WorkerPool()
 addresses: list[str]
 """,
+    "docs/fair-queues.md": """
+pool = WorkerPool()
+""",
     "docs/frameworks.md": """
 import asyncwork.sync
 pool = WorkerPool()

@@ -58,6 +58,9 @@ _OF_OTHERS = {
         "mark_cancelled",
         "request_state",
     ),
+    # Of fair queues, which have their own test.
+    *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "read_tenants", "review_tenants"),
+    "set_tenant",
     *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic"),
     *("throttle", "watch"),
 }
@@ -120,9 +123,11 @@ class Scenario:
 
     :ivar offered: what may run.
     :ivar accepted: what must come to its end.
+    :ivar fair: whether each job that is enqueued belongs to a tenant, and the tenants take turns.
     """
 
-    def __init__(self, bench: Bench, diary: Diary) -> None:
+    def __init__(self, bench: Bench, diary: Diary, *, fair: bool = False) -> None:
+        self.fair = fair
         self._bench = bench
         self._diary = diary
         self.offered: set[str] = set()
@@ -131,7 +136,7 @@ class Scenario:
 
     async def offer(self, does: str, name: str = "task") -> None:
         self.offered.add(does)
-        await self._bench.enqueuer.enqueue(name, {"does": does})
+        await self._bench.enqueuer.enqueue(name, {"does": does}, partition=does if self.fair else None)
         self.accepted.add(does)
 
     async def plant(self) -> None:
@@ -197,7 +202,8 @@ class Scenario:
             await redis.set(keys.paused("held"), 1)
             await self.offer("is held", "held")
             await self.offer("is popped")
-        await stepper.until_done(lambda kind, _, answer: kind == "admit" and answer[0] == 0)
+        if not self.fair:
+            await stepper.until_done(lambda kind, _, answer: kind == "admit" and answer[0] == 0)
         async with stepper.still():
             await redis.delete(keys.paused("held"))
         await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
@@ -206,7 +212,7 @@ class Scenario:
         await until(lambda: self._diary.read("began")["lasts"], _TIMEOUT)
         async with stepper.still():
             await self._doubt_pool()
-        await stepper.until_done(lambda kind, _, __: kind == "claim")
+        await stepper.until_done(lambda kind, _, __: kind in ("claim", "fair:claim"))
         async with stepper.still(pops=POPS):
             process.terminate()
             # It may have been killed just before.
@@ -245,7 +251,7 @@ class Scenario:
         """Have another pool take up what is left."""
         redis, keys = self._bench.redis, self._bench.keys
         await redis.delete(keys.paused("held"), keys.paused(RATED))
-        pool = make_pool(self._bench.url, self._bench.namespace, self._diary, doomed=False)
+        pool = make_pool(self._bench.url, self._bench.namespace, self._diary, doomed=False, fair=self.fair)
 
         async def due_is_gone() -> bool:
             return await redis.zscore(keys.scheduled, self._planned) is None
@@ -307,6 +313,9 @@ def does_of(payload: bytes) -> str:
 def settled_by(stepper: Stepper) -> Iterable[str]:
     """Return the jobs whose end Redis has recorded."""
     for kind, command, answer in stepper.done:
+        if kind.startswith(scripts.FAIR):
+            # The last argument of a variant is the number of its fair queues.
+            kind, command = kind.removeprefix(scripts.FAIR), command[:-1]
         # Behind the name, the script, the number of keys, the keys, and the pool's id.
         first = 4 + int(command[2]) if kind in ("ack", "finish", "move", "drop_cancelled") else 0
         if kind == "ack" and answer:
@@ -333,13 +342,13 @@ async def end_of(process: BaseProcess) -> None:
         asyncio.get_running_loop().remove_reader(process.sentinel)
 
 
-async def run(server_url: str, file: Path, point: Point | None = None) -> Stepper:
+async def run(server_url: str, file: Path, point: Point | None = None, *, fair: bool = False) -> Stepper:
     """Let a process live until it is killed or has stopped, and see what is left."""
     diary = Diary(file)
     async with open_bench(server_url, delete=True) as bench, stepping(server_url, point) as stepper:
-        scenario = Scenario(bench, diary)
+        scenario = Scenario(bench, diary, fair=fair)
         await scenario.plant()
-        process = _processes.Process(target=live, args=(stepper.url, bench.namespace, file), daemon=True)
+        process = _processes.Process(target=live, args=(stepper.url, bench.namespace, file, fair), daemon=True)
         stepper.kill = process.kill
         process.start()
         playing, ending = asyncio.create_task(scenario.play(stepper, process)), asyncio.create_task(end_of(process))
@@ -389,7 +398,7 @@ def later_points(kind: str, counted: Counter[str]) -> list[Point]:
     return [Point(kind, nth, moment) for nth in range(2, tried + 1) for moment in Moment]
 
 
-async def kill_at(points: list[Point], redis_url: str, directory: Path) -> set[Point]:
+async def kill_at(points: list[Point], redis_url: str, directory: Path, *, fair: bool = False) -> set[Point]:
     """Try all points; return those at which a process was killed."""
     at_once = asyncio.Semaphore(_AT_ONCE)
     reached: set[Point] = set()
@@ -397,7 +406,7 @@ async def kill_at(points: list[Point], redis_url: str, directory: Path) -> set[P
     async def try_at(point: Point) -> None:
         async with at_once:
             try:
-                stepper = await run(redis_url, directory / str(point), point)
+                stepper = await run(redis_url, directory / str(point), point, fair=fair)
             except Exception as error:
                 error.add_note(f"killed at: {point}")
                 raise

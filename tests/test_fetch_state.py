@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 )
 
 from asyncwork._redis.commands import Fetch
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.queue_poll import QueuePoll
 from asyncwork._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from asyncwork._worker.fetch_state import FetchState
@@ -147,7 +148,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert 0 < fetch.limit <= self.state.concurrency + self.state.ahead - used
         assert len(set(fetch.queues)) == len(fetch.queues)
         assert fetch.at_once <= fetch.limit
-        assert bool(fetch.limited) == any(queue in self.tokens for queue in fetch.queues)
+        limited = self.tokens.keys() | self.state.open.limited.resting
+        assert bool(fetch.limited) == any(queue in limited for queue in fetch.queues)
         self.fetches.append(fetch)
 
     @precondition(lambda self: self.fetches)

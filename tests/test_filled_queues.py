@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from asyncwork import Rate
 from asyncwork._redis.commands import Fetch
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.work_queue import Fetched
 from asyncwork._worker.filled_queues import FilledQueues
 from asyncwork._worker.poll_times import PollTimes
@@ -32,9 +34,10 @@ def test_queues_that_fetches_under_way_have_named_are_named_again_afterwards() -
     assert filled.choose(5, [], set()) == queues[:1]
 
 
+@pytest.mark.parametrize("rated", ["", "other", "limited"])
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_a_queue_that_reached_its_limit_with_a_fetch_is_read_beside_its_acknowledgements(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, limit: int
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, limit: int, rated: str
 ) -> None:
     # Only the poll at the start.
     monkeypatch.setattr(PollTimes, "plan", lambda self, now, *, open_left, closed: None)
@@ -43,9 +46,12 @@ async def test_a_queue_that_reached_its_limit_with_a_fetch_is_read_beside_its_ac
     async def limited(number: int) -> None:
         ran.append(number)
 
-    pool.job("limited", max_concurrency=limit)(limited)
+    rates = {rated: Rate(1000, burst=100)}
+    pool.job("limited", max_concurrency=limit, rate=rates.get("limited"))(limited)
+    pool.job("other", rate=rates.get("other"))(limited)
     for number in range(100):
         pool.job(f"other{number}")(limited)
     await bench.enqueuer.enqueue_many([("limited", {"number": number}) for number in range(50)])
+    await bench.enqueuer.enqueue("other", {"number": 50})
     async with pool.running():
-        await until(lambda: len(ran) == 50)
+        await until(lambda: len(ran) == 51)

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "asyncwork"
 PUBLIC = {
     "ArgumentEncodingError", "AsyncworkError", "Backoff", "CallNext", "CancelResult", "Client", "Deletion", "Diagnosis",
     "Deployment", "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind",
-    "ErrorKinds", "SearchResult",
+    "ErrorKinds", "FairQueue", "Partition", "QueueFull", "SearchResult", "Tenant",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
     "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicRun", "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolHealth", "PoolOptions", "Problem",
@@ -32,7 +32,7 @@ PUBLIC = {
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
     "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
-    "QueueFull", "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
+    "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
     "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited",
@@ -41,7 +41,7 @@ PUBLIC = {
 
 
 # Aliases, whose docstring is that of what they stand for.
-ALIASES = {"Backoff", "CallNext", "Clock", "Conflict", "Extra", "Redact", "Resources", "Until"}
+ALIASES = {"Backoff", "CallNext", "Clock", "Conflict", "Extra", "Partition", "Redact", "Resources", "Until"}
 
 
 def test_the_public_names() -> None:

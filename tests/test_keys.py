@@ -26,8 +26,9 @@ _PLACEHOLDERS = {
     "job_id": "ID",
     "key": "PERIODIC_JOB",
     "digest": "HEX",
+    "tenant": "TENANT",
 }
-_BEGINNINGS = {"prefix", "jobs", "unique", "holds"}
+_BEGINNINGS = {"prefix", "jobs", "unique", "holds", "tenants"}
 _NOT_ONE_KEY = {
     "kind", "location", "other_prefixes", "read_queue_key", "recorded_field", "suspect_field",
     "unique_for", "unique_of", "ended_channel", "wake_channel",
@@ -56,7 +57,9 @@ def made() -> set[str]:
         if callable(made):
             made = made(*(_PLACEHOLDERS[each] for each in inspect.signature(made).parameters))
         found.add(made)
-    return found
+    # Those of fair queues; the list of the tenant without a name is the queue.
+    *tenants, _ = KEYS.tenants.of("NAME")
+    return found | {*tenants} | {KEYS.tenants.list("NAME", "TENANT").replace(":4:", ":LENGTH:")}
 
 
 def documented() -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 
 from asyncwork import Client, UsageError, WorkerPool
 from asyncwork._redis.commands import Fetch, fingerprint
-from asyncwork._redis.keys import Queue
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import Popped
 from asyncwork._worker.dispatcher import Dispatcher

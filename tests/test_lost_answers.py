@@ -16,8 +16,8 @@ import pytest
 from asyncwork import WorkerPool
 from asyncwork._redis import scripts
 from asyncwork._redis.client import run_script
-from asyncwork._redis.keys import Queue
 from asyncwork._redis.protocol import pack
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.blocking_pops import BlockingPops

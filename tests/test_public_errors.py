@@ -125,6 +125,10 @@ CLIENT: dict[str, list[Call]] = {
     "pause": [lambda client: client.pause("wat")],
     "unpause": [lambda client: client.unpause("wat")],
     "set_max_concurrency": [lambda client: client.set_max_concurrency("wat", 3)],
+    "tenants": [lambda client: client.tenants("wat")],
+    "set_partition": [lambda client: client.set_partition("wat", "acme", weight=2)],
+    "pause_partition": [lambda client: client.pause_partition("wat", "acme")],
+    "unpause_partition": [lambda client: client.unpause_partition("wat", "acme")],
     "set_max_waiting": [
         lambda client: client.set_max_waiting("wat", 3),
         lambda client: client.set_max_waiting("wat", None),

@@ -23,9 +23,11 @@ from asyncwork import Client, Job, JobStatus, Rate, RateLimited, UsageError, Wor
 from asyncwork._redis import scripts
 from asyncwork._redis.command_encoder import CommandEncoder
 from asyncwork._redis.commands import Batch, Fetch, RequeueAndRest
-from asyncwork._redis.keys import Keys, Queue
+from asyncwork._redis.keys import Keys
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.rates import QueueRate, Rates, tokens_left
 from asyncwork._redis.work_queue import Fetched, Popped, WorkQueue
+from asyncwork._worker import limited_queues
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.fetch_steps import NextStep
 from asyncwork._worker.services import rate_reader
@@ -34,6 +36,7 @@ from asyncwork._worker.services.rate_reader import RateReader
 from . import child
 from .child import Child
 from .conftest import LIMIT, Bench, until
+from .looking_ahead import look_ahead
 from .tuned import QUICK, tuned
 
 # A heartbeat so rare that only a message can make a pool comply in time.
@@ -716,6 +719,89 @@ async def test_the_end_of_a_rest_is_waited_for_and_not_polled(bench: Bench, clie
         assert again[1] - again[0] >= 1.0
         await put(bench, range(3))
         await until(lambda: len(ran) == 3)
+
+
+@pytest.mark.parametrize("rate", [None, Rate(1000)])
+async def test_a_rest_that_was_ended_without_a_message_is_noticed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, rate: Rate | None
+) -> None:
+    monkeypatch.setattr(limited_queues, "_LONGEST_WAIT", 0.2)
+    pool, ran = bench.pool(**RARELY), list[int]()
+
+    @pool.job(rate=rate)
+    async def wat() -> None:
+        ran.append(1)
+        if len(ran) == 1:
+            raise RateLimited(timedelta(hours=1))
+
+    async with pool.running():
+        await bench.enqueuer.enqueue("wat")
+        await until(lambda: bench.redis.delete(bench.keys.paused("wat")))
+        await until(lambda: len(ran) == 2)
+
+
+async def test_no_job_that_was_taken_ahead_begins_while_its_queue_rests(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(monkeypatch, 50)
+    pool, ran = bench.pool(concurrency=1), list[tuple[int, float]]()
+
+    @pool.job
+    async def wat(n: int) -> None:
+        ran.append((n, time.monotonic()))
+        if n == 1000 and ran[-2][0] != n:
+            raise RateLimited(1)
+
+    await bench.enqueuer.enqueue_many(("wat", {"n": n}) for n in range(2000))
+    async with pool.running():
+        await until(lambda: len(ran) == 2001)
+    numbers = [n for n, _ in ran]
+    assert numbers == [*range(1001), *range(1000, 2000)]
+    assert ran[1001][1] - ran[1000][1] >= 1.0
+
+
+async def test_a_chunk_that_was_rate_limited_keeps_its_order(bench: Bench) -> None:
+    pool, calls = bench.pool(concurrency=1), list[list[object]]()
+
+    @pool.job(chunk=4, wait=0.05)
+    async def wat(jobs: list[Job]) -> None:
+        calls.append([job.args["n"] for job in jobs])
+        if len(calls) == 1:
+            raise RateLimited(1)
+
+    await put(bench, range(4))
+    async with pool.running():
+        await until(lambda: len(calls) == 2)
+    assert calls == [[0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+def test_a_fetch_from_a_plain_queue_that_rests_learns_when_that_ends() -> None:
+    state, plain, rated = a_state()
+    state.rest(plain, 1.0, 0.0)
+    assert state.open.limited.next_opening() == 1.0
+    state.open.on_opening(1.0)
+    fetch = state.next_fetch(1.0)
+    assert fetch is not None
+    assert fetch.limited == {plain}
+    # The clocks differ a little, or another pool has prolonged the rest.
+    state.on_fetched(fetch, Fetched([], [], [], opens=[(plain, 0.5)]), 1.0)
+    assert state.open.limited.next_opening() == 1.5
+    state.open.on_opening(1.5)
+    again = state.next_fetch(1.5)
+    assert again is not None
+    assert again.limited == {plain}
+    state.on_fetched(again, Fetched([(plain, b"1", 0)], [], []), 1.5)
+    assert not state.open.limited.resting
+    assert rated not in state.open.limited.to_ask
+
+
+async def test_in_its_last_millisecond_a_rest_is_no_pause(bench: Bench) -> None:
+    source = scripts.source("fetch_limited").replace("redis.call('pttl', paused)", "0")
+    keys = ["crashes", "cancels", "ahead", "rates", "queue", "ours", "paused", "lock", "info", "most", "rate"]
+    names = [bench.keys.prefix + key for key in keys]
+    await bench.redis.set(names[6], "rest")
+    assert await bench.redis.eval(source, len(names), *names, "pool", 1, 0, 1, "wat") == [[], [], [], 0, [1, 1000]]
+    await bench.redis.delete(names[6])
 
 
 async def test_unpausing_ends_a_rest_and_a_pause_outlasts_one(bench: Bench, client: Client) -> None:

@@ -509,8 +509,8 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
         if left[-1]:
             await other.enqueue()
 
-    async def noted(client: Any, name: str, keys: Any, args: Any) -> Any:
-        answer = await run_script(client, name, keys, args)
+    async def noted(client: Any, name: str, keys: Any, args: Any, **options: Any) -> Any:
+        answer = await run_script(client, name, keys, args, **options)
         if name == "reap":
             steps.append(answer[0])
         return answer

@@ -63,13 +63,14 @@ from asyncwork._redis.commands import (
 from asyncwork._redis.connection import Connection
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.enqueue_steps import enqueue_many
-from asyncwork._redis.inspector import Member
 from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.keys import Keys
+from asyncwork._redis.member import Member
 from asyncwork._redis.namespace import Namespace
-from asyncwork._redis.new_jobs import NewJobs, Placement
+from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.periodic_changes import PeriodicChange, PeriodicChanges
+from asyncwork._redis.placement import Placement
 from asyncwork._redis.producer import Producer
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.registry import Registry
@@ -126,6 +127,18 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 # tested.
 ELSEWHERE = {
     "add_counts": "test_metrics.py",
+    **dict.fromkeys(
+        (
+            "empty_fair_queue",
+            "enqueue_fair",
+            "forget_tenants",
+            "name_tenants",
+            "read_tenants",
+            "review_tenants",
+            "set_tenant",
+        ),
+        "test_fair_model.py, test_fair_queues.py",
+    ),
     "debounce": "test_unique_modes.py",
     "end_deleted": "test_results.py",
     "end_lost": "test_doctor.py",

@@ -25,7 +25,7 @@ from asyncwork._jobs.payload import with_time
 from asyncwork._redis.admin import Admin
 from asyncwork._redis.commands import Batch, Command, Fetch, MoveToQuarantine, RequeueFront
 from asyncwork._redis.delayed import DelayedJobs
-from asyncwork._redis.keys import Queue
+from asyncwork._redis.queue import Queue
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.rule_requests import SUCCESSOR_AT
 from asyncwork._redis.work_queue import WorkQueue

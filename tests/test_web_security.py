@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 from asyncwork import Client, Heartbeat, Overview, PeriodicState, UsageError
 from asyncwork._health.exposition import CONTENT_TYPE
 from asyncwork._redis import heartbeat_fields
+from asyncwork._redis.fair_queues import FairOptions, FairQueues
 from asyncwork.web import actions, api, assets, auth, create_app, gocraft_api, health, pages, sse
 from asyncwork.web.audit_log import log_value
 from asyncwork.web.auth import ACTIONS, AllowedHosts, Credentials, TrustedProxies, is_same_origin
@@ -55,6 +56,9 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/queues/rate": ({"queue": "wat", "rate": "100/60/20"}, "rate"),
     "/api/queues/empty": ({"queue": "wat"}, "empty"),
     "/api/queues/forget": ({"queue": "unused"}, "forget"),
+    "/api/tenants/pause": ({"queue": "fair", "partition": "acme"}, "pause_tenant"),
+    "/api/tenants/unpause": ({"queue": "fair", "partition": "paused"}, "unpause_tenant"),
+    "/api/tenants/set": ({"queue": "fair", "partition": "acme", "weight": "3"}, "set_tenant"),
     "/api/pools/quiet": ({"pool": "{pool}"}, "quiet"),
     "/api/pools/unquiet": ({"pool": "{pool}"}, "unquiet"),
     "/api/pools/resize": ({"pool": "{pool}", "concurrency": "3"}, "resize"),
@@ -112,6 +116,9 @@ class Stock:
         self.values["waiting"] = re.findall('"id": "(.*?)"', raw.decode())[0]
         await bench.redis.sadd(bench.keys.known_jobs, "paused", "unused", "wat")
         await bench.redis.set(bench.keys.paused("paused"), "1")
+        fair = FairQueues(bench.in_redis)
+        await fair.declare({"fair": FairOptions(0, 0, ordered=False)})
+        await fair.set_tenant("fair", "paused", paused="1")
         self.values["pool"] = pool_id = "b" * 24
         await bench.redis.hset(bench.keys.heartbeat(pool_id), mapping={"heartbeat_at": 1, "takes_requests": 1})
         async with Client(bench.url, namespace=bench.namespace) as client:

@@ -18,7 +18,8 @@ from .._redis.admin import UNDO_FOR, Admin
 from .._redis.batches import batches
 from .._redis.cancels import CancelMark
 from .._redis.delayed import DelayedJobs
-from .._redis.inspector import Inspector, Member
+from .._redis.inspector import Inspector
+from .._redis.member import Member
 from .._redis.namespace import Namespace
 from ..errors import PayloadError, UniqueConflictError, UsageError
 from ..job import Job

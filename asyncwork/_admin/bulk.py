@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 from .._jobs.location import JobSet
 from .._jobs.printable import shown
-from .._redis.inspector import Inspector, Member
+from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
+from .._redis.member import Member
 from ..errors import PayloadError, UsageError
 from ..job import Job
 from ..models.actions import ActionResult

@@ -19,9 +19,10 @@ from .._jobs.printable import shown
 from .._jobs.times import seconds_of
 from .._redis.admin import Admin
 from .._redis.cancels import CancelMark, Cancels
-from .._redis.inspector import Inspector, Member
+from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, newer_id
 from .._redis.job_scan import JobScan
+from .._redis.member import Member
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
 from ..errors import PayloadError, UsageError

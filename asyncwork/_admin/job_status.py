@@ -10,9 +10,11 @@ from typing import NamedTuple
 from .._jobs.location import BUSY, queue_location
 from .._redis.cancels import Cancels
 from .._redis.errors import ErrorReply, is_wrong_type
-from .._redis.inspector import Inspector, Member
+from .._redis.fair_queues import tenant_of
+from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, Record, checked_id, history_of, newer_id, status_of
 from .._redis.job_scan import JobScan
+from .._redis.member import Member
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
 from ..models.job_record import JobRecord
@@ -33,12 +35,15 @@ class WaitingJob(NamedTuple):
     """A job in a location where jobs wait, or among the dead ones.
 
     :ivar record: the job, redacted.
-    :ivar before: how many jobs of its queue are fetched before it; 0 in a sorted set.
+    :ivar before: how many jobs of its queue are fetched before it, in a fair queue of those of its tenant; 0 in a
+        sorted set.
+    :ivar tenant: to which it belongs; empty for none.
     """
 
     location: str
     record: JobRecord
     before: int
+    tenant: str = ""
 
 
 class JobStatusReader:
@@ -188,7 +193,8 @@ class JobStatusReader:
         while time.monotonic() < deadline and (members := await scan.step()):
             for member in members:
                 if id_among(member.raw, wanted) is not None:
-                    return WaitingJob(location, reader.record(*member), _before(member, scan.total))
+                    before, tenant = _before(member, scan.total), tenant_of(member.raw)
+                    return WaitingJob(location, reader.record(*member), before, tenant)
             if (members[-1].at or 0.0) < oldest:
                 break
             scan.mark_seen(members)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from .._jobs.location import JOB_SETS, check_location
 from .._jobs.option_checks import check_whole
-from .._redis.inspector import Inspector, Member
+from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
+from .._redis.member import Member
 from ..errors import PayloadError
 from ..job import Job
 from ..models.job_record import JobRecord, Page

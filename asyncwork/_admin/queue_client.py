@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from .._jobs.names import Named
 from ..models.actions import ActionResult
 from ..models.diagnosis import Overview
 from ..models.pools import Deployment, Heartbeat, Observation
-from ..models.queues import JobCounts, QueueInfo, RunTimes
+from ..models.queues import FairQueue, JobCounts, QueueInfo, RunTimes
 from ..rate import Rate
 from .metrics import MetricsReader
 from .periodic_client import PeriodicClient
 from .pool_actions import PoolActions
 from .queue_actions import QueueActions
 from .redaction import Redact
+from .tenants import Tenants
 
 
 class QueueClient(PeriodicClient):
@@ -25,6 +27,7 @@ class QueueClient(PeriodicClient):
         self._metrics = MetricsReader(self._in_redis, self._inspector)
         self._queue_actions = QueueActions(self._in_redis)
         self._pool_actions = PoolActions(self._in_redis)
+        self._tenants = Tenants(self._in_redis, self._readers)
 
     async def heartbeats(self) -> list[Heartbeat]:
         """Return the heartbeat of each worker pool, also of dead pools that no reaper has removed yet."""
@@ -105,6 +108,50 @@ class QueueClient(PeriodicClient):
         """
         with self._redis_errors():
             await self._queue_actions.set_max_concurrency(name, cap)
+
+    async def tenants(self, name: str | Named) -> FairQueue:
+        """Return a fair queue, and its tenants that have jobs or settings of their own, those that wait longest first.
+
+        :raises UsageError: when it is not a fair queue.
+        """
+        with self._redis_errors():
+            return await self._tenants.read(name)
+
+    async def set_partition(
+        self,
+        name: str | Named,
+        partition: str | int,
+        *,
+        concurrency: int | Literal["default"] | None = None,
+        weight: float | None = None,
+    ) -> None:
+        """Set the limit and the weight of one tenant of a fair queue. They hold until they are set again.
+
+        :param partition: the tenant.
+        :param concurrency: how many of its jobs may run at once over all pools; 0 for any number, ``"default"`` for
+            that of the queue, and ``None`` to leave it as it is. Ordered jobs run one at a time all the same.
+        :param weight: how many turns it gets for each turn of others, from 0.01 to 100; 1 by default, and ``None`` to
+            leave it as it is.
+        :raises UsageError: when it is not a fair queue, or a value is not valid.
+        """
+        with self._redis_errors():
+            await self._tenants.change(name, partition, concurrency=concurrency, weight=weight)
+
+    async def pause_partition(self, name: str | Named, partition: str | int) -> None:
+        """Stop all pools from fetching jobs of one tenant of a fair queue; running jobs go on.
+
+        :raises UsageError: when it is not a fair queue, or no tenant can have that name.
+        """
+        with self._redis_errors():
+            await self._tenants.change(name, partition, paused=True)
+
+    async def unpause_partition(self, name: str | Named, partition: str | int) -> None:
+        """Let pools fetch jobs of one tenant of a fair queue again.
+
+        :raises UsageError: as :meth:`pause_partition`.
+        """
+        with self._redis_errors():
+            await self._tenants.change(name, partition, paused=False)
 
     async def set_max_waiting(self, name: str | Named, limit: int | None) -> None:
         """Set how many jobs may wait in a queue: an enqueue that would exceed it raises :class:`QueueFull`.

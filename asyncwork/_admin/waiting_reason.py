@@ -15,6 +15,7 @@ from .._redis.inspector import Inspector
 from .._redis.lock_state import LockState
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
+from .._redis.protocol import encode
 from .._redis.rule_requests import SUCCESSOR_AT
 from ..models.job_status import JobState
 from ..models.pools import Heartbeat
@@ -80,6 +81,9 @@ class WaitingReasonReader:
         if 0 < queue.max_concurrency <= queue.running:
             lock = (await self._inspector.locks([name]))[name]
             reasons.append(_limit(queue, lock, live))
+        if queue.fair:
+            reasons += await self._of_tenant(name, job.tenant)
+            is_blocked = bool(reasons)
         if queue.rate and not queue.tokens:
             reasons.append(_rate(queue))
             is_blocked = True
@@ -94,10 +98,29 @@ class WaitingReasonReader:
         if job.before:
             workers = sum(each.concurrency for each in fetching)
             slots = min(workers, queue.max_concurrency or workers)
-            time_left = "" if is_blocked else await self._time_left(name, job.before, slots)
+            time_left = "" if is_blocked or queue.fair else await self._time_left(name, job.before, slots)
             verb = "is" if job.before == 1 else "are"
-            reasons.append(f"{plural(job.before, 'job')} {verb} before it in its queue{time_left}")
+            whose = " of its tenant" if queue.fair else ""
+            reasons.append(f"{plural(job.before, 'job')}{whose} {verb} before it in its queue{time_left}")
+        if queue.fair and not is_blocked and queue.tenants - queue.tenants_held > 1:
+            reasons.append(f"its tenant takes turns with {plural(queue.tenants - queue.tenants_held - 1, 'other')}")
         return reasons or ["it is the next in its queue, and a pool is about to fetch it"]
+
+    async def _of_tenant(self, name: str, tenant: str) -> list[str]:
+        """Return the reasons for which no job of a tenant is started."""
+        (state,) = await self._inspector.fair.queues.tenants(name, [encode(tenant)])
+        reasons = []
+        if state.paused:
+            reasons.append("its tenant is paused")
+        if state.retry_of:
+            reasons.append(
+                f"the jobs of its tenant are ordered, and wait for the retry of job {printable(state.retry_of)}"
+            )
+        if 0 < state.limit <= state.running:
+            reasons.append(
+                f"{plural(state.running, 'job')} of its tenant run, and no more than {state.limit} may at once"
+            )
+        return reasons
 
     async def _time_left(self, name: str, before: int, slots: int) -> str:
         """Return how long some jobs take.

@@ -14,6 +14,7 @@ from .rate_rules import rate_problems
 from .readings import FindingKind, Readings, surplus
 from .request_rules import unfollowed_requests, unreadable_requests
 from .server_rules import no_persistence, own_clock, persistence, server_problems, unknown_persistence
+from .tenant_rules import tenant_drift
 
 
 def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
@@ -36,6 +37,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *unfollowed_requests(live),
         *rules.unserved({"waiting": jobs.waiting, **(jobs.later or {})}, live),
         *_lock_drift(readings),
+        *tenant_drift(jobs.tenants),
         *rules.unregistered_queues({name: last.unregistered[name] for name in unregistered}, keys),
         *rules.bad_names([each.name for each in readings.queues], keys),
         *rules.unclaimed_keys(jobs.unclaimed or {}, jobs.waiting, keys),
@@ -89,9 +91,10 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         jobs.cancels,
         jobs.awaited,
         readings.records.unexpiring,
-        jobs.holds,
-        readings.rates.invalid_rates(),
-        _bad_rate_states(readings),
+        holds=jobs.holds,
+        rates=readings.rates.invalid_rates(),
+        rate_states=_bad_rate_states(readings),
+        tenants=sorted(jobs.tenants),
     )
 
 

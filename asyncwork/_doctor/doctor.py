@@ -86,6 +86,7 @@ class Doctor:
         jobs = JobsReading(count, waiting, None, None)
         if count <= MOST_JOBS:
             jobs = await self._read_jobs(scan, last, jobs)
+        jobs = replace(jobs, tenants=await self._read_tenants())
         readings = Readings(
             server=ServerReading(
                 version=version,
@@ -156,6 +157,11 @@ class Doctor:
             unregistered=await self._reader.lengths(sorted(scan.queues - registered)),
             changes=await self._changes.read(),
         )
+
+    async def _read_tenants(self) -> dict[str, int]:
+        fair = self._inspector.fair.queues
+        found = {name: await fair.wrong(name) for name in sorted(await fair.names())}
+        return {name: count for name, count in found.items() if count}
 
     async def _read_rates(self, scan: NamespaceKeys) -> RatesReading:
         return RatesReading(await self._rates.read(), await self._rates.states(sorted(scan.rates)))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .._redis.batches import batches
 from .._redis.client import run_script
 from .._redis.errors import ErrorReply
+from .._redis.fair_listing import FairListing
 from .._redis.keys import Keys
 from .._redis.lock_state import LockState
 from .._redis.namespace import Namespace
@@ -30,6 +31,7 @@ class NamespaceReader:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._fair = FairListing(namespace)
 
     async def settings(self, *names: str) -> dict[str, str] | None:
         """Return settings of the server; ``None`` when this user may not read them, as on managed servers."""
@@ -61,7 +63,11 @@ class NamespaceReader:
     async def lengths(self, names: Sequence[str]) -> dict[str, int]:
         """Return how many jobs wait in these queues; 0 for a key that is not a list."""
         replies = await send(self._redis, [("LLEN", self._keys.queue(name)) for name in names])
-        return {name: read_count(reply) or 0 for name, reply in zip(names, replies, strict=True)}
+        lengths = {name: read_count(reply) or 0 for name, reply in zip(names, replies, strict=True)}
+        fair = await self._fair.queues.names()
+        for name in (name for name in names if name in fair):
+            lengths[name] = sum(each.waiting for each in await self._fair.waiting(name))
+        return lengths
 
     async def heartbeats_at(self, pool_ids: Sequence[str]) -> dict[str, bytes]:
         """Return the ``heartbeat_at`` of pools, registered or not; empty where there is none."""

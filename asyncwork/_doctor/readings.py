@@ -98,6 +98,8 @@ class JobsReading:
     :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
+    :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
+        where all is right are left out.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
     """
 
@@ -107,6 +109,7 @@ class JobsReading:
     unclaimed: Mapping[str, UniqueKey] | None
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
+    tenants: Mapping[str, int] = field(default_factory=dict)
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
 
 

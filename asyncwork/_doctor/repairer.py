@@ -9,6 +9,7 @@ from .._redis.admin import Admin
 from .._redis.batches import batches
 from .._redis.cancels import Cancels
 from .._redis.client import run_script
+from .._redis.fair_queues import FairQueues
 from .._redis.holds import Holds
 from .._redis.namespace import Namespace
 from .._redis.rates import Rates
@@ -32,6 +33,7 @@ class Repairer:
         self._recovery = Recovery(namespace)
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
+        self._fair = FairQueues(namespace)
         self._holds = Holds(namespace)
         self._rates = Rates(namespace)
 
@@ -49,6 +51,9 @@ class Repairer:
                 yield f"requeued {jobs} of dead pool {pool_id} at the front of their queues; removed the pool"
         for name, pool_ids in repairs.locks.items():
             yield f"recomputed the lock of {name}: it is {await self._recompute_lock(name, pool_ids)}"
+        for name in repairs.tenants:
+            count = await self._fair.review(name, tenants=await self._fair.listed(name))
+            yield f"corrected the state of {plural(count, 'tenant')} of the fair queue {name}"
         if repairs.unknown:
             await self._admin.register_names(repairs.unknown)
             yield f"registered the names of queues: {', '.join(repairs.unknown)}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._redis.errors import ErrorReply, is_wrong_type
+from .._redis.fair_queues import FairQueues, FairState
 from .._redis.key_scan import scan_namespace
 from .._redis.keys import Keys, QueueKey
 from .._redis.lock_state import LockState
@@ -25,12 +26,16 @@ class QueueState:
     :ivar in_progress: payloads by pool id.
     :ivar lock: the raw value of its lock; ``None`` when there is none.
     :ivar lock_info: the raw shares of the lock by pool id.
+    :ivar tenants: of a fair queue, the waiting payloads by tenant, as far as they are in a list of the tenant.
+    :ivar fair: of a fair queue, its state; ``None`` of others.
     """
 
     waiting: list[bytes] = field(default_factory=list)
     in_progress: dict[str, list[bytes]] = field(default_factory=dict)
     lock: bytes | None = None
     lock_info: dict[bytes, bytes] = field(default_factory=dict)
+    tenants: dict[str, list[bytes]] = field(default_factory=dict)
+    fair: FairState | None = None
 
     def lock_state(self) -> LockState:
         """Return the lock, its shares and the number of jobs in progress."""
@@ -86,6 +91,9 @@ async def take_snapshot(namespace: Namespace) -> Snapshot:
             if not is_wrong_type(error):
                 raise
             found.unreadable.append(key)
+    fair = FairQueues(namespace)
+    for name in await fair.names():
+        found.queues.setdefault(name, QueueState()).fair = await fair.read(name)
     return found
 
 
@@ -115,6 +123,9 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
         found.holds[key] = decode(job_id or b""), decode(next_id or b"")
     elif key.startswith(f"{keys.prefix}worker:"):
         found.observed.add(key.removeprefix(f"{keys.prefix}worker:"))
+    elif (list_of := keys.tenants.read_list(key)) is not None:
+        name, tenant = list_of
+        found.queues.setdefault(name, QueueState()).tenants[tenant] = await client.lrange(key, 0, -1)
     elif (part := keys.read_queue_key(key)) is not None:
         await _read_queue(found.queues.setdefault(part.name, QueueState()), client, part, key)
 

@@ -47,6 +47,13 @@ _QUEUE_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
         lambda queue: math.ceil(queue.rests_for),
     ),
     ("queue_pools", "Pools that are alive and serve a queue.", lambda queue: queue.pools),
+    # Tenants have no label, because there may be any number of them.
+    ("queue_tenants", "Tenants of a fair queue whose jobs wait.", lambda queue: queue.tenants),
+    (
+        "queue_tenants_held",
+        "Tenants of a fair queue whose jobs wait and may not start.",
+        lambda queue: queue.tenants_held,
+    ),
 ]
 
 

@@ -1,10 +1,14 @@
-"""When and where a job is enqueued: its time, its uniqueness, its id, and its end of the queue."""
+"""When and where a job is enqueued: its time, its uniqueness, its id, and its end of the queue.
+
+``EnqueueOptions`` has more than ten arguments, because each is an option of an enqueue, passed by name.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -12,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from ..errors import UsageError
 from ..unique import Debounce, Throttle, Unique, check_rules
 from .printable import shown
+from .tenants import tenant_text
 from .times import LATEST, epoch_second, seconds_of
 
 if TYPE_CHECKING:
@@ -35,6 +40,7 @@ class OptionsDict(TypedDict, total=False):
     debounce: Debounce | None
     throttle: Throttle | None
     max_waiting: int | None
+    partition: str | int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +66,7 @@ class EnqueueOptions:
     :param throttle: let it start once in a period; ``None`` for what its type says.
     :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit of
         its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it.
+    :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
@@ -73,6 +80,7 @@ class EnqueueOptions:
     debounce: Debounce | None = None
     throttle: Throttle | None = None
     max_waiting: int | None = None
+    partition: str | int | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
@@ -100,10 +108,18 @@ class EnqueueOptions:
             object.__setattr__(self, "expires", _read_expiry(self.expires))
         if self.max_waiting is not None:
             _check_limit(self.max_waiting)
+        if self.partition is not None:
+            object.__setattr__(self, "partition", tenant_text(self.partition, "partition"))
 
     def limited(self, max_waiting: int) -> EnqueueOptions:
         """Return the same options with a limit of how many jobs may wait, unless they have one; 0 for none."""
         return replace(self, max_waiting=max_waiting) if max_waiting and self.max_waiting is None else self
+
+    def of_tenant(self, tenant: str) -> EnqueueOptions:
+        """Return the same options for a tenant, which is checked already."""
+        options = copy(self)
+        object.__setattr__(options, "partition", tenant)
+        return options
 
     def _check_rule(self) -> None:
         if not isinstance(self.unique, (bool, Mapping, Unique, type(None))):

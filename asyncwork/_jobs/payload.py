@@ -23,6 +23,7 @@ def encode_job(
     timeout: float | None = None,
     expires: int | None = None,
     hold: str = "",
+    tenant: str | int | None = None,
 ) -> tuple[EnqueuedJob, bytes]:
     """Return a new job and its payload.
 
@@ -33,6 +34,7 @@ def encode_job(
     :param timeout: its timeout, seconds; 0 for none, and ``None`` for that of its type.
     :param expires: until when it may start, epoch seconds; ``None`` for any time.
     :param hold: what it says of the key that it holds until it has ended; empty if it holds none.
+    :param tenant: its tenant in a fair queue; ``None`` or empty for none. It comes last, where scripts look for it.
     :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
     """
     job_id = job_id or make_identifier()
@@ -42,7 +44,12 @@ def encode_job(
         payload = b'%b,"timeout":%b}' % (payload[:-1], repr(float(timeout)).removesuffix(".0").encode())
     if hold:
         payload = b'%b,"hold":%b}' % (payload[:-1], codec.encode_string(hold))
-    return job, payload
+    return job, with_tenant(payload, str(tenant)) if tenant else payload
+
+
+def with_tenant(payload: bytes, tenant: str) -> bytes:
+    """Return the payload of a new job that belongs to a tenant."""
+    return b'%b,"partition":%b}' % (payload[:-1], codec.encode_string(tenant))
 
 
 def write_payload(
@@ -57,6 +64,9 @@ def write_payload(
     written_id = codec.encode_string(job_id)
     return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_encode_name(name), written_id, t, args, more)
 
+
+# The last field of the payload of a job with a tenant.
+_TENANT = re.compile(rb',"partition":"(?:[^"\\]|\\.)*"}\Z')
 
 _encode_name = lru_cache(maxsize=1024)(codec.encode_string)
 
@@ -82,7 +92,11 @@ def with_time(payload: bytes, now: int) -> bytes:
 
 def with_trace(payload: bytes, traceparent: str) -> bytes:
     """Return the payload of a new job with the W3C ``traceparent`` of the span in which it is enqueued."""
-    return b'%b,"trace":%b}' % (payload[:-1], codec.encode_string(traceparent))
+    trace = b',"trace":%b' % codec.encode_string(traceparent)
+    tenant = _TENANT.search(payload)
+    # The tenant stays last, where scripts look for it.
+    at = tenant.start() if tenant else len(payload) - 1
+    return payload[:at] + trace + payload[at:]
 
 
 def with_expiry(payload: bytes, expires: int) -> bytes:

@@ -12,7 +12,7 @@ from .. import sync
 from ..enqueuer import Enqueuer
 from ..job import Job
 from ..middleware import CallNext
-from ..options import Backoff, Extra, JobOptions, PoolOptions, job_options_of
+from ..options import Backoff, Extra, JobOptions, Partition, PoolOptions, job_options_of
 from ..rate import Rate
 from ..schedule import Schedule
 from ..task import Task
@@ -136,6 +136,10 @@ class Registration(ABC, Generic[C]):
         max_waiting: int = 0,
         chunk: int = 0,
         wait: float | timedelta | None = None,
+        partition: Partition | None = None,
+        partition_concurrency: int = 0,
+        partition_max: int = 0,
+        ordered: bool = False,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
         """Register a handler: ``@pool.job``, ``@pool.job("name", …)`` or ``pool.job("name")(function)``.
@@ -176,7 +180,15 @@ class Registration(ABC, Generic[C]):
             ``(jobs: list[Job])``, after the context if it takes that. 0 for one job a call.
         :param wait: seconds, or a ``timedelta``, after the first job of a chunk was taken until its call begins,
             however few jobs there are; half a second by default.
-        :raises HandlerError: when a parameter cannot be filled, or the name has a handler already.
+        :param partition: the argument by whose value the jobs belong to tenants, which take turns; or a function that
+            takes the arguments as they are stored, and returns the tenant.
+        :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.
+        :param partition_max: how many jobs of each tenant may wait; 0 for no limit. With more, an enqueue raises
+            :class:`QueueFull`.
+        :param ordered: run the jobs of each tenant one after the other, in the order in which they were enqueued. One
+            that fails keeps those behind it waiting until its retry has run, or it is dead.
+        :raises HandlerError: when a parameter cannot be filled, ``partition`` names none, or the name has a handler
+            already.
         :raises UsageError: when a name or option is not valid, or the pool is running.
         """
         if callable(function):

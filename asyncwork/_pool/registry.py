@@ -10,6 +10,7 @@ from .._jobs.calling import Threads
 from .._jobs.handler import Handler, make_handler
 from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
+from .._jobs.parameters import listed
 from .._jobs.periodic_job import PeriodicJob
 from .._jobs.printable import shown
 from .._jobs.rule_arguments import check_rule, values_of, with_defaults
@@ -79,6 +80,7 @@ class Registry:
                 'Give this one another name: @pool.job("other_name")'
             )
         handler = make_handler(name, function, self._context, options, self._threads, forbid_unknown=forbid_unknown)
+        _check_partition(handler)
         check_rule(handler)
         if instead_of is not None:
             self._remove_handler(instead_of, name)
@@ -220,3 +222,14 @@ def _name_of(function: Any) -> str:
     if name == "<lambda>":
         raise HandlerError(f'{shown(function)} has no name to call the job by: give one, as in pool.job("name")(…)')
     return name
+
+
+def _check_partition(handler: Handler) -> None:
+    """Check that the argument that names the tenant of a job is one that its handler takes.
+
+    :raises HandlerError: when it is not.
+    """
+    partition = handler.options.partition
+    if isinstance(partition, str) and not (partition in handler.parameters or handler.takes_any):
+        takes = listed(handler.parameters) + suggestion(partition, handler.parameters)
+        raise HandlerError(f"{handler.name}: partition={partition!r} must be one of its arguments; it takes {takes}")

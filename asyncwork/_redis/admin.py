@@ -1,4 +1,7 @@
-"""Changes that an operator makes to a namespace: pauses, concurrency limits, deletions and their undoing."""
+"""Changes that an operator makes to a namespace: pauses, concurrency limits, deletions and their undoing.
+
+One file for pauses, limits and deletions, because each is a few commands on the same keys.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import NamedTuple
 
 from .._jobs.hold import read_hold
 from .._jobs.ids import make_identifier
-from .._jobs.location import JOB_SETS, JobSet
+from .._jobs.location import JOB_SETS, JobSet, queue_name
 from .._json import codec
 from ..errors import PayloadError
 from ..models.job_status import JobState
@@ -17,8 +20,9 @@ from .batches import batches
 from .client import run_script
 from .deleted_job import read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
+from .fair_queues import FairQueues, tenanted_name
 from .held_keys import HeldKeys
-from .inspector import Member
+from .member import Member
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
@@ -66,6 +70,7 @@ class Admin:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._fair = FairQueues(namespace)
         self._rates = Rates(namespace)
         self._held = HeldKeys(namespace)
 
@@ -100,6 +105,8 @@ class Admin:
     async def forget_job(self, name: str) -> bool:
         """Forget a job name unless jobs of that name wait or run; return whether it was forgotten."""
         keys = self._keys
+        if name in await self._fair.names() and not await self._fair.forget(name):
+            return False
         related = [keys.paused(name), keys.lock(name), keys.lock_info(name), keys.max_concurrency(name)]
         own = [keys.queue_options, keys.max_waiting, keys.rate(name), keys.rates]
         all_keys = [keys.known_jobs, keys.queue(name), *related, *own]
@@ -223,10 +230,16 @@ class Admin:
                 keys += (self._keys.hold(hold.name, hold.digest), self._keys.queue(hold.name))
             if location not in JOB_SETS:
                 args.append(member.rank)
-        client = self._redis.client()
+        client, fair = self._redis.client(), await self._fair_keys(location, [member.raw for member in members])
         if location in JOB_SETS:
-            return int(await run_script(client, "delete", keys, args))
-        return int(await run_script(client, "delete_from_list", keys, args))
+            return int(await run_script(client, "delete", keys, args, fair=fair))
+        return int(await run_script(client, "delete_from_list", keys, args, fair=fair))
+
+    async def _fair_keys(self, location: str, payloads: Sequence[bytes]) -> list[tuple[str, ...]]:
+        """Return the keys of the fair queues that a deletion from a location concerns."""
+        if name := queue_name(location):
+            return await self._fair.keys_of([name])
+        return await self._fair.keys_of(sorted({tenanted_name(payload) for payload in payloads} - {""}))
 
     async def _kept_results(self) -> Mapping[str, int]:
         """Return for how long results are kept, seconds by job name; names whose results are not are missing."""
@@ -256,7 +269,13 @@ class Admin:
         :param undo: a token of :meth:`prepare_undo`, or empty to delete them for good.
         """
         client, kept = self._redis.client(), self._keys.deleted(undo or make_identifier())
-        count = await self._rename(self._keys.queue(name), kept, "LLEN")
+        if fair := await self._fair.keys_of([name]):
+            count, moved = 0, _BATCH
+            while moved == _BATCH:
+                moved = int(await run_script(client, "empty_fair_queue", [kept], [_BATCH, UNDO_FOR], fair=fair))
+                count += moved
+        else:
+            count = await self._rename(self._keys.queue(name), kept, "LLEN")
         results = await self._kept_results()
         for start in range(0, count, _BATCH):
             payloads = await client.lrange(kept, start, start + _BATCH - 1)
@@ -278,10 +297,11 @@ class Admin:
             payloads = payloads[1::2] if in_set else payloads
             keys = [kept, self._keys.location(location)]
             args = self._restored(keys, payloads, results, location == JobSet.DEAD)
+            fair = await self._fair_keys(location, payloads)
             if in_set:
-                restored += int(await run_script(client, "restore", keys, args))
+                restored += int(await run_script(client, "restore", keys, args, fair=fair))
             else:
-                restored += int(await run_script(client, "restore_to_list", keys, args))
+                restored += int(await run_script(client, "restore_to_list", keys, args, fair=fair))
             async with client.pipeline(transaction=False) as pipe:
                 for job_id, key in self._held.unique_keys(payloads):
                     pipe.set(key, owned_by(job_id), ex=UNIQUE_TTL, nx=True)

@@ -66,6 +66,8 @@ class RedisClient:
         check_namespace(namespace)
         self.url: str = _environment.choose(url, _environment.REDIS, urls.checked, urls.DEFAULT_URL)
         self.namespace: str = namespace
+        # Whether new connections load the variants of scripts for fair queues.
+        self.runs_fair_queues: bool = False
         self.timeout: float = COMMAND_TIMEOUT if timeout is None else timeout
         target = urls.read(self.url)
         self._options = {**_SETTINGS, **target.options}
@@ -144,7 +146,7 @@ class RedisClient:
         async with self._new_connection() as connection:
             dedicated = DedicatedConnection(connection, timeout)
             if with_scripts:
-                await dedicated.load_scripts()
+                await dedicated.load_scripts(fair=self.runs_fair_queues)
         return dedicated
 
     async def subscribe(self, channel: str) -> Subscription | None:
@@ -282,12 +284,24 @@ async def _version_and_mode(client: Any) -> tuple[str, str]:
         return "", ""
 
 
-async def run_script(client: Any, name: str, keys: Iterable[str | bytes], args: Iterable[Any]) -> Any:
+async def run_script(
+    client: Any,
+    name: str,
+    keys: Iterable[str | bytes],
+    args: Iterable[Any],
+    *,
+    fair: Sequence[Sequence[str]] = (),
+) -> Any:
     """Run one script on a pooled client, with its source if Redis does not have it.
 
+    :param fair: the keys of the fair queues whose jobs it moves.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
     keys, args = list(keys), list(args)
+    if fair:
+        keys, args = [*keys, *(key for each in fair for key in each)], [*args, len(fair)]
+        if name in scripts.VARIANTS:
+            name = scripts.FAIR + name
     try:
         return await client.evalsha(scripts.digest(name).decode(), len(keys), *keys, *args)
     except ScriptMissing:

@@ -35,8 +35,9 @@ from .commands import (
     fingerprint,
 )
 from .job_end import JobEnd
-from .keys import Keys, Queue
+from .keys import Keys
 from .protocol import command, encode, pack
+from .queue import Queue
 
 # There are few of them: states, and names of jobs.
 _pack_once = lru_cache(maxsize=4096)(pack)
@@ -87,10 +88,17 @@ class CommandEncoder:
         start = self._ack_starts.get(queue)
         if start is None:
             start = scripts.head("ack", 4) + queue.ack_keys + self._cancels + self._packed_pool_id
+            if queue.fair:
+                keys = queue.ack_keys + self._cancels + queue.fair
+                start = scripts.head(scripts.FAIR + "ack", 4 + scripts.FAIR_KEYS) + keys + self._packed_pool_id
             self._ack_starts[queue] = start
+        if queue.fair:
+            return b"*%d\r\n%b%b$1\r\n1\r\n" % (9 + scripts.FAIR_KEYS + len(payloads), start, pack(*payloads))
         return b"*%d\r\n%b%b" % (8 + len(payloads), start, pack(*payloads))
 
     def _fetch(self, fetch: Fetch) -> bytes:
+        if fair := [queue.fair for queue in fetch.queues if queue.fair]:
+            return self._fetch_fairly(fetch, fair)
         keys = 3 + 6 * len(fetch.queues)
         packed_keys = b"".join([queue.fetch_keys for queue in fetch.queues])
         parts = (6 + keys, scripts.head("fetch", keys), self._fetch_keys, packed_keys, self._packed_pool_id)
@@ -101,10 +109,25 @@ class CommandEncoder:
         keys = self._limited_keys + b"".join([queue.limited_keys for queue in fetch.queues])
         names = [encode(queue.name) if queue in fetch.limited else b"" for queue in fetch.queues]
         args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead, b"%d" % fetch.at_once, *names]
-        return scripts.call("fetch_limited", 4 + 7 * len(fetch.queues), keys, args)
+        fair = [queue.fair for queue in fetch.queues if queue.fair]
+        count = 4 + 7 * len(fetch.queues)
+        return scripts.call("fetch_limited", count, keys, args, fair=b"".join(fair), queues=len(fair))
 
-    def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, bytes]:
-        """Return a blocking pop of a queue, and the script that accounts for the popped job."""
+    def _fetch_fairly(self, fetch: Fetch, fair: Sequence[bytes]) -> bytes:
+        """Return a fetch from queues that are fair, and maybe others."""
+        packed_keys = b"".join([self._fetch_keys, *(queue.fetch_keys for queue in fetch.queues)])
+        args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead]
+        keys = 3 + 6 * len(fetch.queues)
+        return scripts.call("fetch", keys, packed_keys, args, fair=b"".join(fair), queues=len(fair))
+
+    def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, ...]:
+        """Return a blocking pop of a queue, and the script that accounts for the popped job.
+
+        Of a fair queue, these are a pop of its bell, a fetch of one job, and whether more wait.
+        """
+        if queue.fair:
+            fetch = self._fetch_fairly(Fetch([queue], 1, 0.0), [queue.fair])
+            return command(b"BLPOP", queue.bell, b"%g" % seconds), fetch, command(b"EXISTS", queue.ring)
         pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
         return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._marks, [self._pool_id])
 
@@ -126,7 +149,11 @@ class CommandEncoder:
             packed.append(b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % parts)
             packed.append(pack(*more))
             args += 5 + len(more)
-        head = scripts.head("finish", count)
+        if queue.fair:
+            count, args = count + scripts.FAIR_KEYS, args + 1
+            keys.append(queue.fair)
+            packed.append(pack(b"1"))
+        head = scripts.head(scripts.FAIR + "finish", count) if queue.fair else scripts.head("finish", count)
         return b"*%d\r\n%b%b%b" % (3 + count + args, head, b"".join(keys), b"".join(packed))
 
     def _end_args(self, end: JobEnd) -> tuple[bytes, ...]:
@@ -139,7 +166,7 @@ class CommandEncoder:
         keys = do.queue.ack_keys + self._sets[do.job_set]
         args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload, _holder(do.frees)]
         count, keys = self._add_hold(*self._add_end(4, keys, args, do.end), do.queue, do.frees)
-        return scripts.call("move", count, keys, args)
+        return scripts.call("move", count, keys, args, fair=do.queue.fair)
 
     def _add_end(self, count: int, keys: bytes, args: list[bytes], end: JobEnd | None) -> tuple[int, bytes]:
         """Add the end of a job, if it has a record, to the keys and arguments of a script; return the keys."""
@@ -159,31 +186,31 @@ class CommandEncoder:
         args = [self._pool_id, do.payloads[0], encode(do.hold.job_id)]
         count, keys = self._add_hold(4, do.queue.ack_keys + self._cancels, do.queue, do.hold)
         count, keys = self._add_end(count, keys, args, do.end)
-        return scripts.call("end_holder", count, keys, args)
+        return scripts.call("end_holder", count, keys, args, fair=do.queue.fair)
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
-        return scripts.call("requeue_front", 4, do.queue.front_keys, args)
+        return scripts.call("requeue_front", 4, do.queue.front_keys, args, fair=do.queue.fair)
 
     def _requeue_and_rest(self, do: RequeueAndRest) -> bytes:
         args = [self._pool_id, do.payloads[0], b"%d" % math.ceil(1000 * do.seconds)]
         count, keys = self._add_end(5, do.queue.rest_keys, args, do.end)
-        return scripts.call("rest", count, keys, args)
+        return scripts.call("rest", count, keys, args, fair=do.queue.fair)
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
         args = [self._pool_id, do.payloads[0], do.entry, _holder(do.frees)]
         count, keys = self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end)
         count, keys = self._add_hold(count, keys, do.queue, do.frees)
-        return scripts.call("quarantine", count, keys, args)
+        return scripts.call("quarantine", count, keys, args, fair=do.queue.fair)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
         keys = do.queue.fetch_keys + self._marks
-        return scripts.call("admit", 8, keys, [self._pool_id, do.payloads[0]])
+        return scripts.call("admit", 8, keys, [self._pool_id, do.payloads[0]], fair=do.queue.fair)
 
     def _claim_jobs(self, do: ClaimJobs) -> bytes:
         keys = self._registration + do.queue.front_keys
         args = [self._pool_id, b"%d" % do.heartbeat_at, *do.payloads]
-        return scripts.call("claim", 6, keys, args)
+        return scripts.call("claim", 6, keys, args, fair=do.queue.fair)
 
     def _clear_reaped(self, _: ClearReaped) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._heartbeat + pack(b"reaped")
@@ -193,7 +220,7 @@ class CommandEncoder:
         keys = [*(key.encode() for key in do.keys), *records]
         args = [do.payloads[0], do.job_id.encode(), b"%d" % do.seconds]
         packed = pack(do.queue.in_progress) + self._cancels + pack(*keys)
-        return scripts.call("free_unique", 2 + len(keys), packed, args)
+        return scripts.call("free_unique", 2 + len(keys), packed, args, fair=do.queue.fair)
 
     def _mark_suspect(self, do: MarkSuspect) -> bytes:
         args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]
@@ -211,7 +238,7 @@ class CommandEncoder:
     def _drop_cancelled(self, do: DropCancelled) -> bytes:
         args = [self._pool_id, do.payloads[0], encode(do.job_id)]
         count, keys = self._add_end(4, do.queue.ack_keys + self._cancels, args, do.end)
-        return scripts.call("drop_cancelled", count, keys, args)
+        return scripts.call("drop_cancelled", count, keys, args, fair=do.queue.fair)
 
     def _begin_look_ahead(self, _: BeginLookAhead) -> bytes:
         return scripts.call("begin_look_ahead", 2, self._heartbeat + self._look_ahead_paused, [])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from .._jobs.hold import Hold
 from .._jobs.location import JobSet
 from .job_end import JobEnd
-from .keys import Queue
+from .queue import Queue
 from .queue_poll import QueuePoll
 
 

@@ -139,12 +139,13 @@ class Connection:
         with suppress(OSError, TypeError, AttributeError):
             self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
-    async def load_scripts(self) -> None:
+    async def load_scripts(self, *, fair: bool = True) -> None:
         """Load all scripts into Redis; needed again after Redis was restarted or has flushed them.
 
+        :param fair: whether to load the variants for fair queues, too.
         :raises RedisError, OSError: when Redis refuses one, or as for :meth:`request`.
         """
-        names = scripts.names()
+        names = [*scripts.names(), *(scripts.variants() if fair else ())]
         commands = [scripts.load_command(name) for name in names]
         for reply in await self.request(commands, len(commands)):
             if isinstance(reply, ErrorReply):

@@ -13,6 +13,7 @@ from ..errors import PayloadError
 from ..job import Job
 from .batches import batches
 from .client import run_script
+from .fair_queues import FairQueues
 from .namespace import Namespace
 from .periodic_changes import PAUSED
 from .protocol import decode, encode
@@ -73,6 +74,7 @@ class DelayedJobs:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._fair = FairQueues(namespace)
 
     async def due(self, job_set: JobSet, limit: int, spans: Sequence[tuple[float, int]] = ()) -> Due:
         """Return up to ``limit`` due jobs of a sorted set.
@@ -147,7 +149,8 @@ class DelayedJobs:
             runs = keys.number(self._keys.periodic_runs(key)) if key else 0
             args += (member, destination, payload, key, at, runs, 0 if record is None else keys.number(record))
             args.append(self._hold(keys, payload, "stay" if by_hand else "drop" if key else "move"))
-        reply = await run_script(self._redis.client(), "requeue", keys.names, args)
+        fair = await self._fair.keys_of(names)
+        reply = await run_script(self._redis.client(), "requeue", keys.names, args, fair=fair)
         moved, refusal, refused, paused, held = reply
         holders = {number - 1: decode(job_id) for number, job_id in zip(held[::2], held[1::2], strict=True)}
         return Requeued(moved, refusal.decode(errors="replace"), _indexes(refused), _indexes(paused), holders)

@@ -6,6 +6,7 @@ connection and a blocking one share it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +19,9 @@ from .limited_push import Write, split_by_limit
 from .new_jobs import NewJobs
 
 T = TypeVar("T")
+
+# How a script refuses a job: how many wait, how many may, and the tenant.
+_FULL = re.compile(r"QUEUEFULL (\d+) (\d+) (.*)", re.DOTALL)
 
 
 class Request(NamedTuple):
@@ -46,12 +50,14 @@ class Result(NamedTuple):
 Steps = Generator[Request, list[Any], T]
 
 _LOADS = ("enqueue_limited", "enqueue_unique", "enqueue_unique_at", "enqueue_holder", "debounce", "throttle")
+_FAIR_LOADS = (*(f"{scripts.FAIR}{name}" for name in ("enqueue_unique", "enqueue_holder", "throttle")), "enqueue_fair")
 
 
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     """Write the only job; return it.
 
     :raises RedisError, OSError: when Redis refused it or cannot be reached.
+    :raises QueueFull: when as many jobs of its tenant wait as may.
     :raises UniqueConflictError: when another job holds its key, and that is an error.
     :raises QueueFull: when too many jobs wait in its queue.
     """
@@ -60,7 +66,7 @@ def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
         raise result.error
     ((write, reply),) = result.answered
     if isinstance(reply, Exception):
-        raise reply
+        raise _refusal_of(new, write, reply)
     *_, full = split_by_limit(write, reply)
     if full is not None:
         raise full
@@ -85,7 +91,7 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
         for write, reply in answered:
             if isinstance(reply, Exception):
                 unwritten += write.jobs
-                cause = reply
+                cause = _refusal_of(new, write, reply)
                 continue
             some, others, full = split_by_limit(write, reply)
             if full is None:
@@ -116,6 +122,14 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     return new.jobs
 
 
+def _refusal_of(new: NewJobs, write: Write, reply: Exception) -> Exception:
+    """Return the error to raise for an error reply: :class:`QueueFull` if the list of a tenant is full."""
+    full = _FULL.search(str(reply))
+    if full is None:
+        return reply
+    return QueueFull(new.jobs[write.jobs[0]].name, int(full[1]), int(full[2]), full[3])
+
+
 def _send(new: NewJobs, positions: range) -> Steps[Result]:
     """Send the commands of some jobs, and once more those whose script Redis did not have."""
     writes, names, before = new.writes(positions), new.names(positions), new.unmark(positions)
@@ -128,7 +142,8 @@ def _send(new: NewJobs, positions: range) -> Steps[Result]:
     if not again:
         return Result(answered, [], None)
     answered = [each for each in answered if not isinstance(each[1], ScriptMissing)]
-    loads = [scripts.load_command(name) for name in _LOADS]
+    needed = (*_LOADS, *_FAIR_LOADS) if new.has_tenants else _LOADS
+    loads = [scripts.load_command(name) for name in needed]
     try:
         replies = yield Request(names, [*loads, *(each.command for each in again)])
     except REDIS_ERRORS as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.exceptions import NoPermissionError
 
-from .._jobs.location import JOB_SETS
+from .._jobs.location import JOB_SETS, queue_name
 from .._jobs.progress import read_progress
 from ..errors import PayloadError
 from ..job import Job
@@ -16,7 +16,10 @@ from ..models.pools import Heartbeat, Observation
 from ..models.queues import QueueInfo, Sizes
 from .batches import batches
 from .errors import ErrorReply, is_wrong_type
+from .fair_listing import FairListing
+from .fair_queues import FairState
 from .lock_state import LockState
+from .member import Member
 from .namespace import Namespace
 from .protocol import decode, read_count, value_of
 from .queue_options import QueueOptions, read_options
@@ -26,24 +29,13 @@ from .rates import QueueRate, Rates, tokens_left
 _BATCH = 500
 
 
-class Member(NamedTuple):
-    """A payload in its location.
-
-    :ivar at: the score; ``None`` in a list.
-    :ivar rank: how many members have a lower score; in a list, how many elements were pushed later.
-    """
-
-    raw: bytes
-    at: float | None
-    rank: int
-
-
 class Inspector:
     """Reads one namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
 
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self.fair = FairListing(namespace)
         self._rates = Rates(namespace)
 
     async def names(self) -> list[str]:
@@ -72,6 +64,7 @@ class Inspector:
         commands += [("HGETALL", keys.queue_options), ("HGETALL", keys.max_waiting)]
         *replies, declared, limits = await self._pipeline(commands)
         options, none = read_options(declared, limits), QueueOptions()
+        fair = await self._fair_states(names)
         found = []
         for name, at in zip(names, range(0, len(replies), 7), strict=True):
             own = options.get(name, none)
@@ -83,8 +76,9 @@ class Inspector:
             found.append(
                 QueueInfo(
                     name,
-                    count=_number(length),
-                    latency=_latency(front, now),
+                    **_waiting(fair[name], now)
+                    if name in fair
+                    else {"count": _number(length), "latency": _latency(front, now)},
                     running=max(0, _number(lock)),
                     max_concurrency=max(0, _number(limit)),
                     paused=bool(_number(paused)) and not rests_for,
@@ -99,6 +93,11 @@ class Inspector:
                 )
             )
         return found
+
+    async def _fair_states(self, names: Sequence[str]) -> dict[str, FairState]:
+        fair = await self.fair.queues.names()
+        states = {name: await self.fair.queues.read(name, waiting=True) for name in names if name in fair}
+        return {name: state for name, state in states.items() if state is not None}
 
     async def sizes(self, queues: Sequence[QueueInfo]) -> Sizes:
         """Return how many jobs are in each location.
@@ -148,6 +147,12 @@ class Inspector:
         In a sorted set the newest has the highest score; in a list it was pushed last.
         """
         key, in_set = self._keys.location(location), location in JOB_SETS
+        if await self.fair.is_fair(name := queue_name(location)):
+            if not newest_first:
+                return await self.fair.next_to_run(name, start, count)
+            found, total = await self.fair.next_to_run(name, 0, 1)
+            # Where a certain job is, only a scan finds.
+            return found if start == 0 else [], total
         # Not a transaction: Redis refuses to begin one when its memory is full, and reading must work then.
         async with self._redis.client().pipeline(transaction=False) as pipe:
             if in_set:
@@ -179,6 +184,8 @@ class Inspector:
         key, client = self._keys.location(location), self._redis.client()
         if location in JOB_SETS:
             found = await client.execute_command("ZMSCORE", key, *(each.raw for each in members))
+        elif await self.fair.is_fair(name := queue_name(location)):
+            return await self.fair.gone(name, members)
         else:
             found = await self._pipeline([("LPOS", key, each.raw) for each in members])
         return [each for each, reply in zip(members, found, strict=True) if reply is None]
@@ -198,6 +205,19 @@ class Inspector:
 
 def _number(reply: Any) -> int:
     return read_count(reply) or 0
+
+
+def _waiting(state: FairState, now: float) -> dict[str, Any]:
+    """Return the numbers of a fair queue's waiting jobs."""
+    tenants = [each for each in state.tenants if each.waiting]
+    oldest = min((each.oldest for each in tenants if each.oldest), default=0)
+    return {
+        "count": sum(each.waiting for each in tenants),
+        "latency": max(0, int(now) - oldest) if oldest else 0,
+        "fair": True,
+        "tenants": len(tenants),
+        "tenants_held": sum(each.held for each in tenants),
+    }
 
 
 def _latency(front: Any, now: float) -> int:

@@ -3,7 +3,8 @@
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
-``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:`` and ``throttle:`` are asyncwork's own.
+``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues`` and ``tenants:`` are
+asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -11,13 +12,12 @@ One file for all keys, because who adds one has to see that no other key can hav
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._jobs.location import queue_name
 from .._json.go import encode as go_json
 from ..job import Job
-from .protocol import pack
+from .fair_keys import FAIR_KINDS, FairKeys
 
 # How programs built with Go 1.22 or later write these characters.
 _NEWER_ESCAPES = {r"\u0008": r"\b", r"\u000c": r"\f"}
@@ -58,6 +58,7 @@ _KINDS = {
     "results": "hash",
     "look_ahead_paused": "string",
     "finished": "zset",
+    "fair_queues": "set",
     "queue_options": "hash",
     "max_waiting": "hash",
     "rates": "hash",
@@ -72,6 +73,7 @@ _KINDS_BY_START = (
     ("rate:", "string"),
     ("job:", "hash"),
     ("stream:", "stream"),
+    *FAIR_KINDS,
     ("hold:", "hash"),
     ("debounce:", "hash"),
     ("throttle:", "hash"),
@@ -143,6 +145,9 @@ class Keys:
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
+        # A set: the names of the queues whose tenants take turns.
+        self.fair_queues: str = start + "fair_queues"
+        self.tenants: FairKeys = FairKeys(start, self.queue)
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
         # How the keys of holds begin.
@@ -318,39 +323,3 @@ class Keys:
 
 def _unique_text(args: object, root: str = "args") -> str:
     return "" if args is None else go_json(args, root).decode() + "\n"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Queue:
-    """One queue of one pool: its keys, packed once for the commands that need them in every round trip.
-
-    Compared by identity, because a pool has one object for each queue.
-    """
-
-    name: str
-    priority: int
-    queue: bytes
-    in_progress: bytes
-    fetch_keys: bytes
-    ack_keys: bytes
-    front_keys: bytes
-    limited_keys: bytes
-    rest_keys: bytes
-
-    @classmethod
-    def of(cls, keys: Keys, name: str, pool_id: str, priority: int = 1) -> Queue:
-        """Return the queue of one job name."""
-        queue, in_progress = keys.queue(name).encode(), keys.in_progress(name, pool_id).encode()
-        paused, limit = keys.paused(name).encode(), keys.max_concurrency(name).encode()
-        lock, info = keys.lock(name).encode(), keys.lock_info(name).encode()
-        return cls(
-            name=name,
-            priority=priority,
-            queue=queue,
-            in_progress=in_progress,
-            fetch_keys=pack(queue, in_progress, paused, lock, info, limit),
-            ack_keys=pack(in_progress, lock, info),
-            front_keys=pack(in_progress, lock, info, queue),
-            limited_keys=pack(queue, in_progress, paused, lock, info, limit, keys.rate(name).encode()),
-            rest_keys=pack(in_progress, lock, info, queue, paused),
-        )

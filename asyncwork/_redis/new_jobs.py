@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._jobs.enqueue_options import AT_ONCE, EnqueueOptions
-from .._jobs.hold import digest_of, mark_of
+from .._jobs.hold import digest_of
 from .._jobs.ids import make_identifiers
 from .._jobs.job_call import JobCall, check_jobs
 from .._jobs.names import job_name, limit_of
@@ -23,12 +23,13 @@ from .._jobs.tracing import JobTracing
 from .._json.codec import encode_args
 from ..errors import UsageError
 from ..models.enqueued_job import EnqueuedJob, ResultSource, set_source
-from ..unique import Debounce, Throttle, Unique
+from ..unique import Unique
 from . import rule_requests, scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
 from .limited_push import Write, limited_push
 from .payload_frame import PayloadFrame
+from .placement import NEXT, Placement
 from .protocol import command, command_of_packed, encode, pack, unpack
 
 # Seconds after which a unique key expires.
@@ -36,37 +37,6 @@ UNIQUE_TTL = 86_400
 # Jobs and bytes in one round trip of a bulk enqueue. There is a limit because Redis is blocked meanwhile.
 _MOST_JOBS = 1000
 _MOST_BYTES = 1_000_000
-
-
-class Placement(NamedTuple):
-    """Where a job goes that is not just the next of its queue.
-
-    :ivar run_at: when it is due, epoch seconds; ``None`` for a job that may run at once.
-    :ivar unique_key: the key that keeps it unique; empty for a job that is not unique.
-    :ivar by_key: whether it is unique by a mapping, so that a duplicate is to run in place of the waiting job.
-    :ivar front: whether it goes to the front of its queue.
-    :ivar own_id: whether the caller has chosen its id, so that another job may be equal to it.
-    :ivar rule: what keeps it from being enqueued too often, other than a unique key; ``None`` for nothing.
-    :ivar digest: of the values by which that rule distinguishes jobs.
-    :ivar conflicts: whether a duplicate by its unique key is an error.
-    """
-
-    run_at: int | None
-    unique_key: str
-    by_key: bool
-    front: bool
-    own_id: bool = False
-    rule: Unique | Debounce | Throttle | None = None
-    digest: str = ""
-    conflicts: bool = False
-
-    @property
-    def hold(self) -> str:
-        """What the payload says of the key that the job holds until it has ended; empty if it holds none."""
-        return mark_of(self.rule.until, self.digest) if isinstance(self.rule, Unique) else ""
-
-
-_NEXT = Placement(run_at=None, unique_key="", by_key=False, front=False)
 
 
 class NewJobs:
@@ -119,8 +89,9 @@ class NewJobs:
             timeout=options.timeout,
             expires=options.expires_at(self._now),
             hold=placement.hold,
+            tenant=options.partition,
         )
-        self.append(job, payload, None if placement == _NEXT else placement)
+        self.append(job, payload, None if placement == NEXT else placement)
 
     def add_all(self, jobs: Iterable[object]) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.
@@ -179,7 +150,10 @@ class NewJobs:
         return unpack(self._packed[position])
 
     def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:
-        placement = Placement(options.run_at(self._now), "", False, options.front, options.id is not None)
+        tenant = None if options.partition is None else str(options.partition)
+        placement = Placement(
+            options.run_at(self._now), "", False, options.front, options.id is not None, tenant=tenant
+        )
         if isinstance(options.unique, Mapping):
             key = self._keys.unique_for(name, dict(options.unique), "unique")
             return placement._replace(unique_key=key, by_key=True)
@@ -208,6 +182,11 @@ class NewJobs:
         """Let the jobs of tasks wait for their results."""
         for position, task in self._tasks.items():
             set_source(self.jobs[position], task)
+
+    @property
+    def has_tenants(self) -> bool:
+        """Whether any of the jobs belongs to a tenant of a fair queue."""
+        return any(each.tenant is not None for each in self._placements.values())
 
     def batches(self) -> Iterator[range]:
         """Yield the positions of the jobs of each round trip."""
@@ -240,18 +219,24 @@ class NewJobs:
             return [self._push(name, some) for name, some in queues.items()]
         writes: list[Write] = []
         scheduled: list[int] = []
+        of_tenants: defaultdict[str, list[int]] = defaultdict(list)
         for position, job in zip(positions, jobs, strict=True):
             placement = self._placements.get(position)
             if placement is None:
                 queues[job.name].append(position)
+            elif placement.is_next:
+                of_tenants[job.name].append(position)
             elif placement.unique_key or placement.rule or placement.own_id or placement.run_at is None:
                 # The order within the queue is that of the calls.
                 if some := queues.pop(job.name, None):
                     writes.append(self._push(job.name, some))
+                if some := of_tenants.pop(job.name, None):
+                    writes.append(self._push_fairly(job.name, some))
                 writes.append(self._write_alone(position, placement))
             else:
                 scheduled.append(position)
         writes += (self._push(name, some) for name, some in queues.items())
+        writes += (self._push_fairly(name, some) for name, some in of_tenants.items())
         if scheduled:
             scores = (pack(b"%d" % self.jobs[each].run_at) for each in scheduled)
             members = [part for each in zip(scores, self._some_packed(scheduled), strict=True) for part in each]
@@ -266,6 +251,11 @@ class NewJobs:
             return Write(request, positions, limited=name)
         return Write(command_of_packed((verb, queue), self._some_packed(positions)), positions)
 
+    def _push_fairly(self, name: str, positions: Sequence[int], *, front: bool = False) -> Write:
+        args = [part for at in positions for part in (encode(self._placements[at].tenant or ""), self.payload(at))]
+        fair = pack(*map(encode, self._keys.tenants.of(name)))
+        return Write(scripts.call("enqueue_fair", 0, b"", [b"%d" % front, *args], fair=fair), positions)
+
     def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
         if isinstance(positions, range):
             return self._packed[positions.start : positions.stop]
@@ -277,12 +267,15 @@ class NewJobs:
         limited = "" if limit is None else job.name
         if placement.rule is not None:
             kind = placement.rule, placement.digest
+            due, front, has_tenant = placement.run_at, placement.front, placement.tenant is not None
             request = rule_requests.request(
-                self._keys, job, payload, *kind, placement.run_at, front=placement.front, limit=limit
+                self._keys, job, payload, *kind, due, front=front, limit=limit, fair=has_tenant
             )
             return Write(request, [position], unique=True, limited=limited)
         if not key:
             if placement.run_at is None:
+                if placement.tenant is not None:
+                    return self._push_fairly(job.name, [position], front=placement.front)
                 return self._push(job.name, [position], b"RPUSH" if placement.front else b"LPUSH")
             # A job that is equal to the last byte, which its own id makes possible, keeps its time.
             request = command(b"ZADD", encode(self._keys.scheduled), b"NX", b"%d" % placement.run_at, payload)
@@ -296,7 +289,8 @@ class NewJobs:
         if limit is not None:
             keys.append(encode(self._keys.max_waiting))
             args += (encode(job.name), b"%d" % limit)
-        request = scripts.call("enqueue_unique", len(keys), pack(*keys), args)
+        fair = b"" if placement.tenant is None else pack(*map(encode, self._keys.tenants.of(job.name)))
+        request = scripts.call("enqueue_unique", len(keys), pack(*keys), args, fair=fair)
         return Write(request, [position], unique=True, limited=limited)
 
     def unmark(self, positions: range) -> list[bytes]:

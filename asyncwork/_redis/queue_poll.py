@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .keys import Queue
 from .protocol import command
+from .queue import Queue
 
 
 class Section:
@@ -26,12 +26,17 @@ class Section:
     @cached_property
     def count_command(self) -> bytes:
         """The command that replies how many of the queues are filled."""
-        return command(b"EXISTS", *(queue.queue for queue in self.queues))
+        return command(b"EXISTS", *(key for queue in self.queues for key in _filled_keys(queue)))
 
     @cached_property
     def list_commands(self) -> list[bytes]:
         """One command for each queue, which replies whether it is filled."""
-        return [command(b"EXISTS", queue.queue) for queue in self.queues]
+        return [command(b"EXISTS", *_filled_keys(queue)) for queue in self.queues]
+
+
+def _filled_keys(queue: Queue) -> tuple[bytes, ...]:
+    """Return the keys of a queue: one exists while it holds jobs that may start."""
+    return (queue.queue, queue.ring) if queue.fair else (queue.queue,)
 
 
 @dataclass(slots=True, eq=False)

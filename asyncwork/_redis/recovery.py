@@ -11,6 +11,7 @@ from .client import run_script
 from .commands import exemption_field, fingerprint
 from .errors import ErrorReply, is_wrong_type
 from .existing_keys import maybe_existing
+from .fair_queues import FairQueues
 from .job_end import JobEnd
 from .key_scan import scan_keys
 from .keys import Keys
@@ -36,6 +37,7 @@ class Recovery:
         self._redis = namespace.redis
         self._keys = namespace.keys
         self._registry = Registry(namespace)
+        self._fair = FairQueues(namespace)
 
     async def check_writable(self, pool_id: str) -> None:
         """Return if heartbeats can be written, which needs no free memory.
@@ -236,10 +238,10 @@ class Recovery:
             *(self._keys.job_record(each.job_id) for each in attempts),
         ]
         fields = [value for each in attempts for value in (each.payload, each.seconds, *each.more)]
-        moved, left = 0, 1
+        moved, left, fair = 0, 1, await self._fair.keys_of([name])
         while left:
             args = [pool_id, _BATCH, b"*" if heartbeat_at is None else heartbeat_at, *fields]
-            done, left = await run_script(self._redis.client(), "reap", keys, args)
+            done, left = await run_script(self._redis.client(), "reap", keys, args, fair=fair)
             if done < 0:
                 return None
             moved += done

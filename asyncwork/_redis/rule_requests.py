@@ -46,13 +46,16 @@ def request(
     *,
     front: bool,
     limit: int | None,
+    fair: bool,
 ) -> bytes:
     """Return the command that enqueues a job by a rule.
 
     :param digest: of the values by which the rule distinguishes jobs.
     :param run_at: when it is due, epoch seconds; ``None`` for now.
     :param limit: how many jobs may wait in its queue if no limit was set at run time; ``None`` if it can have none.
+    :param fair: whether its queue may be fair.
     """
+    tenants = pack(*map(encode, keys.tenants.of(job.name))) if fair else b""
     parts, queue, scheduled = _Parts.of(payload, job.id), encode(keys.queue(job.name)), encode(keys.scheduled)
     in_front = b"%d" % front
     limit_keys = [] if limit is None else [encode(keys.max_waiting)]
@@ -64,11 +67,11 @@ def request(
     if isinstance(rule, Throttle):
         args = [*parts, _number(rule.per), b"%d" % rule.trailing, in_front]
         script_keys = [encode(keys.throttle(job.name, digest)), queue, scheduled, *limit_keys]
-        return scripts.call("throttle", len(script_keys), pack(*script_keys), args + limit_args)
+        return scripts.call("throttle", len(script_keys), pack(*script_keys), args + limit_args, fair=tenants)
     due = b"" if run_at is None else b"%d" % run_at
     args = [*parts, rule.until.encode(), due, in_front, rule.conflict.encode(), b"%d" % SUCCESSOR_AT]
     script_keys = [encode(keys.hold(job.name, digest)), queue, scheduled, *limit_keys]
-    return scripts.call("enqueue_holder", len(script_keys), pack(*script_keys), args + limit_args)
+    return scripts.call("enqueue_holder", len(script_keys), pack(*script_keys), args + limit_args, fair=tenants)
 
 
 def read_reply(job: EnqueuedJob, rule: Unique | Debounce | Throttle, reply: Any) -> EnqueuedJob:

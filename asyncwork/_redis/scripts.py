@@ -21,6 +21,7 @@ _FRAGMENTS = frozenset(
         "delete_if_wrong_type",
         "end_record",
         "end_stream",
+        "fair_list",
         "free_hold",
         "max_concurrency",
         "max_waiting",
@@ -30,12 +31,55 @@ _FRAGMENTS = frozenset(
         "restore_holders",
         "sum_shares",
         "sync_share",
+        "tenants",
         "take_hold",
         "trim_attempts",
         "unique_owner",
         "write_end",
     }
 )
+# Those that have a variant for fair queues, because they move jobs.
+VARIANTS = (
+    "ack",
+    "admit",
+    "claim",
+    "delete",
+    "delete_from_list",
+    "drop_cancelled",
+    "end_holder",
+    "enqueue_holder",
+    "enqueue_unique",
+    "fetch",
+    "fetch_limited",
+    "finish",
+    "free_unique",
+    "move",
+    "quarantine",
+    "reap",
+    "requeue",
+    "requeue_front",
+    "rest",
+    "restore",
+    "restore_to_list",
+    "throttle",
+)
+# How the name of a variant begins.
+FAIR = "fair:"
+# Number of the keys of each fair queue.
+FAIR_KEYS = 9
+# A variant is the script itself, with another `redis`. An error is returned, not raised, so that what was done before
+# is counted all the same.
+_VARIANT = """\
+local script_name = '{name}'
+{fair_list}
+local function script(redis)
+{script}
+end
+local is_done, reply = pcall(script, fair_redis)
+settle_tenants()
+if is_done or type(reply) == 'table' then return reply end
+return redis.error_reply('ERR ' .. tostring(reply))
+"""
 
 
 @cache
@@ -47,7 +91,10 @@ def names() -> tuple[str, ...]:
 
 @cache
 def source(name: str) -> str:
-    """Return the text of a script, with what it includes in place."""
+    """Return the text of a script, or of the variant of one, with what it includes in place."""
+    if name.startswith(FAIR):
+        name = name.removeprefix(FAIR)
+        return _VARIANT.format(name=name, fair_list=source("fair_list"), script=source(name))
     text = (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
     return _INCLUDE.sub(lambda match: source(match[1]).rstrip("\n"), text)
 
@@ -74,6 +121,27 @@ def head(name: str, keys: int, *, with_source: bool = False) -> bytes:
     return pack(b"EVALSHA", digest(name), b"%d" % keys)
 
 
-def call(name: str, keys: int, packed_keys: bytes, args: Sequence[bytes], *, with_source: bool = False) -> bytes:
-    """Return a whole call of a script, whose keys are packed already."""
+def variants() -> tuple[str, ...]:
+    """Return the names of the variants for fair queues."""
+    return tuple(FAIR + name for name in VARIANTS)
+
+
+def call(
+    name: str,
+    keys: int,
+    packed_keys: bytes,
+    args: Sequence[bytes],
+    *,
+    fair: bytes = b"",
+    queues: int = 1,
+    with_source: bool = False,
+) -> bytes:
+    """Return a whole call of a script, whose keys are packed already.
+
+    :param fair: the packed keys of the fair queues whose jobs it moves; empty if there are none.
+    :param queues: how many fair queues these are.
+    """
+    if fair:
+        name = FAIR + name if name in VARIANTS else name
+        keys, packed_keys, args = keys + FAIR_KEYS * queues, packed_keys + fair, [*args, b"%d" % queues]
     return script_call(head(name, keys, with_source=with_source), keys, packed_keys, args)

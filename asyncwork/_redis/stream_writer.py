@@ -7,10 +7,10 @@ from typing import Any
 
 from . import scripts
 from .errors import ScriptMissing
-from .keys import Queue
 from .multiplexer import Multiplexer
 from .namespace import Namespace
 from .protocol import encode, pack, value_of
+from .queue import Queue
 
 # Entries that a stream keeps at least. Redis removes the oldest of more than these, some at a time.
 KEPT_ENTRIES = 10_000

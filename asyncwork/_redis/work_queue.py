@@ -19,8 +19,9 @@ from .commands import Batch
 from .connection import Connection
 from .errors import REDIS_ERRORS, is_wrong_type
 from .existing_keys import maybe_existing
-from .keys import Keys, Queue
+from .keys import Keys
 from .protocol import command, value_of
+from .queue import Queue
 from .urls import NodeAddress
 
 # A job that a pool holds: its queue, its payload, and how many times it was running when a pool died. If it may have to
@@ -62,6 +63,10 @@ class Popped(NamedTuple):
     payload: bytes
     admitted: bool
     waiting: int
+
+
+class NotOpen(Exception):
+    """A blocking pop took nothing from a fair queue, because it is paused or at its concurrency limit."""
 
 
 class Fetched(NamedTuple):
@@ -124,7 +129,8 @@ class WorkQueue:
             time.
         """
         # Redis may have flushed the scripts since they were loaded.
-        loads, commands = [scripts.load_command(name) for name in scripts.names()], self.encode.batch(batch)
+        names = [*scripts.names(), *(scripts.variants() if self._redis.runs_fair_queues else ())]
+        loads, commands = [scripts.load_command(name) for name in names], self.encode.batch(batch)
         replies = await self._redis.send([*loads, *commands])
         return replies[len(loads) :]
 
@@ -169,13 +175,16 @@ class WorkQueue:
             await connection.close()
             raise
 
-    @staticmethod
-    def parse_popped(replies: Sequence[Any]) -> Popped | None:
-        """Parse the two replies to a blocking pop.
+    @classmethod
+    def parse_popped(cls, replies: Sequence[Any]) -> Popped | None:
+        """Parse the replies to a blocking pop.
 
         :returns: ``None`` when the time was over, or :meth:`unblock` ended the wait.
         :raises RedisError: when Redis has refused the pop.
+        :raises NotOpen: when nothing may be taken from a fair queue now.
         """
+        if len(replies) > 2:
+            return cls._parse_fetched_one(*replies)
         popped, admission = replies
         if popped is None:
             return None
@@ -184,6 +193,21 @@ class WorkQueue:
         # If the script was refused, AdmitPopped asks for the same.
         admitted, waiting = admission if isinstance(admission, list) else (0, 0)
         return Popped(popped, admitted == 1, waiting)
+
+    @staticmethod
+    def _parse_fetched_one(bell: Any, reply: Any, waiting: Any) -> Popped | None:
+        """Parse the replies to a pop of a fair queue's bell, to the fetch behind it, and whether more jobs wait."""
+        if isinstance(reply, Exception):
+            raise reply
+        taken, closed, crashes, _ = reply
+        if taken:
+            # After the number of the queue, and that of its jobs.
+            return Popped(taken[2], not crashes, 1 if waiting == 1 else 0)
+        if closed:
+            raise NotOpen
+        if isinstance(bell, Exception):
+            raise bell
+        return None
 
     async def unblock(self, connections: Iterable[BlockingConnection]) -> None:
         """End the blocking pops of these connections as if their time were over, each on the node where it waits.
@@ -234,7 +258,7 @@ class WorkQueue:
         :param resting: whether jobs of queues that rest count, which may be fetched later.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        queues = await maybe_existing(self._redis.client(), queues, attrgetter("queue"), attrgetter("in_progress"))
+        queues = await maybe_existing(self._redis.client(), queues, *map(attrgetter, ("queue", "in_progress", "ring")))
         if not queues:
             return False
         async with self._redis.client().pipeline(transaction=False) as pipe:
@@ -242,9 +266,13 @@ class WorkQueue:
                 pipe.llen(queue.queue)
                 pipe.pttl(self._keys.paused(queue.name))
                 pipe.llen(queue.in_progress)
+                pipe.exists(queue.ring)
             replies = [
                 0 if is_wrong_type(each) else value_of(each) for each in await pipe.execute(raise_on_error=False)
             ]
-        states = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+        states = zip(replies[::4], replies[1::4], replies[2::4], replies[3::4], strict=True)
         # A pause has no end, and a rest has one.
-        return any((waiting and (ends == -2 or (resting and ends >= 0))) or held for waiting, ends, held in states)
+        return any(
+            ((waiting or turns) and (ends == -2 or (resting and ends >= 0))) or held
+            for waiting, ends, held, turns in states
+        )

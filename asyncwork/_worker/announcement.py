@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .._jobs.printable import printable
 from .._redis.deployments import Deployments
 from .._redis.errors import ErrorReply
+from .._redis.fair_queues import FairQueues
 from .._redis.namespace import Namespace
+from .._redis.protocol import pack
+from .._redis.queue import Queue
 from .._redis.queue_options import QueueOptions
 from .._redis.registry import Registry
+from .job_type import JobType, fair_options
 
 logger = logging.getLogger("asyncwork")
 
@@ -58,3 +62,26 @@ async def announce_version(namespace: Namespace, version_label: str) -> None:
         await Deployments(namespace).record(version_label)
     except ErrorReply as error:
         logger.warning("the start of version %s was not recorded: %s", printable(version_label), error)
+
+
+async def announce_fair_queues(namespace: Namespace, job_types: Mapping[str, JobType], queues: Iterable[Queue]) -> None:
+    """Declare the fair queues of a pool, and mark those of its queues that are fair, also if another pool has declared
+    them.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    fair = fair_options({name: each.options for name, each in job_types.items()})
+    fair_queues = FairQueues(namespace)
+    await fair_queues.declare(fair)
+    names = await fair_queues.names()
+    for queue in queues:
+        if queue.name not in names:
+            continue
+        namespace.redis.runs_fair_queues = True
+        queue.fair = pack(*queue.tenant_keys)
+        if queue.name not in fair:
+            logger.warning(
+                "jobs of %s are taken in the turns of their tenants, because another pool has declared that: register "
+                "it with partition=… here, too",
+                printable(queue.name),
+            )

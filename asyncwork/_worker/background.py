@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from .._jobs.location import JobSet
 from .._jobs.periodic_job import PeriodicJob
+from .._redis.fair_queues import FairOptions
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
@@ -14,7 +15,7 @@ from ..options import PoolOptions
 from .chunk_runner import ChunkRunner
 from .dispatchers import Dispatchers
 from .expiry import times_to_start
-from .job_type import JobType
+from .job_type import JobType, fair_options
 from .metrics import PoolMetrics
 from .periodic_uniqueness import PeriodicUniqueness
 from .services.canceller import Canceller
@@ -28,6 +29,7 @@ from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
 from .services.service import ServiceLoop
+from .services.tenant_reviewer import TenantReviewer
 from .worker_set import WorkerSet
 
 # The share of its delay by which a pass may come early, so that pools do not act in step.
@@ -95,6 +97,12 @@ class BackgroundServices:
             ServiceLoop(reconciler, wakeup=possible_loss),
             *(_reconciler_of(each, work_queue, tuning.reconcile) for each in dispatchers.runners),
         ]
+        self.loops += _reviewers(namespace, fair_options(job_options), tuning.orphans)
+
+
+def _reviewers(namespace: Namespace, fair: Mapping[str, FairOptions], period: float) -> list[ServiceLoop]:
+    """Return what reviews the tenants of a pool's fair queues, if it has any."""
+    return [ServiceLoop(TenantReviewer(namespace, fair, period), jitter=_JITTER)] if fair else []
 
 
 def _reconciler_of(runner: ChunkRunner, work_queue: WorkQueue, period: float) -> ServiceLoop:

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from .._redis.errors import REDIS_ERRORS
-from .._redis.keys import Queue
-from .._redis.work_queue import BlockingConnection, Popped, WorkQueue
+from .._redis.queue import Queue
+from .._redis.work_queue import BlockingConnection, NotOpen, Popped, WorkQueue
 
 logger = logging.getLogger("asyncwork")
 
@@ -25,9 +25,12 @@ _UNBLOCK_TIMEOUT = 3.0
 # Seconds that a pop may block if it cannot be unblocked, because a stop and the jobs of other queues wait for it.
 _SHORT_BLOCK = 0.5
 
+# Seconds that a pop of a fair queue's bell may block. Other programs push to the plain list, and ring no bell.
+FAIR_BLOCK = 0.25
+
 # Called with the queue, the popped job and when the pop was sent (the event loop's clock, seconds).
 OnPopped: TypeAlias = Callable[[Queue, Popped, float], None]
-# Called with the queue, and with the error if the pop failed.
+# Called with the queue, and with the error if the pop failed, or nothing may be taken from the queue.
 OnEnded: TypeAlias = Callable[[Queue, BaseException | None], None]
 
 
@@ -66,7 +69,7 @@ class BlockingPops:
         self._ending: set[Queue] = set()
         self._all_ended = asyncio.Event()
         # The same pop is sent again and again.
-        self._commands: dict[tuple[Queue, float], tuple[bytes, bytes]] = {}
+        self._commands: dict[tuple[Queue, float], tuple[bytes, ...]] = {}
 
     def __len__(self) -> int:
         """Return the number of pops."""
@@ -98,6 +101,8 @@ class BlockingPops:
 
     def _send(self, queue: Queue, blocking: BlockingConnection) -> None:
         seconds = self._block if blocking.client_id is not None else min(self._block, _SHORT_BLOCK)
+        if queue.fair:
+            seconds = min(seconds, FAIR_BLOCK)
         pop = _Pop(self, queue, blocking, self._loop.time())
         commands = self._commands.get((queue, seconds))
         if commands is None:
@@ -134,8 +139,11 @@ class BlockingPops:
         """Pass on the job that a pop has taken, or that it has taken none."""
         if not self._forget(pop):
             return
+        ended_by: NotOpen | None = None
         try:
             popped = self._work_queue.parse_popped(replies)
+        except NotOpen as closed:
+            popped, ended_by = None, closed
         except REDIS_ERRORS as error:
             pop.blocking.connection.drop()
             self._on_failed(pop.queue, error)
@@ -146,7 +154,7 @@ class BlockingPops:
             pop.blocking.connection.drop()
         self._note_ended(pop.queue)
         if popped is None:
-            self._on_ended(pop.queue, None)
+            self._on_ended(pop.queue, ended_by)
         else:
             self._on_popped(pop.queue, popped, pop.requested_at)
 

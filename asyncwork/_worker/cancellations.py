@@ -11,7 +11,7 @@ from typing import Any
 from .._jobs.calling import Call
 from .._redis.cancels import CancelMark
 from .._redis.commands import ClearMark, ReadMark
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from ..job import Job
 from .dispatcher import Dispatcher
 from .outcome import CancelRequested

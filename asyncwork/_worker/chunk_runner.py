@@ -12,7 +12,7 @@ from contextvars import copy_context
 
 from .._jobs.ids import make_identifier
 from .._redis.commands import ReadPaused
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob
 from .chunk import Chunk
 from .chunk_member import ChunkMember

@@ -10,7 +10,7 @@ from typing import Any
 from .._jobs.printable import plural
 from .._redis.commands import Batch, ClaimJobs, ClearReaped, Command
 from .._redis.errors import ErrorReply
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob
 from .lease import Lease
 

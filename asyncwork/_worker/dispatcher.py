@@ -20,7 +20,7 @@ from typing import Any
 from .._redis.commands import Batch, ClearReaped, Command
 from .._redis.errors import ErrorReply
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob, WorkQueue
 from .claims import Claims
 from .dispatch_limits import DispatchLimits
@@ -278,6 +278,7 @@ class Dispatcher:
         held = self._results.payloads()
         jobs = (*self.ready.jobs, *self._claims.held_back, *self._state.requeueing.postponed, *self.fetcher.to_requeue)
         held.update(payload for _, payload, _ in jobs)
+        held.update(payload for command in self.fetcher.rests for payload in command.payloads)
         return held
 
     def _note_idle(self) -> None:

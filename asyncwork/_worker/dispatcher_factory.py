@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from .._jobs.clock import Clock
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import WorkQueue
 from ..options import PoolOptions
 from .chunk_queue import ChunkQueue

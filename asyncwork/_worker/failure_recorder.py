@@ -9,7 +9,7 @@ from .._jobs.hold import read_hold
 from .._jobs.printable import printable
 from .._jobs.quarantine import write_entry
 from .._redis.commands import MoveToQuarantine, RequeueAndRest
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from ..job import Job
 from . import outcome
 from .job_type import JobType

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence, Set
 
 from .._redis.commands import Fetch
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from .fetch_steps import NOTHING, UNBLOCK, NextStep, WaitPlan
@@ -171,10 +171,10 @@ class FetchState:
         fetch = self.open.next_fetch(limit, now, acked=acked, blocked=blocked, looks_ahead=looks_ahead)
         if fetch is None:
             return None
-        rated = self.open.limited.rated
-        if rated and not rated.isdisjoint(fetch.queues):
+        limited = self.open.limited.to_ask
+        if limited and not limited.isdisjoint(fetch.queues):
             # Jobs that are taken ahead may go back, and do not return their token.
-            fetch.limited, fetch.at_once = rated, max(0, min(limit, self.free - self.ahead))
+            fetch.limited, fetch.at_once = limited, max(0, min(limit, self.free - self.ahead))
         self.free -= fetch.limit
         self.requested += fetch.limit
         assert self.check()
@@ -254,7 +254,7 @@ class FetchState:
 
     def rest(self, queue: Queue, seconds: float, now: float) -> None:
         """Take nothing from a queue for some time."""
-        self.open.limited.note([(queue, seconds)], now)
+        self.open.limited.rest(queue, seconds, now)
 
     def set_rated(self, queues: Collection[Queue]) -> list[Queue]:
         """Have the jobs of these queues take a token, and no others.
@@ -305,11 +305,11 @@ class FetchState:
         return NextStep.REVALIDATE
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
-        """Count the worker of a pop that took no job as free, as far as is known."""
+        """Count the worker of a pop that took no job as free. If it failed, nothing may be taken from its queue now."""
         self.blocked.discard(queue)
         self.free += 1
         if failed:
-            # The next poll finds out whether Redis is back.
+            # The next poll finds out whether Redis is back, or the queue open.
             self.open.closed.add(queue)
 
     def on_revalidated(self, queue: Queue, payload: bytes, verdict: Verdict, waiting: int, now: float) -> NextStep:

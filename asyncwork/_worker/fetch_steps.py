@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 
 
 class NextStep(Enum):

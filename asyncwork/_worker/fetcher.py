@@ -1,6 +1,9 @@
 """Takes jobs for the workers of one pool, by fetches and by blocking pops.
 
 The fetcher does the I/O; :class:`FetchState` decides what to request.
+
+One file for what is taken and what goes back, because a job that goes back must not overtake those that a fetch under
+way brings.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from typing import Any
 
 from .._redis.commands import AdmitPopped, Fetch, RequeueAndRest, RequeueFront
 from .._redis.errors import ErrorReply, is_out_of_connections
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
-from .._redis.work_queue import HeldJob, Popped, Verdict, WorkQueue
+from .._redis.work_queue import HeldJob, NotOpen, Popped, Verdict, WorkQueue
 from .blocking_pops import BlockingPops
 from .dispatch_limits import DispatchLimits
 from .fetch_state import FetchState
@@ -39,7 +42,9 @@ class Fetcher:
     :param possible_loss: set when Redis may hold jobs as in progress that no worker has.
     :ivar state: the counts of the workers, and what to request next.
     :ivar ready: jobs for the workers.
-    :ivar to_requeue: jobs that are requeued in their order when no fetch is under way, because the pool takes no more.
+    :ivar to_requeue: jobs that are requeued in their order when no fetch is under way, because the pool takes no more,
+        or their queue is about to rest.
+    :ivar rests: jobs that were rate limited, and go back after ``to_requeue``.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Fetcher:
     ) -> None:
         self.ready = ready
         self.to_requeue: list[HeldJob] = []
+        self.rests: list[RequeueAndRest] = []
         self.state = FetchState(
             queues,
             concurrency=limits.concurrency,
@@ -197,6 +203,8 @@ class Fetcher:
                 self._revalidate(queue, payload)
         elif step is NextStep.REQUEUE:
             self.to_requeue += jobs
+        elif self.rests:
+            self.run(self._keep_resting(jobs))
         elif jobs:
             self.run(jobs)
         self._requeue_after_fetches()
@@ -237,13 +245,43 @@ class Fetcher:
         self._wake()
 
     def rest(self, command: RequeueAndRest) -> None:
-        """Requeue a job that was running, and take nothing from its queue for some time."""
-        now = self._loop.time()
-        self.state.job_done()
-        self.state.rest(command.queue, command.seconds, now)
+        """Requeue a job that was running, in front of those that have not begun, and take nothing from its queue for
+        some time.
+        """
+        self.state.rest(command.queue, command.seconds, self._loop.time())
         self._openings.plan()
-        self.state.on_requeueing(command.payloads, now)
-        self._results.add(command, partial(self._on_requeued, command.payloads))
+        self.rests.append(command)
+        unbegun = [job for job in self.ready.jobs if job[0] == command.queue]
+        if unbegun:
+            self.to_requeue += unbegun
+            others = [job for job in self.ready.jobs if job[0] != command.queue]
+            self.ready.jobs.clear()
+            self.ready.jobs.extend(others)
+        # After the other jobs of a chunk, which go back together.
+        self._loop.call_soon(self._begin_to_rest)
+
+    def _begin_to_rest(self) -> None:
+        if self.state.in_order or self.state.quiet or len(self.state.queues) == 1:
+            # A fetch under way may bring what comes after them, and there are no others before it has.
+            self._requeue_after_fetches()
+        else:
+            self._requeue_now()
+        self._wake()
+
+    def _begin_rests(self) -> None:
+        """Have queues rest, after the jobs that come after their rate limited ones were requeued."""
+        rests, self.rests = self.rests, []
+        # Each goes to the front, so that the first one gets there last.
+        for command in reversed(rests):
+            self.state.job_done()
+            self.state.on_requeueing(command.payloads, self._loop.time())
+            self._results.add(command, partial(self._on_requeued, command.payloads))
+
+    def _keep_resting(self, jobs: Sequence[HeldJob]) -> Sequence[HeldJob]:
+        """Return the jobs whose queues are not about to rest. The others are requeued."""
+        resting = {command.queue for command in self.rests}
+        self.to_requeue += [job for job in jobs if job[0] in resting]
+        return [job for job in jobs if job[0] not in resting]
 
     # Looking ahead
 
@@ -262,7 +300,7 @@ class Fetcher:
 
     def _requeue_after_fetches(self) -> None:
         """Requeue what has not begun, at a stop or in time, unless a fetch under way may bring what comes after it."""
-        if not (self.to_requeue or self._late) or self.state.requested:
+        if not (self.to_requeue or self.rests or self._late) or self.state.requested:
             return
         self._requeue_now()
         if self._late:
@@ -273,6 +311,7 @@ class Fetcher:
     def _requeue_now(self) -> None:
         jobs, self.to_requeue = self.to_requeue, []
         self.requeue_unbegun(jobs)
+        self._begin_rests()
 
     def requeue_unbegun(self, jobs: Sequence[HeldJob]) -> None:
         """Requeue jobs that have not begun at the front of their queues, in their order."""
@@ -314,7 +353,7 @@ class Fetcher:
 
     def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
         self.state.on_pop_ended(queue, failed=error is not None)
-        if error is not None:
+        if error is not None and not isinstance(error, NotOpen):
             if is_out_of_connections(error):
                 self.reduce_connections(error)
             self._on_possible_loss()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence, Set
 from itertools import accumulate
 
 from .._redis.commands import Fetch
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import Fetched
 from .priority_sampler import sample
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
 from .._jobs.chunk_calling import Chunked
+from .._redis.fair_queues import FairOptions
 from .._redis.queue_options import QueueOptions
 from ..models.pools import IgnoredArgument
 from ..options import JobOptions
@@ -57,6 +58,15 @@ def written_options(job_types: Mapping[str, JobType]) -> tuple[dict[str, int], d
     """
     limits = {name: each.options.max_concurrency for name, each in job_types.items()}
     return limits, {name: each.keeper.seconds for name, each in job_types.items() if each.keeper is not None}
+
+
+def fair_options(options: Mapping[str, JobOptions]) -> dict[str, FairOptions]:
+    """Return, by job name, what a pool declares of its fair queues."""
+    return {
+        name: FairOptions(each.partition_concurrency, each.partition_max, each.ordered)
+        for name, each in options.items()
+        if each.partition is not None
+    }
 
 
 def queue_options(job_types: Mapping[str, JobType]) -> dict[str, QueueOptions]:

@@ -17,14 +17,15 @@ from .._jobs.ids import make_identifier
 from .._jobs.periodic_job import PeriodicJob
 from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
-from .._redis.keys import Keys, Queue
+from .._redis.keys import Keys
 from .._redis.namespace import Namespace
+from .._redis.queue import Queue
 from .._redis.registry import WrittenHeartbeat
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
 from ..models.pools import Heartbeat, IgnoredArgument, PoolCounts
 from ..options import PoolOptions
-from .announcement import announce_job_types, announce_version
+from .announcement import announce_fair_queues, announce_job_types, announce_version
 from .background import BackgroundServices
 from .cancellations import Cancellations
 from .chunk_runner import ChunkRunner
@@ -302,14 +303,14 @@ class Launcher:
             await self._shutdown.deregister(crashed=self.crashed)
 
     async def _announce(self) -> None:
-        """Write what others need to know of the job types, and the first heartbeat; limit the connections if Redis
-        accepts few more.
+        """Write the job types and the first heartbeat; limit the connections if Redis accepts few more.
 
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
             limits, options = (self._max_concurrency, self._results), queue_options(self._job_types)
             await announce_job_types(self._namespace, *limits, options, self._options.dead_after)
+            await announce_fair_queues(self._namespace, self._job_types, self._dispatcher.queues)
             await self._services.rate_reader.start()
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             await announce_version(self._namespace, self._options.version_label)

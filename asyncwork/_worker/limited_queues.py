@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
-from .._redis.keys import Queue
+from .._redis.queue import Queue
+
+# Seconds after which a queue is read again at the latest. Its rest may have been ended, with a message that was lost,
+# Redis may have lost its data, and its clock may have been set forward.
+_LONGEST_WAIT = 10.0
 
 
 class LimitedQueues:
@@ -13,19 +17,35 @@ class LimitedQueues:
     It is pure and synchronous, as :class:`FetchState` is. Times are by the event loop's clock, seconds.
 
     :ivar rated: the queues that may have a rate. No pop blocks on them, because a pop takes no token.
+    :ivar resting: the queues that this pool has let rest. A fetch learns when their rest ends.
     :ivar opens_at: queues from which no job may be taken before a time: the next token comes then, or their rest ends.
     """
 
     def __init__(self) -> None:
         self.rated: frozenset[Queue] = frozenset()
+        self.resting: set[Queue] = set()
         self.opens_at: dict[Queue, float] = {}
+
+    @property
+    def to_ask(self) -> Set[Queue]:
+        """The queues to name as limited: a fetch learns when they may be read again."""
+        return self.rated | self.resting if self.resting else self.rated
+
+    def rest(self, queue: Queue, seconds: float, now: float) -> None:
+        """Take note that a queue is to rest."""
+        self.resting.add(queue)
+        self.note([(queue, seconds)], now)
+
+    def note_read(self, queues: Iterable[Queue]) -> None:
+        """Forget the rests of queues that a fetch has read, but for those that go on."""
+        self.resting.difference_update(queue for queue in queues if queue not in self.opens_at)
 
     def note(self, opens: Iterable[tuple[Queue, float]], now: float) -> list[Queue]:
         """Take note of when queues may be read again, in seconds; return those that may be read at once."""
         left = []
         for queue, seconds in opens:
             if seconds > 0:
-                self.opens_at[queue] = now + seconds
+                self.opens_at[queue] = now + min(seconds, _LONGEST_WAIT)
             else:
                 left.append(queue)
         return left

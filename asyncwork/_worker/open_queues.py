@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence, Set
 
 from .._redis.commands import Fetch
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched
 from .filled_queues import FilledQueues
@@ -124,6 +124,8 @@ class OpenQueues:
         self._note_read(fetch, fetched)
         if fetched.opens and (left := self.limited.note(fetched.opens, fetch.requested_at)):
             self._add_filled(left)
+        if self.limited.resting:
+            self.limited.note_read(fetch.queues)
 
     def _note_read(self, fetch: Fetch, fetched: Fetched) -> None:
         if self._many:

@@ -10,7 +10,7 @@ from .._jobs.location import JobSet
 from .._jobs.printable import printable, utc_time
 from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from ..decisions import Retry
 from ..job import Job
 from . import outcome

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from .._redis.commands import Batch, Command, Fetch
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .services.outage import Outage
 

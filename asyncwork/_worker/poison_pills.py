@@ -16,7 +16,7 @@ from typing import Any
 from .._jobs.calling import Call
 from .._jobs.printable import plural
 from .._redis.commands import ClaimJobs, ClearSuspect, Command, MarkSuspect
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from ..errors import CrashedError
 from ..job import Job
 from .dispatcher import Dispatcher

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 
 # Queues that a step has at least, if there are so many.
 _MIN_STEP = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from .._redis.commands import FreeUniqueKey
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from ..errors import PayloadError
 from ..job import Job
 from .worker_environment import WorkerEnvironment

@@ -28,7 +28,7 @@ from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
 from .._jobs.quarantine import decode_failure
 from .._redis.job_end import JobEnd
-from .._redis.keys import Queue
+from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob, crashes_of
 from ..errors import UnknownJobError
 from ..job import Job

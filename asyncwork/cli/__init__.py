@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..errors import EmbeddedRedisError, RedisUnavailable, UniqueConflictError, UsageError
+from ..errors import EmbeddedRedisError, QueueFull, RedisUnavailable, UniqueConflictError, UsageError
 from . import streams
 from .errors import BAD_USAGE, FAILED, INTERRUPTED, NO_REDIS, NOT_PRINTED, AppError, NothingMatches, OutputError
 from .parser import parse
@@ -39,7 +39,7 @@ def _run_parsed(options: argparse.Namespace) -> int:
     except (RedisUnavailable, EmbeddedRedisError) as error:
         complain(options, str(error))
         return NO_REDIS
-    except NothingMatches as error:
+    except (NothingMatches, QueueFull) as error:
         complain(options, str(error))
         return FAILED
     except OutputError as error:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from .._jobs.enqueue_options import EnqueueOptions
 from .._jobs.job_call import JobCall
 from .._jobs.names import suggestion
+from .._jobs.tenants import tenant_text
 from .._jobs.times import epoch_second
 from .._json import codec
 from ..client import Client
@@ -52,6 +53,7 @@ def enqueue(options: argparse.Namespace) -> int:
     :raises UsageError: when the name, the arguments, the time or another option is invalid, or the result of a job is
         to be waited for whose type keeps none.
     :raises RedisUnavailable: when Redis refuses the job, or cannot be reached.
+    :raises QueueFull: when as many jobs of its tenant wait as may.
     :raises OutputError: when standard output cannot be written.
     """
     url, namespace = settings.redis_options(options)
@@ -114,7 +116,12 @@ def _read_options(options: argparse.Namespace) -> EnqueueOptions:
         expires=None if options.expires is None else settings.read("--expires", options.expires, settings.seconds),
         debounce=rules.debounce,
         throttle=rules.throttle,
+        partition=None if options.partition is None else settings.read("--partition", options.partition, _read_tenant),
     )
+
+
+def _read_tenant(text: str) -> str:
+    return tenant_text(text, "it")
 
 
 async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) -> tuple[EnqueuedJob, _Obstacle | None]:

@@ -22,6 +22,7 @@ from .progress_bar import progress
 from .queue_charts import chart_json, hour_lines, run_time_lines
 from .session import Session, user
 from .snapshot import RATE_MINUTES, queue_json, queue_lines, queue_rows
+from .tenants import Change, change_tenant, names_of_tenant, read_change, show_tenants
 from .terminal import has_blocks
 
 # How many days of run times are shown.
@@ -37,6 +38,11 @@ def queues(options: argparse.Namespace) -> int:
     :raises OutputError: when standard output cannot be written.
     """
     session, names, limit = Session(options), list(dict.fromkeys(options.names)), _Limit()
+    change, tenant = read_change(options), ""
+    if options.verb == "tenant":
+        names, tenant = names_of_tenant(options.names, change)
+    elif not change.is_empty:
+        raise UsageError("--pause, --unpause, --concurrency and --weight are for tenant: queues tenant NAME TENANT")
     if options.verb in _EXAMPLES:
         example = _EXAMPLES[options.verb]
         if len(options.names) != 2:
@@ -46,11 +52,14 @@ def queues(options: argparse.Namespace) -> int:
         names, limit = options.names[:1], _limit_of(options)
     elif options.verb != "ls" and not names:
         raise UsageError(f"{options.verb} needs the name of a queue: asyncwork queues {options.verb} NAME")
-    if options.verb not in ("ls", "show") and options.json:
-        raise UsageError("--json is for ls and show")
+    if options.verb == "tenants" and len(names) > 1:
+        raise UsageError("tenants shows one queue: asyncwork queues tenants NAME")
+    if options.verb not in ("ls", "show", "tenants") and options.json:
+        raise UsageError("--json is for ls, show and tenants")
     if options.verb != "rate" and options.burst is not None:
         raise UsageError("--burst is for rate")
-    asyncio.run(_Queues(session, as_document=options.json).run(options.verb, names, limit))
+    changing = _Queues(session, as_document=options.json, tenant=tenant, change=change)
+    asyncio.run(changing.run(options.verb, names, limit))
     return 0
 
 
@@ -121,7 +130,9 @@ def _limit_of(options: argparse.Namespace) -> _Limit:
 
 
 class _Queues:
-    def __init__(self, session: Session, *, as_document: bool) -> None:
+    def __init__(self, session: Session, *, as_document: bool, tenant: str, change: Change) -> None:
+        self._tenant = tenant
+        self._change = change
         self._session = session
         self._client = session.client
         self._as_document = as_document
@@ -144,6 +155,12 @@ class _Queues:
                     await self._set_max_waiting(chosen[0], limit.max_waiting)
                 case "rate":
                     await self._rate(chosen[0], limit)
+                case "tenants":
+                    queue = chosen[0].name
+                    self._print(await show_tenants(self._session, self._client, queue, as_document=self._as_document))
+                case "tenant":
+                    line = await change_tenant(self._client, chosen[0].name, self._tenant, self._change)
+                    self._session.print_lines([line], line)
                 case "empty":
                     await self._empty(chosen)
                 case _:

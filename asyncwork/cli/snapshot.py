@@ -156,6 +156,9 @@ def queue_json(row: QueueRow) -> dict[str, Any]:
         "max_waiting": queue.max_waiting,
         "chunk": queue.chunk,
         "wait": queue.wait,
+        "fair": queue.fair,
+        "tenants": queue.tenants,
+        "tenants_held": queue.tenants_held,
     }
 
 

@@ -1,4 +1,7 @@
-"""The status and the diagnosis of a namespace: its server, its problems and the repairs that they need."""
+"""The status and the diagnosis of a namespace: its server, its problems and the repairs that they need.
+
+``Repairs`` has more than ten fields, because each is a repair of another kind.
+"""
 
 from __future__ import annotations
 
@@ -93,6 +96,7 @@ class Repairs:
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
     :ivar rates: job names with a rate that cannot be read.
     :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
+    :ivar tenants: fair queues for whose tenants Redis holds something that does not follow from their jobs.
     """
 
     gone: Mapping[str, tuple[bytes, Sequence[str]]] = field(default_factory=dict)
@@ -105,10 +109,11 @@ class Repairs:
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
     rates: Sequence[str] = ()
     rate_states: Sequence[str] = ()
+    tenants: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, (*found, self.holds, self.rates, self.rate_states)))
+        return any(map(bool, (*found, self.holds, self.rates, self.rate_states, self.tenants)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ class QueueInfo:
     :ivar max_waiting: how many jobs may wait in it; 0 for any number.
     :ivar chunk: how many jobs one call of its handler takes at most; 0 for one job a call.
     :ivar wait: seconds for which a chunk waits for more jobs.
+    :ivar fair: whether the tenants to which its jobs belong take turns.
+    :ivar tenants: the number of tenants of a fair queue whose jobs wait.
+    :ivar tenants_held: the number of those none of whose jobs may start: at the concurrency limit of a tenant, paused,
+        or waiting for a retry of an ordered job.
     """
 
     name: str
@@ -48,6 +52,9 @@ class QueueInfo:
     max_waiting: int = 0
     chunk: int = 0
     wait: float = 0.0
+    fair: bool = False
+    tenants: int = 0
+    tenants_held: int = 0
 
     @property
     def rate_label(self) -> str:
@@ -58,6 +65,50 @@ class QueueInfo:
     def is_full(self) -> bool:
         """Whether as many jobs wait as may, so that no more are enqueued."""
         return 0 < self.max_waiting <= self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant of a fair queue.
+
+    :ivar name: empty for the jobs without a tenant.
+    :ivar waiting: the number of its jobs that wait.
+    :ivar running: the number of its jobs that run, over all pools.
+    :ivar latency: how long ago the next of its jobs was enqueued, seconds; 0 when none waits.
+    :ivar concurrency: how many of its jobs may run at once, over all pools; 0 for any number.
+    :ivar weight: how many turns it gets for each turn of a tenant with the weight 1.
+    :ivar paused: whether none of its jobs is fetched.
+    :ivar held: whether jobs of it wait, and may not start now.
+    :ivar retry_of: the id of the job whose retry the others wait for, because they are ordered; empty if they do not.
+    """
+
+    name: str
+    waiting: int
+    running: int
+    latency: int
+    concurrency: int
+    weight: float
+    paused: bool
+    held: bool
+    retry_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class FairQueue:
+    """A fair queue, and its tenants that have jobs or settings of their own.
+
+    :ivar name: the queue's name.
+    :ivar concurrency: how many jobs of each tenant may run at once, over all pools; 0 for any number.
+    :ivar max_waiting: how many jobs of each tenant may wait; 0 for any number.
+    :ivar ordered: whether the jobs of each tenant run one after the other.
+    :ivar tenants: those whose jobs have waited longest first.
+    """
+
+    name: str
+    concurrency: int
+    max_waiting: int
+    ordered: bool
+    tenants: list[Tenant]
 
 
 @dataclass(frozen=True, slots=True)

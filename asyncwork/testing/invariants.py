@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from .._doctor.rate_rules import is_state
@@ -10,6 +11,7 @@ from .._doctor.snapshot import Snapshot, take_snapshot
 from .._jobs.hold import read_hold
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
+from .._redis.fair_queues import tenant_of
 from .._redis.keys import Keys
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode
@@ -53,6 +55,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_holds(found, namespace.keys),
         *_cancels(found),
         *_locks(found),
+        *_tenants(found),
         *_rates(found),
         *_leftovers(found, running=running),
     ]
@@ -62,6 +65,8 @@ def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
     """Yield every payload with its location in words."""
     for name, state in found.queues.items():
         yield from ((f"queue {name}", payload) for payload in state.waiting)
+        for tenant, payloads in state.tenants.items():
+            yield from ((f"queue {name}, tenant {tenant}", payload) for payload in payloads)
         for pool_id, payloads in state.in_progress.items():
             yield from ((f"in progress of {name} by {pool_id}", payload) for payload in payloads)
     for job_set, payloads in found.job_sets.items():
@@ -135,6 +140,27 @@ def _locks(found: Snapshot) -> Iterator[str]:
             yield f"queue {name}: the lock is {lock}, the pools' shares are {state.shares}"
         for pool_id, length, share in state.mismatches():
             yield f"queue {name}: pool {pool_id} has {length} jobs in progress, and a share of {share} of the lock"
+
+
+def _tenants(found: Snapshot) -> Iterator[str]:
+    """Yield what does not follow from the jobs of fair queues."""
+    for name, state in found.queues.items():
+        if state.fair is None:
+            if state.tenants:
+                yield f"queue {name} is not fair, but has lists of tenants: {sorted(state.tenants)}"
+            continue
+        running = Counter(tenant_of(each) for payloads in state.in_progress.values() for each in payloads)
+        known = {each.name: each for each in state.fair.tenants}
+        for tenant in sorted({*running, *known, *state.tenants}):
+            each = known.get(tenant)
+            if (count := each.running if each else 0) != running[tenant]:
+                yield f"queue {name}: {running[tenant]} jobs of tenant {tenant!r} run, but {count} are counted"
+            waiting = state.tenants.get(tenant, state.waiting if not tenant else [])
+            found_in = 0 if each is None else (each.turn is not None) + each.held
+            # The next fetch takes note of what others have pushed to the plain list.
+            if found_in != bool(waiting) and (found_in or tenant):
+                times = f"{found_in} times in the ring or held"
+                yield f"queue {name}: {len(waiting)} jobs of tenant {tenant!r} wait, but it is {times}"
 
 
 def _leftovers(found: Snapshot, *, running: bool) -> Iterator[str]:

@@ -10,6 +10,7 @@ from .._jobs.binding import bind_some_arguments
 from .._jobs.location import JOB_SETS, JobSet, queue_location, queue_name
 from .._jobs.names import Named, job_name, suggestion
 from .._json.codec import decode, encode_args
+from .._redis.fair_listing import FairListing
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode as decode_text
 from ..errors import PayloadError, UsageError
@@ -20,6 +21,9 @@ from .records import JobRun, ListedJob
 # Jobs that a message lists, and characters of a value.
 _MOST_LISTED = 20
 _LONGEST_VALUE = 80
+
+# Jobs that are read of a fair queue.
+_MOST_FAIR = 100_000
 
 _MISSING = object()
 
@@ -40,8 +44,13 @@ async def list_jobs(namespace: Namespace, names: Iterable[str]) -> list[ListedJo
             pipe.zrange(getattr(keys, job_set.value), 0, -1, withscores=True)
         replies = await pipe.execute()
     found: list[ListedJob] = []
+    listing = FairListing(namespace)
     for name, payloads in zip(queues, replies, strict=False):
-        found += _read(queue_location(name), [(payload, None) for payload in reversed(payloads)])
+        if await listing.is_fair(name):
+            members, _ = await listing.next_to_run(name, 0, _MOST_FAIR)
+            found += _read(queue_location(name), [(each.raw, None) for each in members])
+        else:
+            found += _read(queue_location(name), [(payload, None) for payload in reversed(payloads)])
     sets = dict(zip(JOB_SETS, replies[len(queues) :], strict=True))
     for job_set in (JobSet.SCHEDULED, JobSet.RETRY, JobSet.DEAD):
         found += _read(job_set.value, [(payload, int(score)) for payload, score in sets[job_set]])

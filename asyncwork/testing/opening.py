@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from .._jobs.printable import shown
+from .._redis.fair_queues import FairQueues
+from .._worker.job_type import fair_options
 from ..errors import UsageError
 from ..worker_pool import WorkerPool
 from .jobs import Jobs
@@ -35,6 +37,8 @@ def open_jobs(pool: WorkerPool[Any], url: str) -> Iterator[Jobs]:
         namespace = f"{{{namespace}}}"
     jobs = Jobs(pool, url, namespace)
     try:
+        if fair := fair_options(pool.job_options):
+            jobs._background.run(FairQueues(jobs._in_redis).declare(fair))
         with jobs._opened():
             yield jobs
         violations = jobs._background.run(jobs._finish())

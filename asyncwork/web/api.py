@@ -62,6 +62,10 @@ async def _queues(app: AppContext, params: Params) -> object:
     return {"minutes": RATE_MINUTES, "queues": queues}
 
 
+async def _tenants(app: AppContext, params: Params) -> object:
+    return await app.client.tenants(params.required("queue"))
+
+
 async def _pools(app: AppContext, params: Params) -> object:
     return {"pools": await app.client.heartbeats()}
 
@@ -198,6 +202,7 @@ def _route(path: str, read: Reader) -> Route:
 routes: list[Route] = [
     _route("/api/overview", _overview),
     _route("/api/queues", _queues),
+    _route("/api/tenants", _tenants),
     _route("/api/pools", _pools),
     _route("/api/deployments", _deployments),
     _route("/api/busy", _busy),

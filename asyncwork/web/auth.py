@@ -23,6 +23,7 @@ from .formatting import quoted
 VIEW = "view"
 ACTIONS = (
     *(VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "rate", "empty", "forget", "cancel"),
+    *("pause_tenant", "unpause_tenant", "set_tenant"),
     *("quiet", "unquiet", "resize", "stop", "free"),
     *("pause_periodic", "unpause_periodic", "run_periodic", "add_periodic", "edit_periodic"),
     *("reset_periodic", "remove_periodic"),

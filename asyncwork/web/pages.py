@@ -49,6 +49,10 @@ class _PoolRow:
     stale: bool
 
 
+# Tenants of a fair queue that its page shows.
+_MOST_TENANTS = 100
+
+
 async def _overview(page: PageRequest) -> PageContent:
     client, now = page.client, page.overview
     pools, queues, sizes = now.heartbeats, now.queues, now.sizes
@@ -137,6 +141,8 @@ async def _queue(page: PageRequest) -> PageContent:
         "chart": chart,
         "run_times": run_times,
         "listing": await listing.list_jobs(page, queue_location(name), job_query, newest_first=False),
+        "fair": await page.client.tenants(name) if queue.fair else None,
+        "most_tenants": _MOST_TENANTS,
     }
     return PageContent("queue.html", "/queue", name, values)
 

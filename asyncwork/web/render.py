@@ -41,7 +41,7 @@ _PAGE_ACTIONS = {
     "job.html": _JOB_ACTIONS,
     "status.html": _JOB_ACTIONS,
     "busy.html": ("cancel", "quiet", "unquiet", "resize", "stop"),
-    "queue.html": ("delete", "cancel", *_QUEUE_ACTIONS),
+    "queue.html": ("delete", "cancel", *_QUEUE_ACTIONS, "pause_tenant", "unpause_tenant", "set_tenant"),
     "queues.html": _QUEUE_ACTIONS,
     "periodic.html": PERIODIC_ACTIONS,
     "periodic_job.html": PERIODIC_ACTIONS,

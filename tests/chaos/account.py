@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from .app import CAP, DOOMED, DOOMED_FAILS, RATE
+from .app import CAP, DOOMED, DOOMED_FAILS, RATE, tenant
 from .changing import ADDED, BEATING, fired_at_rest
 from .evidence import Evidence
 from .explanations import FATAL, Explanations
@@ -154,19 +154,24 @@ def _misplaced(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
 
 
 def _crowded(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
-    """No more jobs of a capped queue ran at once than may; those of a process in trouble do not count: it lost them."""
+    """No more jobs of a capped queue, or of a tenant, ran at once than may.
+
+    Those of a process in trouble do not count: it lost them.
+    """
     ends = {fault.pid: fault.began for fault in evidence.faults if fault.kind == KILLED}
-    events: list[tuple[float, int]] = []
+    events: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
     for run in evidence.runs:
-        if run.name == "capped" and not explanations.is_troubled(run):
+        if run.name in ("capped", "fair") and not explanations.is_troubled(run):
             end = run.ended if run.ended is not None else ends.get(run.pid, run.began)
-            events += [(run.began, 1), (end, -1)]
-    running = most = 0
-    for _, change in sorted(events):
-        running += change
-        most = max(most, running)
-    if most > CAP:
-        yield f"{most} capped jobs ran at once, and {CAP} may"
+            whose = "capped jobs" if run.name == "capped" else f"jobs of {tenant(run.number)}"
+            events[whose] += [(run.began, 1), (end, -1)]
+    for whose, changes in events.items():
+        running = most = 0
+        for _, change in sorted(changes):
+            running += change
+            most = max(most, running)
+        if most > CAP:
+            yield f"{most} {whose} ran at once, and {CAP} may"
 
 
 def _beside(evidence: Evidence, explanations: Explanations) -> Iterator[str]:

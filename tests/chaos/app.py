@@ -9,12 +9,13 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -36,6 +37,8 @@ JUMPS = (3600.0, 0.0, -3600.0, 0.0)
 
 CONCURRENCY = 8
 CAP = 2
+# The tenants of fair jobs; of each, as many may run at once.
+TENANTS = 3
 RATE = Rate(20, per=1, burst=3)
 DOOMED_FAILS = 2
 # The jobs that never end well.
@@ -68,9 +71,8 @@ PLACED = ("front", "id", "delay", "at", "mixed")
 KINDS = frozenset(
     {
         "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
-        "chunked", "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "unique", "keyed",
-        "tick",
-        "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
+        "chunked", "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "fair", "unique",
+        "keyed", "tick", "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
         *(f"exclusive {kind}" for kind in EXCLUSIVE),
         *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
@@ -97,6 +99,16 @@ def _jump(*_: object) -> None:
 def clock() -> float:
     """The time as this process has it."""
     return time.time() + (JUMPS[(_jumps - 1) % len(JUMPS)] if _jumps else 0.0)
+
+
+def tenant_of(args: Mapping[str, Any]) -> str:
+    """Return the tenant of a fair job."""
+    return tenant(args["number"])
+
+
+def tenant(number: int) -> str:
+    """Return the tenant of the fair job with a number."""
+    return f"tenant {number % TENANTS}"
 
 
 async def quick(job: Job) -> None:
@@ -170,6 +182,11 @@ async def rated(job: Job) -> None:
 
 async def capped(job: Job) -> None:
     """Runs beside few of its kind."""
+    await asyncio.sleep(job.arg("seconds", float))
+
+
+async def fair(job: Job) -> None:
+    """Runs beside few of its tenant."""
     await asyncio.sleep(job.arg("seconds", float))
 
 
@@ -298,6 +315,7 @@ def make_pool() -> WorkerPool[NoContext]:
     pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(doomed)
     pool.job(chunk=5, wait=0.1, backoff=lambda job: 0)(chunked)
     pool.job(max_concurrency=CAP)(capped)
+    pool.job(partition=tenant_of, partition_concurrency=CAP)(fair)
     pool.job(rate=RATE)(rated)
     register(pool)
     pool.job(priority=10)(tick)

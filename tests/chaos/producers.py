@@ -25,7 +25,7 @@ from asyncwork import (
 )
 from asyncwork._jobs.enqueue_options import AT_ONCE
 
-from .app import EXCLUSIVE, HOSTILE, PLACED, WAYS, Order, typed
+from .app import EXCLUSIVE, HOSTILE, PLACED, WAYS, Order, tenant, typed
 
 SLOTS = 5
 _HOSTILE = [(name, kind) for name, kinds in HOSTILE.items() for kind in kinds]
@@ -100,6 +100,7 @@ class Producer:
             (2, lambda: self._one("rated")),
             (1, lambda: self._one("sharing")),
             (2, lambda: self._one("capped", seconds=self._rng.choice((0.02, 0.1)))),
+            (2, self._fair),
             (3, lambda: self._place(self._rng.choice(PLACED), self._way())),
             (1, lambda: self._typed(self._way())),
             (2, self._unique),
@@ -135,6 +136,11 @@ class Producer:
     async def _one(self, name: str, **args: Any) -> bool:
         number = self._ledger.number(name)
         return await self._enqueue(number, JobCall(name, {"number": number, **args}), self._way())
+
+    async def _fair(self) -> bool:
+        number, seconds = self._ledger.number("fair"), self._rng.choice((0.02, 0.1))
+        call = JobCall("fair", {"number": number, "seconds": seconds}, EnqueueOptions(partition=tenant(number)))
+        return await self._enqueue(number, call, self._way())
 
     async def _place(self, option: str, way: str) -> bool:
         """Enqueue a job with one option, or several with several."""

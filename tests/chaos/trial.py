@@ -112,7 +112,10 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
     (world.directory / "faults.json").write_text(json.dumps([asdict(fault) for fault in world.faults], indent=1))
     recorded = record.read(world.directory)
     surprises += [f"a unique key is left: {key}" for key in found.unique_keys]
-    queues = {f"queue {name}": state.waiting for name, state in found.queues.items()}
+    queues = {
+        f"queue {name}": [*state.waiting, *(each for some in state.tenants.values() for each in some)]
+        for name, state in found.queues.items()
+    }
     return Evidence(
         ledger=world.ledger,
         runs=recorded.runs,

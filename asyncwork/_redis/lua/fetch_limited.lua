@@ -59,8 +59,9 @@ for i = 5, #KEYS, 7 do
   local name = ARGV[4 + position]
   if redis.call('exists', paused) == 1 then
     local rest = name ~= '' and redis.call('pttl', paused) or -1
-    if rest > 0 then
-      note_opening(position, rest * 1000)
+    if rest >= 0 then
+      -- In its last millisecond, there are 0 left.
+      note_opening(position, (rest + 1) * 1000)
     else
       closed[#closed + 1] = position
     end

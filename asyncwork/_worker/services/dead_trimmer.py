@@ -10,7 +10,7 @@ from ..._jobs.location import JobSet
 from ..._jobs.printable import plural
 from ..._redis.admin import Admin
 from ..._redis.delayed import DelayedJobs
-from ..._redis.inspector import Member
+from ..._redis.member import Member
 from ..._redis.namespace import Namespace
 
 logger = logging.getLogger("asyncwork")

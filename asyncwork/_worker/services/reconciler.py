@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from ..._jobs.printable import plural, printable
 from ..._redis.commands import RequeueFront
-from ..._redis.keys import Queue
+from ..._redis.queue import Queue
 from ..._redis.work_queue import WorkQueue
 from ..dispatcher import Dispatcher
 from ..worker import Worker

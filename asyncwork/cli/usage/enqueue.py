@@ -26,8 +26,8 @@ _EPILOG = """\
 exit codes:
   0  enqueued, whether or not a pool handles the job; or a duplicate of a unique job that is already waiting; with
      --wait: the job is done
-  1  with --conflict raise: nothing was enqueued, because another job holds the key; with --wait: the job has failed for
-     good, was cancelled, has expired, or its result is lost
+  1  nothing was enqueued, because as many jobs of its tenant wait as may, or, with --conflict raise, another job holds
+     the key; with --wait: the job has failed for good, was cancelled, has expired, or its result is lost
   2  bad usage, such as arguments that are not JSON, or --wait for a job whose type keeps no results
   3  Redis cannot be reached, or refuses the job
   4  enqueued or done, as for 0, but standard output cannot be written, such as on a full disk
@@ -57,6 +57,7 @@ def add_parser(commands: Any) -> None:
     add("--delay", metavar="SECONDS", help="run the job after so many seconds")
     add("--at", metavar="TIME", help="run the job at this time: ISO 8601 with UTC offset, or epoch seconds")
     add("--front", action="store_true", help="run the job before those that wait in its queue")
+    add("--partition", metavar="TENANT", help="the tenant to which it belongs in a fair queue")
     add("--expires", metavar="SECONDS", help="drop the job if it has not started within so many seconds")
     add("--timeout", metavar="SECONDS", help="end an attempt of the job after so many seconds; 0 for no limit")
     add(

@@ -6,7 +6,7 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "show", "pause", "unpause", "cap", "max-waiting", "rate", "empty", "forget")
+VERBS = (*("ls", "show", "pause", "unpause", "cap", "max-waiting", "rate", "tenants", "tenant", "empty", "forget"),)
 
 _DESCRIPTION = """\
 Show the queues of a namespace, or change one.
@@ -24,6 +24,8 @@ verbs:
   rate NAME RATE     let at most so many jobs of the queue start within a time, over all pools: COUNT/SECONDS, such as
                      100/60, with --burst or the default; none for any number; code for what the code of the pools
                      says. A rate that is set here holds until it is reset with code
+  tenants NAME       show the tenants of a fair queue: how many of their jobs wait and run, their limits and weights
+  tenant NAME TENANT change a tenant of a fair queue: --pause, --unpause, --concurrency N, --weight W
   empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
   forget NAME …      remove the names, their pauses and limits. No job of the name may wait or run, and no running pool
                      may have a handler for it
@@ -40,6 +42,8 @@ examples:
   asyncwork queues cap export 2 -n my_app
   asyncwork queues max-waiting export 10000
   asyncwork queues rate export 100/60 --burst 20
+  asyncwork queues tenants export
+  asyncwork queues tenant export acme --concurrency 10 --weight 3
   asyncwork queues empty export --yes
   asyncwork queues ls --json | jq '.queues[].waiting'
 """
@@ -53,6 +57,16 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--burst", metavar="N", help="how many jobs may start at once (as many as start in a tenth of a second, or 1)"
     )
+    changes = parser.add_argument_group("options of tenant")
+    pausing = changes.add_mutually_exclusive_group()
+    pausing.add_argument("--pause", action="store_true", help="let no pool fetch its jobs; running jobs go on")
+    pausing.add_argument("--unpause", action="store_true", help="let pools fetch its jobs again")
+    changes.add_argument(
+        "--concurrency",
+        metavar="N",
+        help="how many of its jobs may run at once, over all pools; 0 for any number, `default` for that of the queue",
+    )
+    changes.add_argument("--weight", metavar="W", help="how many turns it gets for each turn of others, 0.01 to 100")
     add_yes_option(parser)
     add_output_options(parser)
     add_redis_options(parser)

@@ -1,0 +1,29 @@
+-- Reads tenants of a fair queue.
+-- KEYS    the keys of the fair queue, as `tenants` reads them
+-- ARGV    the names of the tenants; then 1
+-- Returns for each: how many jobs wait, how many run, its concurrency limit, its weight, 1 if it is paused, its turn or
+--         '' if it has none, 1 if it is held, the id of the job whose retry it waits for or '', when its next job was
+--         enqueued (epoch seconds) or ''.
+-- include tenants
+local q = fair_queues[1]
+-- This only reads, so it repairs no key of another type.
+local options = redis.pcall('get', q.options)
+local limit, most, ordered = string.match(type(options) == 'string' and options or '', '^(%d+) (%d+) ([01])$')
+q.limit, q.most, q.ordered, q.has_settings = tonumber(limit) or 0, tonumber(most) or 0, ordered == '1', true
+local function text(reply)
+  return type(reply) == 'string' and reply or ''
+end
+local found = {}
+for _, tenant in ipairs(ARGV) do
+  local own_limit, weight, paused = settings_of(q, tenant)
+  local front = text(redis.pcall('lindex', list_of(q, tenant), -1))
+  for _, each in ipairs({
+    length_of(q, tenant), tonumber(text(redis.pcall('hget', q.running, tenant))) or 0, own_limit, tostring(weight),
+    paused and 1 or 0, text(redis.pcall('zscore', q.ring, tenant)),
+    redis.pcall('sismember', q.held, tenant) == 1 and 1 or 0,
+    text(redis.pcall('hget', q.order, tenant)), string.match(front, '"t"' .. ':(%d+)') or ''
+  }) do
+    found[#found + 1] = each
+  end
+end
+return found

@@ -1,0 +1,315 @@
+-- Shared by scripts with `-- include tenants`: a fair queue, whose tenants take turns. The jobs of a tenant wait in a
+-- list of its own; those of the tenant '' in the queue's plain list, where other programs push.
+-- A tenant with waiting jobs is in the ring, by its turn, if one of them may start, and else among those held: at the
+-- concurrency limit, paused, or waiting for the retry of an ordered job. The hash of running jobs is the number of each
+-- tenant's jobs in all in-progress lists. The bell is a list of one element, which exists while anyone is in the ring:
+-- idle pools block on it.
+-- The keys of a fair queue are the last ones in KEYS, in the order of FIELDS below, and the last argument is the number
+-- of fair queues. Both are removed here. The name of a tenant's list is the last of these keys with the tenant behind
+-- it, so it is in the same hash slot.
+local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'settings', 'bell', 'lists'}
+-- A batch of more would not fit on Lua's stack.
+local MOST_TAKEN = 1000
+-- So many jobs at the front of the plain list are read in one step, because some may belong to other tenants.
+local MOST_SORTED = 64
+local LONGEST_TENANT = 200
+local fair_queues, by_plain = {}, {}
+for _ = 1, tonumber(table.remove(ARGV)) do
+  local q, first = {ended = {}, started = {}, touched = false}, #KEYS - #FIELDS
+  for at = #FIELDS, 1, -1 do
+    q[FIELDS[at]] = KEYS[first + at]
+    KEYS[first + at] = nil
+  end
+  fair_queues[#fair_queues + 1] = q
+  by_plain[q.plain] = q
+end
+
+local function field_of_job(payload, field)
+  local is_job, job = pcall(cjson.decode, payload)
+  local value = is_job and type(job) == 'table' and job[field]
+  return type(value) == 'string' and value or ''
+end
+
+-- Returns the tenant of a payload. It is the last field of a new job, so few jobs have to be decoded.
+local PART = ',"partition"' .. ':"'
+local function tenant_of(payload)
+  local tail = string.sub(payload, -#PART - LONGEST_TENANT - 2)
+  local at = string.find(tail, PART, 1, true)
+  local tenant = at and string.match(tail, '^([^"\\]*)"}$', at + #PART)
+  if tenant then
+    return tenant
+  end
+  if not string.find(payload, '"partition"', 1, true) then
+    return ''
+  end
+  tenant = field_of_job(payload, 'partition')
+  return #tenant <= LONGEST_TENANT and tenant or ''
+end
+
+local function list_of(q, tenant)
+  return tenant == '' and q.plain or q.lists .. tenant
+end
+
+local function length_of(q, tenant)
+  -- pcall: a list may be of another type. Then its tenant has no jobs.
+  local length = redis.pcall('llen', list_of(q, tenant))
+  return type(length) == 'number' and length or 0
+end
+
+-- pcall, here and below: a key of another type must not keep jobs from running.
+-- only_reads: whether the script changes nothing.
+local function read_options(q, only_reads)
+  if not q.limit then
+    local options = redis.pcall('get', q.options)
+    local limit, most, ordered = string.match(type(options) == 'string' and options or '', '^(%d+) (%d+) ([01])$')
+    q.limit, q.most, q.ordered = tonumber(limit) or 0, tonumber(most) or 0, ordered == '1'
+    -- If not, no pool has declared it, or Redis has lost that. Then all jobs go to the plain list.
+    q.is_fair = options ~= false
+    q.has_settings = redis.call('exists', q.settings) == 1
+    if only_reads then return end
+    -- Nothing may fail after a job has left one list, and before it is counted. What these keys hold is derived.
+    if type(redis.pcall('zcard', q.ring)) ~= 'number' then redis.call('del', q.ring) end
+    if type(redis.pcall('hlen', q.running)) ~= 'number' then redis.call('del', q.running) end
+    if type(redis.pcall('scard', q.held)) ~= 'number' then redis.call('del', q.held) end
+    if type(redis.pcall('hlen', q.order)) ~= 'number' then redis.call('del', q.order) end
+  end
+end
+
+-- Adds to the number of running jobs of a tenant; returns it.
+local function add_running(q, tenant, count)
+  local running = redis.pcall('hincrby', q.running, tenant, count)
+  if type(running) ~= 'number' or running <= 0 then
+    redis.call('hdel', q.running, tenant)
+    running = 0
+  end
+  return running
+end
+
+local function parse_settings(q, text)
+  local limit, weight, paused = q.limit, 1, false
+  if type(text) == 'string' then
+    local own_limit, own_weight, state = string.match(text, '^(%S+) (%S+) ([01])$')
+    limit, weight, paused = tonumber(own_limit) or limit, tonumber(own_weight) or 1, state == '1'
+    if not (weight >= 0.01 and weight <= 100) then weight = 1 end
+  end
+  return q.ordered and 1 or limit, weight, paused
+end
+
+-- Returns how many jobs of a tenant may run at once (0 for any number), its weight, and whether it is paused.
+local function settings_of(q, tenant)
+  read_options(q)
+  return parse_settings(q, q.has_settings and redis.pcall('hget', q.settings, tenant))
+end
+
+local function is_waiting_for_retry(q, tenant)
+  return q.ordered and redis.pcall('hexists', q.order, tenant) == 1
+end
+
+-- Gives a tenant with waiting jobs a turn, or holds it. Its turn is one after the lowest in the ring, whatever it was
+-- before: so silence brings no credit, and a tenant that comes again and again is not served before those that wait.
+local function enter(q, tenant)
+  local limit, weight, paused = settings_of(q, tenant)
+  local running = limit > 0 and tonumber(redis.pcall('hget', q.running, tenant)) or 0
+  if paused or limit > 0 and running >= limit or is_waiting_for_retry(q, tenant) then
+    redis.call('sadd', q.held, tenant)
+    return
+  end
+  local lowest = redis.call('zrange', q.ring, 0, 0, 'WITHSCORES')[2]
+  redis.call('zadd', q.ring, 'NX', lowest and tonumber(lowest) + 1 / weight or 0, tenant)
+  q.touched = true
+end
+
+-- Checks a tenant again that was held.
+local function release(q, tenant)
+  if redis.call('srem', q.held, tenant) == 1 and length_of(q, tenant) > 0 then
+    enter(q, tenant)
+  end
+end
+
+-- Has a tenant without waiting jobs leave.
+local function leave_if_empty(q, tenant)
+  if length_of(q, tenant) == 0 then
+    q.touched = redis.call('zrem', q.ring, tenant) == 1 or q.touched
+    redis.call('srem', q.held, tenant)
+  end
+end
+
+-- Checks every condition of a tenant again.
+local function review(q, tenant)
+  q.touched = redis.call('zrem', q.ring, tenant) == 1 or q.touched
+  redis.call('srem', q.held, tenant)
+  if length_of(q, tenant) > 0 then
+    enter(q, tenant)
+  end
+end
+
+-- Puts a job into the list of its tenant; returns the length of that. The retry of an ordered job comes first.
+local function put(q, verb, payload, tenant)
+  read_options(q)
+  if not q.is_fair then tenant = '' end
+  if q.ordered then
+    local id = redis.pcall('hget', q.order, tenant)
+    if type(id) == 'string' and id == field_of_job(payload, 'id') then
+      redis.call('rpush', list_of(q, tenant), payload)
+      redis.call('hdel', q.order, tenant)
+      review(q, tenant)
+      return 1
+    end
+  end
+  local length = redis.call(verb, list_of(q, tenant), payload)
+  if length == 1 then enter(q, tenant) end
+  return length
+end
+
+-- Moves jobs that other programs have put into the plain list to their tenants. Those at its front that stay are counted
+-- in `unsorted`.
+local function sort_plain(q)
+  q.unsorted = 0
+  if length_of(q, '') == 0 then return end
+  local some = redis.call('lrange', q.plain, -MOST_SORTED, -1)
+  for at = #some, 1, -1 do
+    local tenant = q.is_fair and tenant_of(some[at]) or ''
+    -- Its list is written first: if it is not a list, the job stays.
+    if tenant ~= '' and type(redis.pcall('llen', list_of(q, tenant))) == 'number' then
+      put(q, 'lpush', some[at], tenant)
+      redis.call('lrem', q.plain, -1, some[at])
+    else
+      q.unsorted = q.unsorted + 1
+    end
+  end
+  if length_of(q, '') == 0 then
+    leave_if_empty(q, '')
+  elseif not redis.call('zscore', q.ring, '') and redis.call('sismember', q.held, '') == 0 then
+    enter(q, '')
+  end
+end
+
+-- Returns the tenants whose turn comes next, with what the turns depend on. Those without jobs leave.
+local function candidates_of(q, most)
+  local flat = redis.call('zrange', q.ring, 0, most - 1, 'WITHSCORES')
+  local names, found = {}, {}
+  for at = 1, #flat, 2 do names[#names + 1] = flat[at] end
+  if #names == 0 then return found, 0 end
+  local running = (q.limit > 0 or q.ordered or q.has_settings) and redis.pcall('hmget', q.running, unpack(names)) or {}
+  local settings = q.has_settings and redis.pcall('hmget', q.settings, unpack(names)) or {}
+  for at, name in ipairs(names) do
+    local waiting = length_of(q, name)
+    local limit, weight = parse_settings(q, settings[at])
+    local room = limit > 0 and limit - (tonumber(running[at]) or 0) or waiting
+    if waiting == 0 then
+      redis.call('zrem', q.ring, name)
+    elseif room <= 0 then
+      redis.call('zrem', q.ring, name)
+      redis.call('sadd', q.held, name)
+    else
+      found[#found + 1] = {
+        name = name, turn = tonumber(flat[2 * at]), step = 1 / weight, waiting = waiting,
+        left = math.min(waiting, room), jobs = 0
+      }
+      if name == '' and q.unsorted < found[#found].left then
+        found[#found].left, found[#found].has_more = q.unsorted, true
+      end
+    end
+  end
+  return found, #names
+end
+
+-- Decides whose job is the next, again and again; returns one entry for each job. The order of the candidates stays that
+-- of their turns: one that has had its turn goes back to its place, which is near the end.
+local function deal(order, wanted)
+  local dealt, first, last = {}, 1, #order
+  while #dealt < wanted and first <= last do
+    local tenant = order[first]
+    first = first + 1
+    dealt[#dealt + 1] = tenant
+    tenant.jobs, tenant.left, tenant.turn = tenant.jobs + 1, tenant.left - 1, tenant.turn + tenant.step
+    if tenant.left > 0 then
+      local at = last
+      while at >= first and order[at].turn > tenant.turn do
+        order[at + 1] = order[at]
+        at = at - 1
+      end
+      order[at + 1] = tenant
+      last = last + 1
+    end
+  end
+  return dealt
+end
+
+-- Takes the jobs that were dealt from their lists, and gives their tenants their next turns.
+local function take_dealt(q, dealt, taken)
+  local turns, at = {}, #taken
+  for _, tenant in ipairs(dealt) do
+    if not tenant.popped then
+      tenant.popped = redis.call('rpop', list_of(q, tenant.name), tenant.jobs)
+      tenant.at = 0
+      if tenant.name ~= '' then
+        add_running(q, tenant.name, tenant.jobs)
+      else
+        for _, payload in ipairs(tenant.popped) do add_running(q, tenant_of(payload), 1) end
+      end
+      if tenant.left > 0 or tenant.has_more then
+        turns[#turns + 1] = tenant.turn
+        turns[#turns + 1] = tenant.name
+      else
+        redis.call('zrem', q.ring, tenant.name)
+        if tenant.waiting > tenant.jobs then redis.call('sadd', q.held, tenant.name) end
+      end
+    end
+    tenant.at = tenant.at + 1
+    at = at + 1
+    taken[at] = tenant.popped[tenant.at]
+  end
+  if #turns > 0 then redis.call('zadd', q.ring, unpack(turns)) end
+end
+
+-- Takes up to a number of jobs, the tenants in turns.
+local function take(q, wanted)
+  read_options(q)
+  local taken = {}
+  wanted = math.min(wanted, MOST_TAKEN)
+  repeat
+    sort_plain(q)
+    local candidates, looked = candidates_of(q, wanted - #taken)
+    take_dealt(q, deal(candidates, wanted - #taken), taken)
+  until looked == 0 or #taken >= wanted
+  q.touched, q.counted = true, #taken > 0
+  return #taken > 0 and taken or false
+end
+
+-- Counts jobs that were put into an in-progress list in another way.
+local function count_running(q, payloads)
+  read_options(q)
+  for _, payload in ipairs(payloads) do
+    local tenant = tenant_of(payload)
+    add_running(q, tenant, 1)
+    q.started[tenant] = true
+  end
+end
+
+local function count_ended(q, payload, count)
+  local tenant = tenant_of(payload)
+  q.ended[tenant] = (q.ended[tenant] or 0) + count
+end
+
+-- To be called once, at the end: counts the jobs that have left, gives their tenants the turns for which they waited, and
+-- keeps the bell.
+local function settle_tenants()
+  for _, q in ipairs(fair_queues) do
+    for tenant, count in pairs(q.ended) do
+      read_options(q)
+      add_running(q, tenant, -count)
+      if q.limit > 0 or q.ordered or q.has_settings then release(q, tenant) end
+    end
+    for tenant in pairs(q.started) do review(q, tenant) end
+    if q.touched then
+      local rung = redis.pcall('llen', q.bell)
+      if redis.call('exists', q.ring) == 0 then
+        redis.call('del', q.bell)
+      elseif rung ~= 1 then
+        redis.call('del', q.bell)
+        redis.call('lpush', q.bell, 1)
+      end
+    end
+  end
+end

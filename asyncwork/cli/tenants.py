@@ -1,0 +1,146 @@
+"""``asyncwork queues tenants`` and ``queues tenant``: show the tenants of a fair queue, and change one."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Literal, NamedTuple
+
+from .._environment import number
+from .._jobs.option_checks import check_whole
+from .._jobs.printable import plural, printable
+from ..client import Client
+from ..errors import UsageError
+from ..models.queues import Tenant
+from . import json_text, settings
+from .session import Session
+from .table import Column, Row, table
+from .times import brief
+
+_COLUMNS = (
+    Column("TENANT", shrinks=True),
+    Column("WAITING", right=True),
+    Column("RUNNING", right=True),
+    Column("LIMIT", right=True),
+    Column("WEIGHT", right=True),
+    Column("LATENCY", right=True),
+    Column("STATE", shrinks=True),
+)
+
+
+class Change(NamedTuple):
+    """What is to be changed of a tenant; ``None`` leaves it as it is."""
+
+    concurrency: int | Literal["default"] | None
+    weight: float | None
+    paused: bool | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be changed."""
+        return self == (None, None, None)
+
+
+def read_change(options: argparse.Namespace) -> Change:
+    """Return the changes of a command line.
+
+    :raises UsageError: when an option is not valid.
+    """
+    limit = options.concurrency
+    return Change(
+        None if limit is None else settings.read("--concurrency", limit, _limit),
+        None if options.weight is None else settings.read("--weight", options.weight, _weight),
+        True if options.pause else False if options.unpause else None,
+    )
+
+
+def _limit(text: str) -> int | Literal["default"]:
+    if text == "default":
+        return "default"
+    limit = number(text, int, "a whole number, or the word default")
+    check_whole(limit, "it", 0, 2**31)
+    return limit
+
+
+def _weight(text: str) -> float:
+    return number(text, float, "a number from 0.01 to 100")
+
+
+def names_of_tenant(names: list[str], change: Change) -> tuple[list[str], str]:
+    """Return the queue and the tenant of ``queues tenant``.
+
+    :raises UsageError: when these are not two names, or nothing is to be changed.
+    """
+    if len(names) != 2:
+        raise UsageError(
+            "tenant needs the names of a queue and of a tenant: asyncwork queues tenant export acme --pause"
+        )
+    if change.is_empty:
+        raise UsageError("say what to change of the tenant: --pause, --unpause, --concurrency N or --weight W")
+    return names[:1], names[1]
+
+
+async def show_tenants(session: Session, client: Client, name: str, *, as_document: bool) -> list[str]:
+    """Return the lines about a fair queue and its tenants."""
+    queue = await client.tenants(name)
+    if as_document:
+        fields = asdict(queue)
+        tenants = [json_text.object_text(each) for each in fields.pop("tenants")]
+        return [json_text.document_text({**session.target, "queue": fields}, tenants=tenants)]
+    limits = [
+        "the jobs of each tenant run one after the other"
+        if queue.ordered
+        else f"at most {plural(queue.concurrency, 'job')} of each tenant at once"
+        if queue.concurrency
+        else "any number of jobs of each tenant at once"
+    ]
+    if queue.max_waiting:
+        limits.append(f"at most {queue.max_waiting:,} waiting")
+    lines = [f"queue {printable(queue.name)}: {plural(len(queue.tenants), 'tenant')}; {', '.join(limits)}"]
+    if queue.tenants:
+        rows = [Row(_texts(each), "yellow" if each.paused else "") for each in queue.tenants]
+        lines += table(_COLUMNS, rows, session.width, colors=session.colors)
+    return lines
+
+
+def _texts(tenant: Tenant) -> list[str]:
+    return [
+        tenant.name or "(none)",
+        f"{tenant.waiting:,}",
+        f"{tenant.running:,}",
+        f"{tenant.concurrency:,}" if tenant.concurrency else "-",
+        f"{tenant.weight:g}",
+        brief(tenant.latency) if tenant.waiting else "-",
+        state_of(tenant),
+    ]
+
+
+def state_of(tenant: Tenant) -> str:
+    """Return why none of a tenant's waiting jobs may start, in a word or two; empty if one may."""
+    if tenant.paused:
+        return "paused"
+    if tenant.retry_of:
+        return "waits for a retry"
+    return "at its limit" if tenant.held else ""
+
+
+async def change_tenant(client: Client, name: str, tenant: str, change: Change) -> str:
+    """Change a tenant; return the line that says so."""
+    if change.concurrency is not None or change.weight is not None:
+        await client.set_partition(name, tenant, concurrency=change.concurrency, weight=change.weight)
+    if change.paused is not None:
+        await (client.pause_partition if change.paused else client.unpause_partition)(name, tenant)
+    done = []
+    if change.concurrency is not None:
+        done.append(
+            "has the limit of the queue"
+            if change.concurrency == "default"
+            else f"runs at most {plural(change.concurrency, 'job')} at once, over all pools"
+            if change.concurrency
+            else "runs any number of jobs at once"
+        )
+    if change.weight is not None:
+        done.append(f"has weight {change.weight:g}")
+    if change.paused is not None:
+        done.append("is paused" if change.paused else "is not paused")
+    return f"tenant {printable(tenant) or '(none)'} of queue {printable(name)} {', '.join(done)}"
