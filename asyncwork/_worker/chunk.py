@@ -14,8 +14,6 @@ from typing import Any
 from .._jobs import forks
 from .._jobs.attempt import attempt_of
 from .._jobs.chunk_calling import Chunked, JobGroup, JobOutcome, run_alone
-from .._jobs.error_text import is_of
-from ..decisions import RateLimited
 from ..job import Job
 from ..options import JobOptions
 from .chunk_member import ChunkMember
@@ -151,14 +149,7 @@ class Chunk:
             outcomes = [JobOutcome(error=error)] * len(members)
         if forks.pid != self._pid:
             forks.end_process()
-        limited: list[tuple[ChunkMember, JobOutcome]] = []
         for member, outcome in zip(members, outcomes, strict=True):
-            if outcome.error is not None and is_of(outcome.error, RateLimited):
-                limited.append((member, outcome))
-            else:
-                member.on_called(outcome)
-        # Each goes back to the front of the queue, so the first one goes last.
-        for member, outcome in reversed(limited):
             member.on_called(outcome)
 
     def get_coro(self) -> object:

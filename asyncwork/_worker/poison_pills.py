@@ -1,9 +1,9 @@
 """Poison pills: jobs that kill the process that runs them.
 
-All jobs that were running when a pool died are suspects. A job that was running in two such pools is run isolated, or
-that would be dead after the next: its pool marks it, and runs no other suspect beside it. If that pool dies too, the marked job alone is to blame, unless a
-job ran beside it that was not a suspect; then the marked job is exempted once, and the others are suspects as well. So
-other jobs finish, and the poison pills remain.
+All jobs that were running when a pool died are suspects. A job that was running in two such pools, or would be dead
+after the next, is run isolated: its pool marks it, and runs no other suspect beside it. If that pool dies too, the
+marked job alone is to blame, unless a job ran beside it that was not a suspect; then the marked job is exempted once,
+and the others are suspects as well. So other jobs finish, and the poison pills remain.
 """
 
 from __future__ import annotations
