@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ from asyncwork import (
 )
 from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.recovery import Recovery
+from asyncwork._worker.chunk_member import ChunkMember
 from asyncwork._worker.chunk_runner import ChunkRunner
 from asyncwork.testing.opening import open_jobs
 
@@ -111,6 +113,26 @@ async def test_a_full_chunk_does_not_wait(bench: Bench) -> None:
         await wat.enqueue()
         async with asyncio.timeout(LIMIT):
             await called.wait()
+
+
+async def test_a_chunk_leaves_nothing_to_the_garbage_collector(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(chunk=10, wait=0)
+    async def wat(jobs: list[Job]) -> None: ...
+
+    def members() -> int:
+        return sum(isinstance(each, ChunkMember) for each in gc.get_objects())
+
+    async with pool.running(), asyncio.timeout(LIMIT):
+        gc.collect()
+        gc.disable()
+        try:
+            await wat.enqueue_many(wat.call() for _ in range(20))
+            await pool.drain()
+            await until(lambda: not members())
+        finally:
+            gc.enable()
 
 
 async def test_a_chunk_that_is_not_full_begins_when_the_first_job_has_waited(bench: Bench) -> None:
