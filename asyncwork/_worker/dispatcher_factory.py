@@ -48,7 +48,7 @@ class DispatcherFactory:
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
         lease = Lease(self._options.dead_after * 0.8, self._clock, self._leases if has_queues else None)
         if has_queues:
-            # Without queues there are no jobs to claim, and nobody waits until that is done.
+            # Without queues there are no jobs to claim, so this one stays in doubt.
             self._leases.append(lease)
         return lease
 
