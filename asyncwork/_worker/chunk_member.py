@@ -69,8 +69,7 @@ class ChunkMember(Worker):
     __slots__ = ("_called", "_decoded", "_joined", "_outcome", "_trace", "chunk", "crashes", "held", "is_in_call")
 
     def __init__(self, env: WorkerEnvironment, overdue_in: float, held: HeldJob, worker_id: str) -> None:
-        super().__init__(env, overdue_in)
-        self.id = worker_id
+        super().__init__(env, overdue_in, worker_id)
         self.held = held
         self.queue, self.payload = held[0], held[1]
         self.crashes = crashes_of(held)

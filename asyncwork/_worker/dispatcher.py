@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from .._redis.commands import Batch, Command, MemberAck
+from .._redis.commands import Batch, ClearReaped, Command, MemberAck
 from .._redis.errors import ErrorReply
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
@@ -404,6 +404,8 @@ class Dispatcher:
         result = self._claims.on_replies(batch.commands, replies, self.ready.jobs)
         if not isinstance(result, ErrorReply):
             kept, dropped = result
+            if not self.lease.is_alone and self.lease.all_claimed:
+                self._results.add(ClearReaped(self.queues[0], []))
             # The claim may have made another heartbeat.
             self._state.look_ahead.revoke()
             for _ in range(dropped):

@@ -92,6 +92,10 @@ class Dispatchers:
         for each in self.runners:
             each.resize()
 
+    def cut_off_calls(self) -> list[asyncio.Task[None]]:
+        """Cancel the calls of chunks that run, because the pool ends; return their tasks."""
+        return [task for each in self.runners for task in each.cut_off()]
+
     async def end_pops(self) -> None:
         """End all blocking pops."""
         await asyncio.gather(*(each.fetcher.end_pops() for each in self._all))

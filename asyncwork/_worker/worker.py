@@ -62,6 +62,7 @@ class Worker:
     """One slot of a pool.
 
     :param overdue_in: seconds after which a job that was to end is overdue.
+    :param worker_id: its id; ``None`` for a new one.
     :ivar id: 24 hex digits.
     :ivar task: the task in which it runs now; the last one when the workers are to end.
     :ivar job: the job it runs now, or ``None``.
@@ -77,10 +78,10 @@ class Worker:
         *("job", "payload", "queue", "started_at", "task", "waiting"),
     )
 
-    def __init__(self, env: WorkerEnvironment, overdue_in: float) -> None:
+    def __init__(self, env: WorkerEnvironment, overdue_in: float, worker_id: str | None = None) -> None:
         self._env = env
         self._overdue_in = overdue_in
-        self.id = make_identifier()
+        self.id = make_identifier() if worker_id is None else worker_id
         self._pid = forks.pid
         self.task: WorkerTask | None = None
         self.job: Job | None = None
