@@ -203,14 +203,14 @@ class Scenario:
             await batch.add(JobCall("task", {"does": "is holding member"}, EnqueueOptions(unique=Unique(until="done"))))
             async with batch.add_batch() as inner:
                 await inner.add("task", {"does": "is inner member"})
-        await redis.hset(keys.cancels, f"{batch.id}-2", b"{}")
+        await redis.hset(keys.cancels, f"{batch.id}-3", b"{}")
         # As a program of gocraft/work does with EnqueueUniqueByKey.
         unique = keys.unique_for("task", {"does": "member is replaced"})
         await redis.set(unique, payload("replaces a member"), ex=1000)
         # One that has failed before, and one that is not a job: both are counted among the members.
         died = payload("member dies", fails=1, err="sorry", failed_at=1).replace(b'"member dies", "t"', b'"ID", "t"')
-        unreadable = b'{"name":"task","id":"%b-7",' % batch.id.encode()
-        await redis.lpush(keys.queue("task"), died.replace(b"ID", f"{batch.id}-6".encode()), unreadable)
+        unreadable = b'{"name":"task","id":"%b-8",' % batch.id.encode()
+        await redis.lpush(keys.queue("task"), died.replace(b"ID", f"{batch.id}-7".encode()), unreadable)
         await redis.hincrby(keys.batch(batch.id)[0], "total", 2)
         await redis.hincrby(keys.batch(batch.id)[0], "left", 2)
         self._unreadable = unreadable.decode()
@@ -366,7 +366,7 @@ class Scenario:
         quarantined = sorted(json.loads(record)["payload"] for record in found.quarantine)
         assert quarantined == sorted(["{no job}", self._unreadable])
         assert all(each.status.ended for each in found.batches.values())
-        assert sorted(each.status.failed for each in found.batches.values()) == [0, 2]
+        assert sorted(each.status.failed for each in found.batches.values()) == [0, 3]
         assert found.unique_keys == {}
         redis, keys = self._bench.redis, self._bench.keys
         records = [each async for each in redis.scan_iter(keys.job_record("*"))]
