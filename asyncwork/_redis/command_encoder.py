@@ -27,6 +27,7 @@ from .commands import (
     MarkSuspect,
     MoveToQuarantine,
     MoveToSet,
+    OpenTenants,
     ReadMark,
     ReadPaused,
     RequeueAndRest,
@@ -192,6 +193,9 @@ class CommandEncoder:
         args = [self._pool_id, *do.payloads]
         return scripts.call("requeue_front", 4, do.queue.front_keys, args, fair=do.queue.fair)
 
+    def _open_tenants(self, do: OpenTenants) -> bytes:
+        return scripts.call("open_tenants", 0, b"", [], fair=do.queue.fair)
+
     def _requeue_and_rest(self, do: RequeueAndRest) -> bytes:
         args = [self._pool_id, do.payloads[0], b"%d" % math.ceil(1000 * do.seconds)]
         count, keys = self._add_end(5, do.queue.rest_keys, args, do.end)
@@ -260,6 +264,7 @@ def _holder(frees: Hold | None) -> bytes:
 _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     MoveToSet: CommandEncoder._move_to_set,
     RequeueFront: CommandEncoder._requeue_front,
+    OpenTenants: CommandEncoder._open_tenants,
     RequeueAndRest: CommandEncoder._requeue_and_rest,
     MoveToQuarantine: CommandEncoder._move_to_quarantine,
     AdmitPopped: CommandEncoder._admit_popped,
