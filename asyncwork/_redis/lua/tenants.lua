@@ -333,9 +333,9 @@ local function take_dealt(q, dealt, taken)
       else
         for _, payload in ipairs(tenant.popped) do add_running(q, tenant_of(payload), 1) end
       end
-      local left, micros = 1, 0
+      local micros = 0
       if tenant.rate then
-        _, left, micros = take_tokens(q.tokens .. tenant.name, tenant.rate, tenant.jobs)
+        _, _, micros = take_tokens(q.tokens .. tenant.name, tenant.rate, tenant.jobs)
       end
       if tenant.left > 0 or tenant.has_more then
         turns[#turns + 1] = tenant.turn
@@ -343,7 +343,9 @@ local function take_dealt(q, dealt, taken)
       else
         redis.call('zrem', q.ring, tenant.name)
         if tenant.waiting > tenant.jobs then
-          if left == 0 and tenant.room > tenant.jobs then
+          -- Its limit has room, so that only tokens are missing. Redis's clock goes on within a script, and the next one
+          -- may have come by now. Then the next fetch gives it a turn.
+          if tenant.room > tenant.jobs then
             hold_until(q, tenant.name, now_micros() + micros)
           else
             redis.call('sadd', q.held, tenant.name)
