@@ -128,6 +128,7 @@ class Fetcher:
         those that were taken ahead and have not begun.
         """
         self.state.stop()
+        self._tenants.stop()
         if self.state.overcommitted or self.ready.gathers:
             self.to_requeue += self.ready.jobs
             self.ready.jobs.clear()
@@ -139,6 +140,7 @@ class Fetcher:
         """Take jobs again after :meth:`stop`."""
         self._requeue_now()
         self.state.resume()
+        self._tenants.resume()
         self._wake()
 
     def resize(self, concurrency: int) -> None:
@@ -163,7 +165,7 @@ class Fetcher:
         """End all blocking pops, and close their connections."""
         self._unbegun.close()
         self._openings.close()
-        self._tenants.close()
+        self._tenants.stop()
         self._announcer.close()
         ending = [*self._ending, *([] if self._unblocking is None else [self._unblocking])]
         for task in ending:

@@ -34,7 +34,7 @@ class TenantOpenings:
         # By queue, when to look, by the event loop's clock, and the timer of that.
         self._timers: dict[Queue, tuple[float, asyncio.TimerHandle]] = {}
         self._asked: set[Queue] = set()
-        self._closed = False
+        self._stopped = False
 
     def note(self, queue: Queue, seconds: float) -> None:
         """Take note that the tenants of a queue have rates or rest.
@@ -42,7 +42,7 @@ class TenantOpenings:
         :param seconds: after which the next one may go on; 0 if none waits for that.
         """
         self._queues.limited.tenants.add(queue)
-        if not seconds or self._closed or queue in self._asked:
+        if not seconds or self._stopped or queue in self._asked:
             return
         at = self._loop.time() + min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT)
         if (planned := self._timers.get(queue)) is not None:
@@ -65,9 +65,13 @@ class TenantOpenings:
 
         self._results.add(OpenTenants(queue, ()), on_reply)
 
-    def close(self) -> None:
-        """Cancel the timers."""
-        self._closed = True
+    def resume(self) -> None:
+        """Set timers again after :meth:`stop`, which the next fetch begins."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Cancel the timers, and set no others, because the pool takes nothing more."""
+        self._stopped = True
         for _, timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
