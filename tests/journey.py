@@ -194,7 +194,9 @@ async def tenants_take_turns(bench: Bench, client: Client) -> None:
     """A queue is fair for a while: its jobs end in all ways, and its tenants are changed."""
     name, gate, pool, ran = "fair{}", asyncio.Event(), bench.pool(grace=0.1), list[str]()
 
-    @pool.job(name, partition="tenant", ordered=True, result=60, max_fails=2, backoff=lambda job: 0, partition_rate=Rate(50))
+    @pool.job(
+        name, partition="tenant", ordered=True, result=60, max_fails=2, backoff=lambda job: 0, partition_rate=Rate(50)
+    )
     async def fair(tenant: str, does: str = "") -> None:
         if does == "lasts":
             await gate.wait()

@@ -71,9 +71,7 @@ class Tenants:
         ):
             raise UsageError(f"weight must be a number from {_LIGHTEST} to {_HEAVIEST}, not {shown(weight)}")
         if rate not in (None, "default", "none") and not isinstance(rate, Rate):
-            raise UsageError(
-                f'rate must be a Rate, such as Rate(10, per=1), "none" or "default", not {shown(rate)}'
-            )
+            raise UsageError(f'rate must be a Rate, such as Rate(10, per=1), "none" or "default", not {shown(rate)}')
         limit = "" if concurrency is None else "-" if concurrency == "default" else str(concurrency)
         changed = await self._queues.set_tenant(
             name,

@@ -50,8 +50,8 @@ class RequeueFront(Command):
 class OpenTenants(Command):
     """Give the tenants of a fair queue a turn whose next token has come.
 
-    Replies ``[opened, next]``: how many there were, and in how many microseconds the next one may go on, 0 if none waits
-    for that.
+    Replies ``[opened, next]``: how many there were, and in how many microseconds the next one may go on; 0 if none
+    waits for that.
     """
 
 

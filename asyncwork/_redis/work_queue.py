@@ -272,7 +272,9 @@ class WorkQueue:
         :param resting: whether jobs of queues that rest count, which may be fetched later.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        queues = await maybe_existing(self._redis.client(), queues, *map(attrgetter, ("queue", "in_progress", "ring", "opens")))
+        queues = await maybe_existing(
+            self._redis.client(), queues, *map(attrgetter, ("queue", "in_progress", "ring", "opens"))
+        )
         if not queues:
             return False
         async with self._redis.client().pipeline(transaction=False) as pipe:

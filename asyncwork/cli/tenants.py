@@ -59,8 +59,9 @@ def read_change(options: argparse.Namespace) -> Change:
 
 
 def _rate(text: str) -> Rate | Literal["default", "none"]:
-    if text == "default" or text == "none":
-        return text
+    match text:
+        case "default" | "none":
+            return text
     return Rate.parse(text)
 
 
@@ -86,7 +87,9 @@ def names_of_tenant(names: list[str], change: Change) -> tuple[list[str], str]:
             "tenant needs the names of a queue and of a tenant: asyncwork queues tenant export acme --pause"
         )
     if change.is_empty:
-        raise UsageError("say what to change of the tenant: --pause, --unpause, --concurrency N, --rate RATE or --weight W")
+        raise UsageError(
+            "say what to change of the tenant: --pause, --unpause, --concurrency N, --rate RATE or --weight W"
+        )
     return names[:1], names[1]
 
 
@@ -142,9 +145,7 @@ def state_of(tenant: Tenant) -> str:
 async def change_tenant(client: Client, name: str, tenant: str, change: Change) -> str:
     """Change a tenant; return the line that says so."""
     if (change.concurrency, change.weight, change.rate) != (None, None, None):
-        await client.set_partition(
-            name, tenant, concurrency=change.concurrency, weight=change.weight, rate=change.rate
-        )
+        await client.set_partition(name, tenant, concurrency=change.concurrency, weight=change.weight, rate=change.rate)
     if change.paused is not None:
         await (client.pause_partition if change.paused else client.unpause_partition)(name, tenant)
     done = []

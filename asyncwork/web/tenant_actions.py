@@ -49,8 +49,9 @@ def _rate(params: Params) -> Rate | Literal["default", "none"] | None:
     text = params.text("rate").strip()
     if not text:
         return None
-    if text == "default" or text == "none":
-        return text
+    match text:
+        case "default" | "none":
+            return text
     return Rate.parse(text)
 
 
