@@ -30,7 +30,7 @@ class LimitedQueues:
 
     @property
     def to_ask(self) -> Set[Queue]:
-        """The queues of which a fetch learns when they may be read again."""
+        """The queues to name as limited: a fetch learns when they may be read again."""
         return self.rated | self.resting | self.tenants if self.resting or self.tenants else self.rated
 
     def rest(self, queue: Queue, seconds: float, now: float) -> None:
