@@ -273,7 +273,7 @@ local function candidates_of(q, most)
     local waiting = length_of(q, name)
     local limit, weight, _, rate = parse_settings(q, settings[at])
     local room = limit > 0 and limit - (tonumber(running[at]) or 0) or waiting
-    local tokens, micros = waiting, 0
+    local tokens, micros
     if rate and room > 0 and waiting > 0 then
       q.has_rates = true
       _, tokens, micros = take_tokens(q.tokens .. name, rate, 0)
@@ -289,8 +289,9 @@ local function candidates_of(q, most)
     else
       found[#found + 1] = {
         name = name, turn = tonumber(flat[2 * at]), step = 1 / weight, waiting = waiting,
-        left = math.min(waiting, room, tokens), jobs = 0, room = room, rate = rate
+        left = math.min(waiting, room, tokens or room), jobs = 0
       }
+      if rate then found[#found].rate, found[#found].room = rate, room end
       if name == '' and q.unsorted < found[#found].left then
         found[#found].left, found[#found].has_more = q.unsorted, true
       end
@@ -333,7 +334,7 @@ local function take_dealt(q, dealt, taken)
       else
         for _, payload in ipairs(tenant.popped) do add_running(q, tenant_of(payload), 1) end
       end
-      local micros = 0
+      local micros
       if tenant.rate then
         _, _, micros = take_tokens(q.tokens .. tenant.name, tenant.rate, tenant.jobs)
       end
@@ -345,7 +346,7 @@ local function take_dealt(q, dealt, taken)
         if tenant.waiting > tenant.jobs then
           -- Its limit has room, so that only tokens are missing. Redis's clock goes on within a script, and the next one
           -- may have come by now. Then the next fetch gives it a turn.
-          if tenant.room > tenant.jobs then
+          if tenant.rate and tenant.room > tenant.jobs then
             hold_until(q, tenant.name, now_micros() + micros)
           else
             redis.call('sadd', q.held, tenant.name)
