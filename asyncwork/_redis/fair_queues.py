@@ -1,4 +1,7 @@
-"""Fair queues, whose tenants take turns: which there are, their options, and the state of their tenants."""
+"""Fair queues, whose tenants take turns: which there are, their options, and the state of their tenants.
+
+``TenantState`` has more than ten fields, because each is one column of what is shown of a tenant.
+"""
 
 from __future__ import annotations
 

@@ -80,11 +80,11 @@ class Fetcher:
         self._start_waiting = start_waiting
         self._on_possible_loss = possible_loss.set
         self._loop = asyncio.get_running_loop()
+        self._tenants = TenantOpenings(self.state.open, results, wake)
+        on_pops = self._on_popped, self._on_pop_ended, self._tenants.note
         self._pops = BlockingPops(
             work_queue,
-            self._on_popped,
-            self._on_pop_ended,
-            lambda queue, seconds: self._tenants.note(queue, seconds),
+            *on_pops,
             block=limits.block,
             timeout=limits.reply_timeout,
             most=limits.max_blocked,
@@ -96,7 +96,6 @@ class Fetcher:
         self._unreadable: set[Queue] = set()
         self._poll_timer: asyncio.TimerHandle | None = None
         self._openings = OpeningTimer(self.state.open, wake)
-        self._tenants = TenantOpenings(self.state.open, results, wake)
         self._unblocking: asyncio.Task[None] | None = None
         # End pops that wait on behalf of workers that the pool has no more.
         self._ending: set[asyncio.Task[None]] = set()

@@ -11,9 +11,9 @@ from .._redis.queue import Queue
 from .open_queues import OpenQueues
 from .pending_results import PendingResults
 
-# Seconds between two looks for tenants that may go on, so that many of them are given a turn at once.
+# Seconds between two checks for tenants that may go on, so that many of them are given a turn at once.
 _SHORTEST_WAIT = 0.002
-# Seconds after which one looks again at the latest: Redis's clock may have been set forward.
+# Seconds after which the next check is made at the latest: Redis's clock may have been set forward.
 _LONGEST_WAIT = 10.0
 
 
@@ -31,9 +31,9 @@ class TenantOpenings:
         self._results = results
         self._wake = wake
         self._loop = asyncio.get_running_loop()
-        # By queue, when to look, by the event loop's clock, and the timer of that.
+        # By queue, when to check, by the event loop's clock, and the timer of that.
         self._timers: dict[Queue, tuple[float, asyncio.TimerHandle]] = {}
-        self._asked: set[Queue] = set()
+        self._requested: set[Queue] = set()
         self._stopped = False
 
     def note(self, queue: Queue, seconds: float) -> None:
@@ -42,7 +42,7 @@ class TenantOpenings:
         :param seconds: after which the next one may go on; 0 if none waits for that.
         """
         self._queues.limited.tenants.add(queue)
-        if not seconds or self._stopped or queue in self._asked:
+        if not seconds or self._stopped or queue in self._requested:
             return
         at = self._loop.time() + min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT)
         if (planned := self._timers.get(queue)) is not None:
@@ -53,11 +53,11 @@ class TenantOpenings:
 
     def _open(self, queue: Queue) -> None:
         del self._timers[queue]
-        self._asked.add(queue)
+        self._requested.add(queue)
 
         def on_reply(reply: Any) -> None:
             opened, micros = reply
-            self._asked.discard(queue)
+            self._requested.discard(queue)
             if opened:
                 self._queues.on_opened(queue)
             self.note(queue, micros / 1_000_000)

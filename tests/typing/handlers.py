@@ -170,7 +170,9 @@ async def chunks(jobs: list[Job]) -> None:
     await with_chunk(Context(), jobs)
     with_sequence(jobs)
     with_chunk.options(max_waiting="5")  # E: "max_waiting"
-    pool.job("x", partition="document", partition_rate=Rate(10), partition_concurrency=2, partition_max=9, ordered=False)
+    pool.job(
+        "x", partition="document", partition_rate=Rate(10), partition_concurrency=2, partition_max=9, ordered=False
+    )
     pool.job("x", partition=lambda args: args["document"])
     await with_chunk.options(partition="acme").enqueue(document=7)
     await with_chunk.options(partition=7).enqueue(document=7)
