@@ -159,6 +159,8 @@ class JobOptions:
     :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.
     :param partition_max: how many jobs of each tenant may wait; 0 for no limit. With more, an enqueue raises
         :class:`QueueFull`.
+    :param partition_rate: how many jobs of each tenant may start within a time over all processes, such as
+        ``Rate(10, per=1)``; ``None`` for any number.
     :param ordered: run the jobs of each tenant one after the other, in the order in which they were enqueued. One that
         fails keeps those behind it waiting until its retry has run, or it is dead.
     :raises UsageError: when a value is out of its range, two options exclude each other, or an option of tenants is
@@ -187,6 +189,7 @@ class JobOptions:
     partition: Partition | None = None
     partition_concurrency: int = 0
     partition_max: int = 0
+    partition_rate: Rate | None = None
     ordered: bool = False
 
     def __post_init__(self) -> None:
@@ -220,7 +223,17 @@ class JobOptions:
                 "the queue of jobs with a partition has no max_waiting and no chunks: pass partition_max for how many "
                 "jobs of each tenant may wait, or leave partition out"
             )
-        check_partition(self.partition, self.partition_concurrency, self.partition_max, ordered=self.ordered)
+        if self.partition_rate is not None and not isinstance(self.partition_rate, Rate):
+            raise UsageError(
+                f"partition_rate must be a Rate, such as Rate(10, per=1), not {shown(self.partition_rate)}"
+            )
+        check_partition(
+            self.partition,
+            self.partition_concurrency,
+            self.partition_max,
+            ordered=self.ordered,
+            rated=self.partition_rate is not None,
+        )
         if not isinstance(self.unique, (bool, Unique)):
             raise UsageError(f"unique must be True, or a Unique(…), not {shown(self.unique)}")
         check_rules(self.unique, self.debounce, self.throttle)

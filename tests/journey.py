@@ -209,13 +209,17 @@ async def tenants_take_turns(bench: Bench, client: Client) -> None:
     """A queue is fair for a while: its jobs end in all ways, and its tenants are changed."""
     name, gate, pool, ran = "fair{}", asyncio.Event(), bench.pool(grace=0.1), list[str]()
 
-    @pool.job(name, partition="tenant", ordered=True, result=60, max_fails=2, backoff=lambda job: 0)
+    @pool.job(
+        name, partition="tenant", ordered=True, result=60, max_fails=2, backoff=lambda job: 0, partition_rate=Rate(50)
+    )
     async def fair(tenant: str, does: str = "") -> None:
         if does == "lasts":
             await gate.wait()
         ran.append(tenant)
         if does == "fails":
             raise ValueError("{sorry}")
+        if does == "rests" and ran.count(tenant) == 1:
+            raise RateLimited(retry_after=1)
 
     async def counts() -> tuple[int, int]:
         tenants = (await client.tenants(name)).tenants
@@ -227,6 +231,7 @@ async def tenants_take_turns(bench: Bench, client: Client) -> None:
     enqueue_many = bench.enqueuer.enqueue_many
     async with pool.running():
         await enqueue_many([fair.call("{a}"), fair.call("{b}", "fails"), fair.options(unique=True).call("{a}", "x")])
+        await fair.enqueue("{r}", "rests")
         await bench.redis.lpush(bench.keys.tenants.list(name, "{c}"), b'{no job,"partition":"{c}"}')
         await FairQueues(bench.in_redis).review(name, tenants=["{c}"])
         await until(idle)

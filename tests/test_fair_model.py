@@ -5,9 +5,10 @@ jobs must be what follows from them.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from asyncwork._redis.commands import (
     Fetch,
     MoveToQuarantine,
     MoveToSet,
+    RequeueAndRest,
     RequeueFront,
 )
 from asyncwork._redis.connection import Connection
@@ -37,12 +39,15 @@ from asyncwork._redis.queue import Queue
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.job import Job
+from asyncwork.rate import Rate
 
 from .conftest import Bench
 
 NAME = "export"
 TENANTS = ("", "a", "b", "c:d", 'e"f', "ü")
 RUNS, STEPS = 250, 30
+# Seconds between a fetch and the reading of Redis's clock.
+MOST_LATE = 0.05
 
 
 class Pool:
@@ -70,6 +75,10 @@ class World:
         self.limits: dict[str, int] = {}
         self.paused: set[str] = set()
         self.uncounted = False
+        self.rate = Rate.parse(options.rate) if options.rate else None
+        self.rested = False
+        # By tenant, when its jobs were taken, by Redis's clock, seconds.
+        self.starts: defaultdict[str, list[float]] = defaultdict(list)
         self.steps: list[str] = []
 
     async def send(self, pool: Pool, batch: Batch) -> list[Any]:
@@ -113,8 +122,29 @@ class World:
             for tenant, count in taken.items():
                 assert tenant not in self.paused
                 assert not self.limit(tenant) or before[tenant] + count <= self.limit(tenant)
+        if self.rate is not None:
+            at = await self.bench.in_redis.redis.now()
+            for tenant, count in taken.items():
+                self.note_starts(self.rate, tenant, count, at)
         if self.chance.random() < 0.9:  # else the reply is lost
             pool.jobs += jobs
+
+    def note_starts(self, rate: Rate, tenant: str, count: int, at: float) -> None:
+        """No span of time sees more starts than its tokens, and the burst."""
+        starts = self.starts[tenant]
+        starts += [at] * count
+        for number, since in enumerate(starts):
+            assert len(starts) - number <= rate.tokens + rate.count / rate.seconds * (at - since + MOST_LATE), tenant
+
+    async def rest(self) -> None:
+        pool = self.chance.choice(self.pools)
+        if pool.jobs:
+            self.rested = True
+            (payload,) = self.some_one(pool)
+            await self.send(pool, Batch(commands=[RequeueAndRest(pool.queue, [payload], 0.005)]))
+
+    def some_one(self, pool: Pool) -> list[bytes]:
+        return [pool.jobs.pop(self.chance.randrange(len(pool.jobs)))]
 
     def some(self, pool: Pool) -> list[bytes]:
         count = self.chance.randint(0, len(pool.jobs))
@@ -236,11 +266,15 @@ class World:
 
     async def check(self) -> None:
         redis, keys = self.bench.redis, self.bench.keys
-        _, _, ring, running, held, order, _, bell, _ = keys.tenants.of(NAME)
+        _, _, ring, running, held, order, _, bell, opens, rests, _, _ = keys.tenants.of(NAME)
         waiting = {tenant: await redis.llen(keys.tenants.list(NAME, tenant)) for tenant in TENANTS}
         ringed = {each.decode(): turn for each, turn in await redis.zrange(ring, 0, -1, withscores=True)}
         kept = {each.decode() for each in await redis.smembers(held)}
         counted = {each.decode(): int(count) for each, count in (await redis.hgetall(running)).items()}
+        waits = {each.decode() for each in await redis.zrange(opens, 0, -1)}
+        resting = {each.decode() for each in await redis.zrange(rests, 0, -1)}
+        assert waits <= kept
+        assert self.rate or resting or not waits
         orders = {each.decode() for each in await redis.hkeys(order)}
         if not self.uncounted:
             assert counted == dict(await self.running())
@@ -251,8 +285,13 @@ class World:
             if self.uncounted or not places or not count:
                 continue
             full = 0 < self.limit(tenant) <= counted.get(tenant, 0)
-            assert (tenant in kept) == (full or tenant in self.paused or tenant in orders), tenant
-        assert await redis.llen(bell) == (1 if ringed else 0)
+            must_wait = full or tenant in self.paused or tenant in orders
+            assert (tenant in kept) == (must_wait or tenant in waits), tenant
+            # An ended job helps nobody who has no token, and a token nobody who may not start for another reason.
+            assert not (must_wait and tenant in waits), tenant
+        rung = await redis.llen(bell)
+        # After a tenant has begun to wait for a token, the bell wakes one pool, which learns of that; maybe in vain.
+        assert rung == 1 if ringed else rung == 0 or (rung == 1 and (self.rate or self.rested))
         if ringed:
             assert max(ringed.values()) - min(ringed.values()) <= 2 + 1e-9
 
@@ -260,7 +299,10 @@ class World:
         """Run all jobs to their ends; nothing is left."""
         await self.review()
         for tenant in TENANTS:
-            await self.fair.set_tenant(NAME, tenant, limit="-", weight="1", paused="0")
+            # The ends of their rests, and their tokens, are waited for.
+            await self.fair.set_tenant(NAME, tenant, limit="-", weight="1")
+            if tenant in self.paused:
+                await self.fair.set_tenant(NAME, tenant, paused="0")
         for pool in self.pools:
             await self.recovery.reap(pool.pool_id, [NAME], None)
         for job_set in JobSet:
@@ -279,11 +321,17 @@ class World:
             (reply,) = await self.send(pool, Batch(fetch=fetch))
             jobs = [payload for _, payload, _ in pool.work_queue.parse_fetched(reply, fetch.queues).jobs]
             if not jobs:
-                break
+                if not await self.bench.redis.exists(self.bench.keys.tenants.opens(NAME)):
+                    break
+                await asyncio.sleep(0.002)
+                continue
             ran.update(Job.decode(payload).id for payload in jobs)
             await self.send(pool, Batch(acks={pool.queue: jobs}))
         assert ran == +self.ids
+        await self.bench.redis.zremrangebyscore(self.bench.keys.tenants.rests(NAME), "-inf", "+inf")
+        tokens = f"{self.bench.namespace}:tenants:tokens:".encode()
         left = {key async for key in self.bench.redis.scan_iter(f"{self.bench.namespace}:tenants:*", count=1000)}
+        left = {key for key in left if not key.startswith(tokens)}
         assert left == {self.bench.keys.tenants.of(NAME)[1].encode()}
 
 
@@ -302,6 +350,7 @@ _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {
     World.change: 1,
     World.reap_as_go_does: 1,
     World.review: 1,
+    World.rest: 1,
 }
 
 
@@ -312,7 +361,8 @@ async def test_what_is_derived_of_a_fair_queue_always_follows_from_its_jobs(benc
     try:
         for seed in range(block * RUNS, (block + 1) * RUNS):
             chance = random.Random(seed)
-            options = FairOptions(chance.choice([0, 1, 2, 3]), 0, ordered=seed % 4 == 0)
+            rate = chance.choice(["", "", "200/1/1", "2000/1/3"])
+            options = FairOptions(chance.choice([0, 1, 2, 3]), 0, ordered=seed % 4 == 0, rate=rate)
             world = World(bench, connection, chance, options)
             await world.fair.declare({NAME: options})
             for step in range(STEPS):

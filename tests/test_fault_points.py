@@ -66,7 +66,8 @@ _OF_OTHERS = {
         "settle_members",
     ),
     # Of fair queues, which have their own test.
-    *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "read_tenants", "review_tenants"),
+    *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "open_tenants", "read_tenants"),
+    "review_tenants",
     "set_tenant",
     *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic"),
     *("throttle", "watch"),

@@ -60,8 +60,9 @@ def made() -> set[str]:
         # A batch has several.
         found.update((made,) if isinstance(made, str) else made)
     # Those of fair queues; the list of the tenant without a name is the queue.
-    *tenants, _ = KEYS.tenants.of("NAME")
-    return found | {*tenants} | {KEYS.tenants.list("NAME", "TENANT").replace(":4:", ":LENGTH:")}
+    *tenants, tokens, _ = KEYS.tenants.of("NAME")
+    tokens = f"{tokens}TENANT".replace(":4:", ":LENGTH:")
+    return found | {*tenants, tokens} | {KEYS.tenants.list("NAME", "TENANT").replace(":4:", ":LENGTH:")}
 
 
 def documented() -> dict[str, str]:

@@ -194,7 +194,15 @@ async def test_a_job_that_is_put_back_twice_for_a_lost_answer_runs_once(bench: B
 
 async def test_the_reply_to_a_pop_has_the_time_of_every_reply_beyond_its_block(bench: Bench) -> None:
     work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
-    pops = BlockingPops(work_queue, lambda *popped: None, lambda *ended: None, block=500.0, timeout=1000.0, most=1)
+    pops = BlockingPops(
+        work_queue,
+        lambda *popped: None,
+        lambda *ended: None,
+        lambda *opening: None,
+        block=500.0,
+        timeout=1000.0,
+        most=1,
+    )
     pops.start(work_queue.queue("wat", 1))
     await until(lambda: pops._blocked)
     (pop,) = pops._blocked.values()
@@ -211,7 +219,9 @@ async def test_ending_all_pops_leaves_those_alone_that_are_started_meanwhile(ben
         ended.append(queue)
         pops.start(queue)
 
-    pops = BlockingPops(work_queue, lambda *popped: None, begin_anew, block=500.0, timeout=1000.0, most=3)
+    pops = BlockingPops(
+        work_queue, lambda *popped: None, begin_anew, lambda *opening: None, block=500.0, timeout=1000.0, most=3
+    )
     queues = [work_queue.queue(name, 1) for name in ("one", "two", "three")]
     for queue in queues:
         pops.start(queue)

@@ -124,18 +124,21 @@ class QueueClient(PeriodicClient):
         *,
         concurrency: int | Literal["default"] | None = None,
         weight: float | None = None,
+        rate: Rate | Literal["default", "none"] | None = None,
     ) -> None:
-        """Set the limit and the weight of one tenant of a fair queue. They hold until they are set again.
+        """Set the limit, the weight and the rate of one tenant of a fair queue. They hold until they are set again.
 
         :param partition: the tenant.
         :param concurrency: how many of its jobs may run at once over all pools; 0 for any number, ``"default"`` for
             that of the queue, and ``None`` to leave it as it is. Ordered jobs run one at a time all the same.
         :param weight: how many turns it gets for each turn of others, from 0.01 to 100; 1 by default, and ``None`` to
             leave it as it is.
+        :param rate: how many of its jobs may start within a time over all pools; ``"none"`` for any number,
+            ``"default"`` for that of the queue, and ``None`` to leave it as it is.
         :raises UsageError: when it is not a fair queue, or a value is not valid.
         """
         with self._redis_errors():
-            await self._tenants.change(name, partition, concurrency=concurrency, weight=weight)
+            await self._tenants.change(name, partition, concurrency=concurrency, weight=weight, rate=rate)
 
     async def pause_partition(self, name: str | Named, partition: str | int) -> None:
         """Stop all pools from fetching jobs of one tenant of a fair queue; running jobs go on.
@@ -146,7 +149,7 @@ class QueueClient(PeriodicClient):
             await self._tenants.change(name, partition, paused=True)
 
     async def unpause_partition(self, name: str | Named, partition: str | int) -> None:
-        """Let pools fetch jobs of one tenant of a fair queue again.
+        """Let pools fetch jobs of one tenant of a fair queue again; its rest ends, too.
 
         :raises UsageError: as :meth:`pause_partition`.
         """

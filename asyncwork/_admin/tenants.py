@@ -15,6 +15,7 @@ from .._redis.fair_queues import FairQueues, TenantState
 from .._redis.namespace import Namespace
 from ..errors import UsageError
 from ..models.queues import FairQueue, Tenant
+from ..rate import Rate
 from .job_records import JobReaders
 
 # The weight that a tenant may have.
@@ -45,7 +46,8 @@ class Tenants:
         key = await self._key()
         tenants = [_shown(each, key, now) for each in state.tenants]
         tenants.sort(key=lambda each: (-each.latency, -each.waiting, -each.running, each.name))
-        return FairQueue(name, *state.options, tenants)
+        options = state.options
+        return FairQueue(name, options.concurrency, options.most, options.ordered, tenants, options.rate)
 
     async def change(
         self,
@@ -55,6 +57,7 @@ class Tenants:
         concurrency: int | Literal["default"] | None = None,
         weight: float | None = None,
         paused: bool | None = None,
+        rate: Rate | Literal["default", "none"] | None = None,
     ) -> None:
         """Change what is not ``None`` of a tenant.
 
@@ -67,6 +70,8 @@ class Tenants:
             isinstance(weight, bool) or not isinstance(weight, (int, float)) or not _LIGHTEST <= weight <= _HEAVIEST
         ):
             raise UsageError(f"weight must be a number from {_LIGHTEST} to {_HEAVIEST}, not {shown(weight)}")
+        if rate not in (None, "default", "none") and not isinstance(rate, Rate):
+            raise UsageError(f'rate must be a Rate, such as Rate(10, per=1), "none" or "default", not {shown(rate)}')
         limit = "" if concurrency is None else "-" if concurrency == "default" else str(concurrency)
         changed = await self._queues.set_tenant(
             name,
@@ -74,6 +79,7 @@ class Tenants:
             limit=limit,
             weight="" if weight is None else f"{weight:g}",
             paused="" if paused is None else str(int(paused)),
+            rate="" if rate is None else "-" if rate == "default" else str(rate),
         )
         if not changed:
             raise _not_fair(name)
@@ -122,4 +128,7 @@ def _shown(state: TenantState, key: bytes, now: float) -> Tenant:
         state.paused,
         state.held,
         state.retry_of,
+        state.rate,
+        state.opens_in,
+        state.rests,
     )

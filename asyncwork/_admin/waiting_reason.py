@@ -120,6 +120,15 @@ class WaitingReasonReader:
             reasons.append(
                 f"the jobs of its tenant are ordered, and wait for the retry of job {printable(state.retry_of)}"
             )
+        if state.opens_in is not None and state.rests:
+            reasons.append(f"its tenant rests for {_seconds(state.opens_in)}, because a job of it was rate limited")
+        elif state.opens_in is not None:
+            reasons.append(
+                f"its tenant has no token left of its rate of {Rate.parse(state.rate).label}; the next one comes in "
+                f"{_seconds(state.opens_in)}"
+                if state.rate
+                else "its tenant is about to go on"
+            )
         if 0 < state.limit <= state.running:
             reasons.append(
                 f"{plural(state.running, 'job')} of its tenant run, and no more than {state.limit} may at once"
@@ -182,7 +191,12 @@ def _rate(queue: QueueInfo) -> str:
 
 
 def _every(rate: Rate) -> str:
-    seconds = rate.seconds / rate.count
+    return _seconds(rate.seconds / rate.count)
+
+
+def _seconds(seconds: float) -> str:
+    if seconds >= 100:
+        return f"{seconds:.0f} s"
     return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 

@@ -17,13 +17,18 @@ logger = logging.getLogger("asyncwork")
 LONGEST_TENANT = 200
 
 
-def check_partition(partition: object, concurrency: int, most: int, *, ordered: bool) -> None:
+def check_partition(partition: object, concurrency: int, most: int, *, ordered: bool, rated: bool) -> None:
     """Check the options of a job type about its tenants.
 
     :raises UsageError: when one is not valid, or they do not fit together.
     """
     if partition is None:
-        given = {"partition_concurrency": concurrency, "partition_max": most, "ordered": ordered}
+        given = {
+            "partition_concurrency": concurrency,
+            "partition_max": most,
+            "partition_rate": rated,
+            "ordered": ordered,
+        }
         if names := [name for name, value in given.items() if value]:
             raise UsageError(
                 f'{names[0]} is about tenants: say which argument names the tenant, as in partition="customer_id"'

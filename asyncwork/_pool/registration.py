@@ -139,6 +139,7 @@ class Registration(ABC, Generic[C]):
         partition: Partition | None = None,
         partition_concurrency: int = 0,
         partition_max: int = 0,
+        partition_rate: Rate | None = None,
         ordered: bool = False,
     ) -> JobDecorator[C]: ...
     def job(self, function: Any = None, /, **options: Any) -> Any:
@@ -185,6 +186,8 @@ class Registration(ABC, Generic[C]):
         :param partition_concurrency: how many jobs of each tenant may run at once over all processes; 0 for no limit.
         :param partition_max: how many jobs of each tenant may wait; 0 for no limit. With more, an enqueue raises
             :class:`QueueFull`.
+        :param partition_rate: how many jobs of each tenant may start within a time over all processes, such as
+            ``Rate(10, per=1)``; ``None`` for any number.
         :param ordered: run the jobs of each tenant one after the other, in the order in which they were enqueued. One
             that fails keeps those behind it waiting until its retry has run, or it is dead.
         :raises HandlerError: when a parameter cannot be filled, ``partition`` names none, or the name has a handler

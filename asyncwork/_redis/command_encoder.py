@@ -32,6 +32,7 @@ from .commands import (
     MemberAck,
     MoveToQuarantine,
     MoveToSet,
+    OpenTenants,
     ReadMark,
     ReadPaused,
     RequeueAndRest,
@@ -259,6 +260,9 @@ class CommandEncoder:
         args = [self._pool_id, *do.payloads]
         return scripts.call("requeue_front", 4, do.queue.front_keys, args, fair=do.queue.fair)
 
+    def _open_tenants(self, do: OpenTenants) -> bytes:
+        return scripts.call("open_tenants", 0, b"", [], fair=do.queue.fair)
+
     def _requeue_and_rest(self, do: RequeueAndRest) -> bytes:
         args = [self._pool_id, do.payloads[0], b"%d" % math.ceil(1000 * do.seconds)]
         count, keys = self._add_end(5, do.queue.rest_keys, args, do.end)
@@ -367,6 +371,7 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     EndMember: CommandEncoder._end_member,
     MoveToSet: CommandEncoder._move_to_set,
     RequeueFront: CommandEncoder._requeue_front,
+    OpenTenants: CommandEncoder._open_tenants,
     RequeueAndRest: CommandEncoder._requeue_and_rest,
     MoveToQuarantine: CommandEncoder._move_to_quarantine,
     AdmitPopped: CommandEncoder._admit_popped,

@@ -64,6 +64,15 @@ class RequeueFront(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class OpenTenants(Command):
+    """Give the tenants of a fair queue a turn whose next token has come.
+
+    Replies ``[opened, next]``: how many there were, and in how many microseconds the next one may go on; 0 if none
+    waits for that.
+    """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RequeueAndRest(Command):
     """Move a job to the front of its queue, and have no pool take jobs from that for some time.
 

@@ -13,6 +13,9 @@ FAIR_KINDS = (
     ("tenants:order:", "hash"),
     ("tenants:settings:", "hash"),
     ("tenants:bell:", "list"),
+    ("tenants:opens:", "zset"),
+    ("tenants:rests:", "zset"),
+    ("tenants:tokens:", "string"),
     ("tenants:list:", "list"),
 )
 
@@ -56,6 +59,18 @@ class FairKeys:
         """The list on which idle pools block."""
         return f"{self._start}bell:{name}"
 
+    def opens(self, name: str) -> str:
+        """The sorted set of the tenants that wait for a token or rest, by the time at which they may go on."""
+        return f"{self._start}opens:{name}"
+
+    def rests(self, name: str) -> str:
+        """The sorted set of the tenants that rest, by the end of that."""
+        return f"{self._start}rests:{name}"
+
+    def tokens(self, name: str) -> str:
+        """How the keys begin that hold the taken tokens of a tenant each."""
+        return f"{self._start}tokens:{len(name.encode(errors='surrogateescape'))}:{name}:"
+
     def list(self, name: str, tenant: str) -> str:
         """The waiting jobs of a tenant. Those of the tenant without a name are in the queue itself."""
         return self.lists(name) + tenant if tenant else self._queue(name)
@@ -66,8 +81,9 @@ class FairKeys:
 
     def of(self, name: str) -> tuple[str, ...]:
         """The keys of a fair queue, in the order in which scripts get them."""
-        makers = (self.options, self.ring, self.running, self.held, self.order, self.settings, self.bell, self.lists)
-        return (self._queue(name), *(make(name) for make in makers))
+        states = (self.options, self.ring, self.running, self.held, self.order, self.settings, self.bell)
+        waits = (self.opens, self.rests, self.tokens)
+        return (self._queue(name), *(make(name) for make in (*states, *waits, self.lists)))
 
     def read_list(self, key: str) -> tuple[str, str] | None:
         """Return the queue and the tenant of a key that :meth:`list` has made; ``None`` for another key."""

@@ -1,4 +1,7 @@
-"""Fair queues, whose tenants take turns: which there are, their options, and the state of their tenants."""
+"""Fair queues, whose tenants take turns: which there are, their options, and the state of their tenants.
+
+``TenantState`` has more than ten fields, because each is one column of what is shown of a tenant.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from .protocol import decode
 # meanwhile gets to its tenant all the same.
 _REMEMBERED = 1.0
 # Fields of each tenant in the reply of `read_tenants`.
-_FIELDS = 9
+_FIELDS = 12
 # Tenants that are read in one step.
 _BATCH = 500
 # Members that one step of a scan returns.
@@ -34,16 +37,18 @@ class FairOptions(NamedTuple):
     :ivar concurrency: how many jobs of each tenant may run at once; 0 for any number.
     :ivar most: how many jobs of each tenant may wait; 0 for any number.
     :ivar ordered: whether the jobs of each tenant run one after the other.
+    :ivar rate: how many jobs of each tenant may start within a time, as ``COUNT/SECONDS/BURST``; empty for any number.
     """
 
     concurrency: int
     most: int
     ordered: bool
+    rate: str = ""
 
     @property
     def text(self) -> str:
         """How it is written to Redis."""
-        return f"{self.concurrency} {self.most} {self.ordered:d}"
+        return f"{self.concurrency} {self.most} {self.ordered:d} {self.rate}".rstrip()
 
 
 class TenantState(NamedTuple):
@@ -54,6 +59,9 @@ class TenantState(NamedTuple):
     :ivar held: whether jobs wait, and may not start.
     :ivar retry_of: the id of the job whose retry it waits for; empty if there is none.
     :ivar oldest: when its next job was enqueued, epoch seconds; 0 if none waits.
+    :ivar rate: how many of its jobs may start within a time, as ``COUNT/SECONDS/BURST``; empty for any number.
+    :ivar opens_in: seconds until its next token comes, or its rest ends; ``None`` if it waits for neither.
+    :ivar rests: whether it rests, because a job of it was rate limited.
     """
 
     name: str
@@ -66,6 +74,9 @@ class TenantState(NamedTuple):
     held: bool
     retry_of: str
     oldest: int
+    rate: str
+    opens_in: float | None
+    rests: bool
 
 
 class FairState(NamedTuple):
@@ -175,12 +186,16 @@ class FairQueues:
             await run_script(self._redis.client(), "forget_tenants", keys, [name], fair=[self._keys.tenants.of(name)])
         )
 
-    async def set_tenant(self, name: str, tenant: str, *, limit: str = "", weight: str = "", paused: str = "") -> bool:
+    async def set_tenant(
+        self, name: str, tenant: str, *, limit: str = "", weight: str = "", paused: str = "", rate: str = ""
+    ) -> bool:
         """Change settings of a tenant, those that are not empty; return whether the queue is fair.
 
         :param limit: ``-`` for that of the queue.
+        :param paused: ``0`` also ends its rest.
+        :param rate: ``-`` for that of the queue, ``none`` for any number of jobs.
         """
-        args = [tenant, limit, weight, paused]
+        args = [tenant, limit, weight, paused, rate]
         reply = await run_script(self._redis.client(), "set_tenant", [], args, fair=[self._keys.tenants.of(name)])
         return bool(reply != 0)
 
@@ -215,8 +230,10 @@ def tenant_of(payload: bytes) -> str:
 
 
 def _options(text: bytes) -> FairOptions:
-    found = re.fullmatch(rb"(\d{1,10}) (\d{1,10}) ([01])", text)
-    return FairOptions(int(found[1]), int(found[2]), found[3] == b"1") if found else FairOptions(0, 0, ordered=False)
+    found = re.fullmatch(rb"(\d{1,10}) (\d{1,10}) ([01])(?: (\d+/[\d.]+/\d+))?", text)
+    if found is None:
+        return FairOptions(0, 0, ordered=False)
+    return FairOptions(int(found[1]), int(found[2]), found[3] == b"1", decode(found[4] or b""))
 
 
 def tenanted_name(payload: bytes) -> str:
@@ -230,7 +247,7 @@ def tenanted_name(payload: bytes) -> str:
 
 
 def _tenant(name: bytes, fields: Sequence[Any]) -> TenantState:
-    waiting, running, limit, weight, paused, turn, held, retry_of, oldest = fields
+    waiting, running, limit, weight, paused, turn, held, retry_of, oldest, rate, opens_us, rests = fields
     return TenantState(
         decode(name),
         waiting,
@@ -242,4 +259,7 @@ def _tenant(name: bytes, fields: Sequence[Any]) -> TenantState:
         held == 1,
         decode(retry_of),
         int(oldest) if oldest else 0,
+        decode(rate),
+        opens_us / 1_000_000 if opens_us >= 0 else None,
+        rests == 1,
     )

@@ -40,6 +40,11 @@ class Queue:
         return self.tenant_keys[2]
 
     @property
+    def opens(self) -> bytes:
+        """The key of the tenants that wait for a token, or rest."""
+        return self.tenant_keys[8]
+
+    @property
     def bell(self) -> bytes:
         """The key on which idle pools block."""
         return self.tenant_keys[7]

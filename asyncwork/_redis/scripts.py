@@ -84,7 +84,7 @@ VARIANTS = (
 # How the name of a variant begins.
 FAIR = "fair:"
 # Number of the keys of each fair queue.
-FAIR_KEYS = 9
+FAIR_KEYS = 12
 # A variant is the script itself, with another `redis`. An error is returned, not raised, so that what was done before
 # is counted all the same.
 _VARIANT = """\
@@ -95,6 +95,10 @@ local function script(redis)
 end
 local is_done, reply = pcall(script, fair_redis)
 settle_tenants()
+if is_done and string.sub(script_name, 1, 5) == 'fetch' and not reply.err then
+  local found = openings()
+  if #found > 0 then reply[5], reply[6] = reply[5] or {{}}, found end
+end
 if is_done or type(reply) == 'table' then return reply end
 return redis.error_reply('ERR ' .. tostring(reply))
 """

@@ -77,6 +77,8 @@ class Fetched(NamedTuple):
     :ivar paused: whether the pool must not look ahead any more, because a pool has crashed.
     :ivar opens: those of the queues from which jobs may be taken again after some seconds, when their next token comes
         or their rest ends; 0 for those of whose jobs some were left because they could not begin at once.
+    :ivar tenants: those of the fair queues whose tenants have rates or rest, with the seconds after which the next one
+        of them may go on; 0 if none waits for that.
     """
 
     jobs: list[HeldJob]
@@ -84,6 +86,7 @@ class Fetched(NamedTuple):
     unreadable: list[Queue]
     paused: bool = False
     opens: Sequence[tuple[Queue, float]] = ()
+    tenants: Sequence[tuple[Queue, float]] = ()
 
 
 class WorkQueue:
@@ -152,10 +155,11 @@ class WorkQueue:
             unavailable.append(queues[abs(position) - 1])
             if position < 0:
                 unreadable.append(queues[-position - 1])
-        opens: Sequence[tuple[Queue, float]] = ()
-        if limited and (found := limited[0]):
-            opens = [(queues[number - 1], us / 1_000_000) for number, us in zip(found[::2], found[1::2], strict=True)]
-        return Fetched(jobs, unavailable, unreadable, paused == 1, opens)
+        if not limited:
+            return Fetched(jobs, unavailable, unreadable, paused == 1)
+        opens = _openings(limited[0], queues)
+        tenants = _openings(limited[1], [each for each in queues if each.fair]) if len(limited) > 1 else ()
+        return Fetched(jobs, unavailable, unreadable, paused == 1, opens, tenants)
 
     async def open_blocking_connection(self, timeout: float) -> BlockingConnection:
         """Open a connection for blocking pops, and learn its number from Redis.
@@ -199,7 +203,7 @@ class WorkQueue:
         """Parse the replies to a pop of a fair queue's bell, to the fetch behind it, and whether more jobs wait."""
         if isinstance(reply, Exception):
             raise reply
-        taken, closed, crashes, _ = reply
+        taken, closed, crashes, *_ = reply
         if taken:
             # After the number of the queue, and that of its jobs.
             return Popped(taken[2], not crashes, 1 if waiting == 1 else 0)
@@ -208,6 +212,16 @@ class WorkQueue:
         if isinstance(bell, Exception):
             raise bell
         return None
+
+    @staticmethod
+    def parse_opening(replies: Sequence[Any]) -> float | None:
+        """Return in how many seconds the next tenant of a fair queue may go on, of the replies to a blocking pop.
+
+        :returns: 0 if none waits for that; ``None`` if its tenants have no rates, and none rests.
+        """
+        if len(replies) < 3 or not isinstance(replies[1], list) or len(replies[1]) < 6:
+            return None
+        return float(replies[1][5][1]) / 1_000_000
 
     async def unblock(self, connections: Iterable[BlockingConnection]) -> None:
         """End the blocking pops of these connections as if their time were over, each on the node where it waits.
@@ -258,7 +272,9 @@ class WorkQueue:
         :param resting: whether jobs of queues that rest count, which may be fetched later.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        queues = await maybe_existing(self._redis.client(), queues, *map(attrgetter, ("queue", "in_progress", "ring")))
+        queues = await maybe_existing(
+            self._redis.client(), queues, *map(attrgetter, ("queue", "in_progress", "ring", "opens"))
+        )
         if not queues:
             return False
         async with self._redis.client().pipeline(transaction=False) as pipe:
@@ -266,7 +282,7 @@ class WorkQueue:
                 pipe.llen(queue.queue)
                 pipe.pttl(self._keys.paused(queue.name))
                 pipe.llen(queue.in_progress)
-                pipe.exists(queue.ring)
+                pipe.exists(queue.ring, queue.opens)
             replies = [
                 0 if is_wrong_type(each) else value_of(each) for each in await pipe.execute(raise_on_error=False)
             ]
@@ -276,3 +292,8 @@ class WorkQueue:
             ((waiting or turns) and (ends == -2 or (resting and ends >= 0))) or held
             for waiting, ends, held, turns in states
         )
+
+
+def _openings(flat: Sequence[int], queues: Sequence[Queue]) -> Sequence[tuple[Queue, float]]:
+    """Return pairs of a queue and seconds, of its number and microseconds."""
+    return [(queues[number - 1], us / 1_000_000) for number, us in zip(flat[::2], flat[1::2], strict=True)]

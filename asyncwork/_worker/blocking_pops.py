@@ -33,12 +33,16 @@ OnPopped: TypeAlias = Callable[[Queue, Popped, float], None]
 # Called with the queue, and with the error if the pop failed, or nothing may be taken from the queue.
 OnEnded: TypeAlias = Callable[[Queue, BaseException | None], None]
 
+# Called with a fair queue, and in how many seconds the next of its tenants may go on; 0 if none waits for that.
+OnOpening: TypeAlias = Callable[[Queue, float], None]
+
 
 class BlockingPops:
     """The blocking pops of one pool.
 
     :param on_popped: called when a pop has taken a job.
     :param on_ended: called when a pop has ended without a job, as far as is known.
+    :param on_opening: called when a pop of a fair queue has found that its tenants have rates or rest.
     :param block: seconds that a pop may block; then it is sent again.
     :param timeout: seconds that a reply may take; that of a pop, beyond the time for which it blocks.
     :param most: number of connections that may block at once.
@@ -49,6 +53,7 @@ class BlockingPops:
         work_queue: WorkQueue,
         on_popped: OnPopped,
         on_ended: OnEnded,
+        on_opening: OnOpening,
         *,
         block: float,
         timeout: float,
@@ -57,6 +62,7 @@ class BlockingPops:
         self._work_queue = work_queue
         self._on_popped = on_popped
         self._on_ended = on_ended
+        self._on_opening = on_opening
         self._block = block
         self._timeout = timeout
         self._most = most
@@ -153,6 +159,8 @@ class BlockingPops:
         else:
             pop.blocking.connection.drop()
         self._note_ended(pop.queue)
+        if pop.queue.fair and (seconds := self._work_queue.parse_opening(replies)) is not None:
+            self._on_opening(pop.queue, seconds)
         if popped is None:
             self._on_ended(pop.queue, ended_by)
         else:

@@ -16,6 +16,7 @@ from typing import Any
 
 from .._redis.commands import AdmitPopped, Fetch, RequeueAndRest, RequeueFront
 from .._redis.errors import ErrorReply, is_out_of_connections
+from .._redis.fair_queues import tenant_of
 from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import HeldJob, NotOpen, Popped, Verdict, WorkQueue
@@ -27,6 +28,7 @@ from .look_ahead_announcer import LookAheadAnnouncer
 from .opening_timer import OpeningTimer
 from .pending_results import PendingResults
 from .ready_queue import ReadyQueue
+from .tenant_openings import TenantOpenings
 from .unbegun_jobs import UnbegunJobs
 
 logger = logging.getLogger("asyncwork")
@@ -78,10 +80,11 @@ class Fetcher:
         self._start_waiting = start_waiting
         self._on_possible_loss = possible_loss.set
         self._loop = asyncio.get_running_loop()
+        self._tenants = TenantOpenings(self.state.open, results, wake)
+        on_pops = self._on_popped, self._on_pop_ended, self._tenants.note
         self._pops = BlockingPops(
             work_queue,
-            self._on_popped,
-            self._on_pop_ended,
+            *on_pops,
             block=limits.block,
             timeout=limits.reply_timeout,
             most=limits.max_blocked,
@@ -124,6 +127,7 @@ class Fetcher:
         those that were taken ahead and have not begun.
         """
         self.state.stop()
+        self._tenants.stop()
         if self.state.overcommitted or self.ready.gathers:
             self.to_requeue += self.ready.jobs
             self.ready.jobs.clear()
@@ -135,6 +139,7 @@ class Fetcher:
         """Take jobs again after :meth:`stop`."""
         self._requeue_now()
         self.state.resume()
+        self._tenants.resume()
         self._wake()
 
     def resize(self, concurrency: int) -> None:
@@ -159,6 +164,7 @@ class Fetcher:
         """End all blocking pops, and close their connections."""
         self._unbegun.close()
         self._openings.close()
+        self._tenants.stop()
         self._announcer.close()
         ending = [*self._ending, *([] if self._unblocking is None else [self._unblocking])]
         for task in ending:
@@ -211,6 +217,8 @@ class Fetcher:
         self._announcer.announce()
         if fetched.opens:
             self._openings.plan()
+        for queue, seconds in fetched.tenants:
+            self._tenants.note(queue, seconds)
 
     def on_failed(self, fetch: Fetch) -> None:
         """Count the workers of a rejected or lost fetch as free."""
@@ -246,15 +254,14 @@ class Fetcher:
 
     def rest(self, command: RequeueAndRest) -> None:
         """Requeue a job that was running, in front of those that have not begun, and take nothing from its queue for
-        some time.
+        some time, or of a fair queue, no jobs of its tenant.
         """
-        self.state.rest(command.queue, command.seconds, self._loop.time())
-        self._openings.plan()
+        if not command.queue.fair:
+            self.state.rest(command.queue, command.seconds, self._loop.time())
+            self._openings.plan()
         self.rests.append(command)
-        unbegun = [job for job in self.ready.jobs if job[0] == command.queue]
-        if unbegun:
-            self.to_requeue += unbegun
-            others = [job for job in self.ready.jobs if job[0] != command.queue]
+        others = self._keep_resting(list(self.ready.jobs))
+        if len(others) < len(self.ready.jobs):
             self.ready.jobs.clear()
             self.ready.jobs.extend(others)
         # After the other jobs of a chunk, which go back together.
@@ -278,10 +285,12 @@ class Fetcher:
             self._results.add(command, partial(self._on_requeued, command.payloads))
 
     def _keep_resting(self, jobs: Sequence[HeldJob]) -> Sequence[HeldJob]:
-        """Return the jobs whose queues are not about to rest. The others are requeued."""
-        resting = {command.queue for command in self.rests}
-        self.to_requeue += [job for job in jobs if job[0] in resting]
-        return [job for job in jobs if job[0] not in resting]
+        """Return the jobs whose queues, or tenants, are not about to rest. The others are requeued."""
+        resting = {_resting(command.queue, command.payloads[0]) for command in self.rests}
+        kept: list[HeldJob] = []
+        for job in jobs:
+            (self.to_requeue if _resting(job[0], job[1]) in resting else kept).append(job)
+        return kept
 
     # Looking ahead
 
@@ -387,3 +396,8 @@ class Fetcher:
     def _revalidate_postponed(self) -> None:
         for queue, payload, _ in self.state.requeueing.take_postponed():
             self._revalidate(queue, payload)
+
+
+def _resting(queue: Queue, payload: bytes) -> tuple[Queue, str]:
+    """Return what is to rest after a rate limited job: its queue, and in a fair queue, only its tenant."""
+    return queue, tenant_of(payload) if queue.fair else ""

@@ -63,7 +63,7 @@ def written_options(job_types: Mapping[str, JobType]) -> tuple[dict[str, int], d
 def fair_options(options: Mapping[str, JobOptions]) -> dict[str, FairOptions]:
     """Return, by job name, what a pool declares of its fair queues."""
     return {
-        name: FairOptions(each.partition_concurrency, each.partition_max, each.ordered)
+        name: FairOptions(each.partition_concurrency, each.partition_max, each.ordered, str(each.partition_rate or ""))
         for name, each in options.items()
         if each.partition is not None
     }

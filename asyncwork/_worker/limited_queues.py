@@ -17,19 +17,21 @@ class LimitedQueues:
     It is pure and synchronous, as :class:`FetchState` is. Times are by the event loop's clock, seconds.
 
     :ivar rated: the queues that may have a rate. No pop blocks on them, because a pop takes no token.
+    :ivar tenants: the fair queues whose tenants have rates, or did rest.
     :ivar resting: the queues that this pool has let rest. A fetch learns when their rest ends.
     :ivar opens_at: queues from which no job may be taken before a time: the next token comes then, or their rest ends.
     """
 
     def __init__(self) -> None:
         self.rated: frozenset[Queue] = frozenset()
+        self.tenants: set[Queue] = set()
         self.resting: set[Queue] = set()
         self.opens_at: dict[Queue, float] = {}
 
     @property
     def to_ask(self) -> Set[Queue]:
         """The queues to name as limited: a fetch learns when they may be read again."""
-        return self.rated | self.resting if self.resting else self.rated
+        return self.rated | self.resting | self.tenants if self.resting or self.tenants else self.rated
 
     def rest(self, queue: Queue, seconds: float, now: float) -> None:
         """Take note that a queue is to rest."""

@@ -176,6 +176,10 @@ class OpenQueues:
         """Have the queues fetched from whose next token has come, or whose rest has ended."""
         self._add_filled(self.limited.open_due(now))
 
+    def on_opened(self, queue: Queue) -> None:
+        """Have a fair queue fetched from whose tenants may go on."""
+        self._add_filled([queue])
+
     def _add_filled(self, queues: Sequence[Queue]) -> None:
         if queues:
             self.backlog = True

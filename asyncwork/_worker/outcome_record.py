@@ -102,8 +102,9 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
         case outcome.RunAt(at):
             logger.info("%s %s snoozed until %s", job.name, job.id, utc_time(at), extra=label)
         case outcome.Rest(seconds):
-            text = "%s %s rate limited: no pool takes jobs of this name for %g s"
-            logger.info(text, job.name, job.id, seconds, extra=label)
+            whose = "of its tenant" if job.partition else "of this name"
+            text = "%s %s rate limited: no pool takes jobs %s for %g s"
+            logger.info(text, job.name, job.id, whose, seconds, extra=label)
         case outcome.RetryAt(at):
             text = "%s %s failed (attempt %d), to be tried again at %s: %s"
             logger.warning(text, job.name, job.id, job.fails, utc_time(at), job.err, exc_info=shown, extra=label)

@@ -42,7 +42,9 @@ def queues(options: argparse.Namespace) -> int:
     if options.verb == "tenant":
         names, tenant = names_of_tenant(options.names, change)
     elif not change.is_empty:
-        raise UsageError("--pause, --unpause, --concurrency and --weight are for tenant: queues tenant NAME TENANT")
+        raise UsageError(
+            "--pause, --unpause, --concurrency, --rate and --weight are for tenant: queues tenant NAME TENANT"
+        )
     if options.verb in _EXAMPLES:
         example = _EXAMPLES[options.verb]
         if len(options.names) != 2:

@@ -12,6 +12,7 @@ from .._jobs.printable import plural, printable
 from ..client import Client
 from ..errors import UsageError
 from ..models.queues import Tenant
+from ..rate import Rate
 from . import json_text, settings
 from .session import Session
 from .table import Column, Row, table
@@ -22,6 +23,7 @@ _COLUMNS = (
     Column("WAITING", right=True),
     Column("RUNNING", right=True),
     Column("LIMIT", right=True),
+    Column("RATE", right=True),
     Column("WEIGHT", right=True),
     Column("LATENCY", right=True),
     Column("STATE", shrinks=True),
@@ -34,11 +36,12 @@ class Change(NamedTuple):
     concurrency: int | Literal["default"] | None
     weight: float | None
     paused: bool | None
+    rate: Rate | Literal["default", "none"] | None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is to be changed."""
-        return self == (None, None, None)
+        return self == (None, None, None, None)
 
 
 def read_change(options: argparse.Namespace) -> Change:
@@ -51,7 +54,15 @@ def read_change(options: argparse.Namespace) -> Change:
         None if limit is None else settings.read("--concurrency", limit, _limit),
         None if options.weight is None else settings.read("--weight", options.weight, _weight),
         True if options.pause else False if options.unpause else None,
+        None if options.rate is None else settings.read("--rate", options.rate, _rate),
     )
+
+
+def _rate(text: str) -> Rate | Literal["default", "none"]:
+    match text:
+        case "default" | "none":
+            return text
+    return Rate.parse(text)
 
 
 def _limit(text: str) -> int | Literal["default"]:
@@ -76,7 +87,9 @@ def names_of_tenant(names: list[str], change: Change) -> tuple[list[str], str]:
             "tenant needs the names of a queue and of a tenant: asyncwork queues tenant export acme --pause"
         )
     if change.is_empty:
-        raise UsageError("say what to change of the tenant: --pause, --unpause, --concurrency N or --weight W")
+        raise UsageError(
+            "say what to change of the tenant: --pause, --unpause, --concurrency N, --rate RATE or --weight W"
+        )
     return names[:1], names[1]
 
 
@@ -94,6 +107,8 @@ async def show_tenants(session: Session, client: Client, name: str, *, as_docume
         if queue.concurrency
         else "any number of jobs of each tenant at once"
     ]
+    if queue.rate:
+        limits.append(f"at most {queue.rate_label} of each start")
     if queue.max_waiting:
         limits.append(f"at most {queue.max_waiting:,} waiting")
     lines = [f"queue {printable(queue.name)}: {plural(len(queue.tenants), 'tenant')}; {', '.join(limits)}"]
@@ -109,6 +124,7 @@ def _texts(tenant: Tenant) -> list[str]:
         f"{tenant.waiting:,}",
         f"{tenant.running:,}",
         f"{tenant.concurrency:,}" if tenant.concurrency else "-",
+        tenant.rate or "-",
         f"{tenant.weight:g}",
         brief(tenant.latency) if tenant.waiting else "-",
         state_of(tenant),
@@ -121,13 +137,15 @@ def state_of(tenant: Tenant) -> str:
         return "paused"
     if tenant.retry_of:
         return "waits for a retry"
+    if tenant.opens_in is not None:
+        return "rests" if tenant.rests else "waits for a token"
     return "at its limit" if tenant.held else ""
 
 
 async def change_tenant(client: Client, name: str, tenant: str, change: Change) -> str:
     """Change a tenant; return the line that says so."""
-    if change.concurrency is not None or change.weight is not None:
-        await client.set_partition(name, tenant, concurrency=change.concurrency, weight=change.weight)
+    if (change.concurrency, change.weight, change.rate) != (None, None, None):
+        await client.set_partition(name, tenant, concurrency=change.concurrency, weight=change.weight, rate=change.rate)
     if change.paused is not None:
         await (client.pause_partition if change.paused else client.unpause_partition)(name, tenant)
     done = []
@@ -138,6 +156,14 @@ async def change_tenant(client: Client, name: str, tenant: str, change: Change) 
             else f"runs at most {plural(change.concurrency, 'job')} at once, over all pools"
             if change.concurrency
             else "runs any number of jobs at once"
+        )
+    if change.rate is not None:
+        done.append(
+            "has the rate of the queue"
+            if change.rate == "default"
+            else "starts any number of jobs"
+            if change.rate == "none"
+            else f"starts at most {change.rate.label}, over all pools"
         )
     if change.weight is not None:
         done.append(f"has weight {change.weight:g}")

@@ -35,7 +35,7 @@ class QueueInfo:
     :ivar fair: whether the tenants to which its jobs belong take turns.
     :ivar tenants: the number of tenants of a fair queue whose jobs wait.
     :ivar tenants_held: the number of those none of whose jobs may start: at the concurrency limit of a tenant, paused,
-        or waiting for a retry of an ordered job.
+        without a token, resting, or waiting for a retry of an ordered job.
     """
 
     name: str
@@ -80,6 +80,11 @@ class Tenant:
     :ivar paused: whether none of its jobs is fetched.
     :ivar held: whether jobs of it wait, and may not start now.
     :ivar retry_of: the id of the job whose retry the others wait for, because they are ordered; empty if they do not.
+    :ivar rate: how many of its jobs may start within a time, over all pools, as ``COUNT/SECONDS/BURST``, which
+        :meth:`Rate.parse` reads; empty for any number.
+    :ivar opens_in: if it is held until its next token comes, or because it rests: for how long, seconds; else
+        ``None``.
+    :ivar rests: whether it rests, because one of its jobs was rate limited.
     """
 
     name: str
@@ -91,6 +96,14 @@ class Tenant:
     paused: bool
     held: bool
     retry_of: str
+    rate: str = ""
+    opens_in: float | None = None
+    rests: bool = False
+
+    @property
+    def rate_label(self) -> str:
+        """The rate in words, such as ``10 per 1 s``; empty if there is none."""
+        return Rate.parse(self.rate).label if self.rate else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,8 @@ class FairQueue:
     :ivar max_waiting: how many jobs of each tenant may wait; 0 for any number.
     :ivar ordered: whether the jobs of each tenant run one after the other.
     :ivar tenants: those whose jobs have waited longest first.
+    :ivar rate: how many jobs of each tenant may start within a time, over all pools, as ``COUNT/SECONDS/BURST``; empty
+        for any number.
     """
 
     name: str
@@ -109,6 +124,12 @@ class FairQueue:
     max_waiting: int
     ordered: bool
     tenants: list[Tenant]
+    rate: str = ""
+
+    @property
+    def rate_label(self) -> str:
+        """The rate in words, such as ``10 per 1 s``; empty if there is none."""
+        return Rate.parse(self.rate).label if self.rate else ""
 
 
 @dataclass(frozen=True, slots=True)

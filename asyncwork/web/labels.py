@@ -60,7 +60,7 @@ MESSAGES = {
     "cap": "Limit set.",
     "pause_tenant": "Tenant paused.",
     "unpause_tenant": "Tenant unpaused.",
-    "set_tenant": "Limit and weight set.",
+    "set_tenant": "Limits of the tenant set.",
     "rate": "Rate set.",
     "forget": "Queue forgotten.",
     "quiet": "The pool was asked to fetch no more jobs.",

@@ -8,6 +8,7 @@ from typing import Literal
 from .._environment import number
 from ..client import Client
 from ..errors import UsageError
+from ..rate import Rate
 from .formatting import quoted
 from .params import Params
 from .prepared_action import Prepare, PreparedAction, counted
@@ -35,11 +36,23 @@ def _named(act: Callable[[Client, str, str], Awaitable[None]]) -> Prepare:
 
 def _set(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue, partition, details = _tenant(params)
-    limit, weight = _limit(params), _weight(params)
-    if limit is None and weight is None:
-        raise UsageError("give concurrency, weight, or both")
-    details |= {name: value for name, value in (("concurrency", limit), ("weight", weight)) if value is not None}
-    return PreparedAction(details, counted(client.set_partition(queue, partition, concurrency=limit, weight=weight)))
+    limit, weight, rate = _limit(params), _weight(params), _rate(params)
+    if limit is None and weight is None and rate is None:
+        raise UsageError("give concurrency, weight, rate, or some of them")
+    given = (("concurrency", limit), ("weight", weight), ("rate", None if rate is None else str(rate)))
+    details |= {name: value for name, value in given if value is not None}
+    setting = client.set_partition(queue, partition, concurrency=limit, weight=weight, rate=rate)
+    return PreparedAction(details, counted(setting))
+
+
+def _rate(params: Params) -> Rate | Literal["default", "none"] | None:
+    text = params.text("rate").strip()
+    if not text:
+        return None
+    match text:
+        case "default" | "none":
+            return text
+    return Rate.parse(text)
 
 
 def _limit(params: Params) -> int | Literal["default"] | None:

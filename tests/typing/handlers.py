@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 
-from asyncwork import EnqueuedJob, Job, Retry, Snooze, WorkerPool, gather
+from asyncwork import EnqueuedJob, Job, Rate, Retry, Snooze, WorkerPool, gather
 
 
 @dataclass
@@ -170,6 +170,16 @@ async def chunks(jobs: list[Job]) -> None:
     await with_chunk(Context(), jobs)
     with_sequence(jobs)
     with_chunk.options(max_waiting="5")  # E: "max_waiting"
+    pool.job(
+        "x", partition="document", partition_rate=Rate(10), partition_concurrency=2, partition_max=9, ordered=False
+    )
+    pool.job("x", partition=lambda args: args["document"])
+    await with_chunk.options(partition="acme").enqueue(document=7)
+    await with_chunk.options(partition=7).enqueue(document=7)
+    with_chunk.options(partition=[7])  # E: "partition"
+    pool.job("x", partition=7)  # E: overload || "partition"
+    pool.job("x", partition="document", partition_rate="10/1")  # E: overload || "partition_rate"
+    pool.job("x", partition="document", partition_concurrency="2")  # E: overload || "partition_concurrency"
     pool.job("x", chunk="100")  # E: overload || "chunk"
     pool.job("x", chunk=100, wait="1 s")  # E: overload || "wait"
 

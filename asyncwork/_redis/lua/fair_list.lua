@@ -132,6 +132,32 @@ local function note_order(verb, key, payload)
   end
 end
 
+-- A job that was rate limited has its tenant rest, instead of the whole queue: what `rest` does to the pause of the queue,
+-- it does to the rest of the tenant.
+local function rest_tenant(q, verb, milliseconds)
+  local tenant = tenant_of(ARGV[2])
+  if verb == 'set' then
+    rest_until(q, tenant, now_micros() + tonumber(milliseconds) * 1000)
+    return
+  end
+  read_options(q)
+  local ends = q.has_opens and tonumber(redis.pcall('zscore', q.rests, tenant))
+  return ends and math.max(0, math.ceil((ends - now_micros()) / 1000)) or -2
+end
+
+-- Returns, for each fair queue from which jobs were to be taken and whose tenants have rates or rest, its number and in
+-- how many microseconds the next tenant that is held may go on; 0 if none waits for that.
+local function openings()
+  local found = {}
+  for number, q in ipairs(fair_queues) do
+    if q.was_read and (q.rate or q.has_rates or q.has_opens) then
+      found[#found + 1] = number
+      found[#found + 1] = next_opening(q)
+    end
+  end
+  return found
+end
+
 local function call(verb, key, ...)
   if not key then return redis.call(verb) end
   local q = by_plain[key]
@@ -147,6 +173,8 @@ local function call(verb, key, ...)
     end
   elseif of_in_progress[verb] and owner_of(key) then
     return of_in_progress[verb](owner_of(key), key, ...)
+  elseif script_name == 'rest' and key == KEYS[5] and fair_queues[1] and (verb == 'set' or verb == 'pttl') then
+    return rest_tenant(fair_queues[1], verb, (select(3, ...)))
   elseif verb == 'zadd' or verb == 'zrem' then
     note_order(verb, key, (select(select('#', ...), ...)))
   end
@@ -154,6 +182,13 @@ local function call(verb, key, ...)
 end
 
 local fair_redis = setmetatable({
+  -- Whether the tenants of a queue may have rates.
+  has_rates = function(key)
+    local q = by_plain[key]
+    if not q then return false end
+    read_options(q)
+    return q.rate ~= nil or q.has_settings
+  end,
   call = call,
   pcall = function(...)
     local is_done, reply = pcall(call, ...)

@@ -74,11 +74,14 @@ for i = 5, #KEYS, 7 do
     end
     if room > 0 then
       local rate = name ~= '' and rate_of(KEYS[4], name) or nil
-      local n, failed, spent, left, micros = 0, nil, 0, 0, 0
+      -- The tenants of a fair queue may have rates, and its jobs that are taken take their tokens.
+      local takes_tokens = rate or redis.has_rates and redis.has_rates(queue)
+      local n, failed, spent, left, micros = 0, nil, 0, rate and 0 or 1, 0
       if rate then
         spent, left, micros = take_tokens(state, rate, 0)
-        room = math.min(room, left, at_once - (wanted - want))
+        room = math.min(room, left)
       end
+      if takes_tokens then room = math.min(room, at_once - (wanted - want)) end
       if room > 0 then n, failed = take_jobs(position, queue, inprogress, room) end
       if failed then return failed end
       if n > 0 then
@@ -87,7 +90,7 @@ for i = 5, #KEYS, 7 do
         if rate then spent, left, micros = take_tokens(state, rate, n) end
         if n == slots and want > 0 and redis.call('exists', queue) == 1 then closed[#closed + 1] = position end
       end
-      if rate and (left == 0 or n == room or room <= 0) then
+      if takes_tokens and (left == 0 or n == room or room <= 0) then
         local waiting = redis.pcall('llen', queue)
         if type(waiting) == 'number' and waiting > 0 and (left == 0 or at_once <= wanted - want) then
           note_opening(position, left == 0 and micros or 0)

@@ -16,7 +16,7 @@ local function read_rate(text)
   end
   local divisor, rest = count, math.fmod(micros, count)
   while rest > 0 do divisor, rest = rest, math.fmod(divisor, rest) end
-  local rate = {units = count / divisor, each = micros / divisor, burst = burst}
+  local rate = {units = count / divisor, each = micros / divisor, burst = burst, text = text}
   return burst >= 1 and burst * rate.each <= MOST_UNITS and rate or nil
 end
 

@@ -7,6 +7,8 @@
 -- include tenants
 -- include allow_when_oom
 local q = fair_queues[1]
+-- Microseconds by which a tenant may be held too long.
+local MOST_LATE = 1000000
 local corrects = ARGV[1] == '1'
 if corrects then allow_when_oom(q.plain) end
 read_options(q, not corrects)
@@ -53,16 +55,31 @@ if corrects then sort_plain(q) end
 local were = {}
 for _, tenant in ipairs(all(redis.pcall('zrange', q.ring, 0, -1))) do were[tenant] = 'ring' end
 for _, tenant in ipairs(all(redis.pcall('smembers', q.held))) do were[tenant] = were[tenant] and 'both' or 'held' end
+local opens, waiting = {}, all(redis.pcall('zrange', q.opens, 0, -1, 'WITHSCORES'))
+for i = 1, #waiting, 2 do
+  opens[waiting[i]] = tonumber(waiting[i + 1])
+  were[waiting[i]] = were[waiting[i]] or 'nowhere'
+end
 for i = last + 1, #ARGV do were[ARGV[i]] = were[ARGV[i]] or 'nowhere' end
 for tenant, was in pairs(were) do
-  local limit, _, paused = settings_of(q, tenant)
-  local belongs = 'ring'
+  local limit, _, paused, rate = settings_of(q, tenant)
+  local belongs, opening = 'ring', nil
   if length_of(q, tenant) == 0 then
     belongs = 'nowhere'
   elseif paused or limit > 0 and (running[tenant] or 0) >= limit or is_waiting_for_retry(q, tenant) then
     belongs = 'held'
+  else
+    opening = opening_of(q, tenant, rate)
   end
-  if was ~= belongs and (corrects or tenant ~= '') then
+  local at, is_wrong = opens[tenant], was ~= belongs or opens[tenant] ~= nil and belongs ~= 'ring'
+  if belongs == 'ring' and was == 'held' and at then
+    -- It waits for a token, as it should, but for so long only: its rate was changed, or the clock was. One that may go
+    -- on is noticed by the next fetch, and so is one in the ring that has no token.
+    is_wrong = at > (opening or now_micros()) + MOST_LATE
+  elseif belongs == 'ring' and was == 'ring' and at then
+    is_wrong = true
+  end
+  if is_wrong and (corrects or tenant ~= '') then
     wrong[tenant] = true
     if corrects then review(q, tenant) end
   end

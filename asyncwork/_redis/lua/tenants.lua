@@ -1,18 +1,24 @@
 -- Shared by scripts with `-- include tenants`: a fair queue, whose tenants take turns. The jobs of a tenant wait in a
 -- list of its own; those of the tenant '' in the queue's plain list, where other programs push.
 -- A tenant with waiting jobs is in the ring, by its turn, if one of them may start, and else among those held: at the
--- concurrency limit, paused, or waiting for the retry of an ordered job. The hash of running jobs is the number of each
--- tenant's jobs in all in-progress lists. The bell is a list of one element, which exists while anyone is in the ring:
--- idle pools block on it.
+-- concurrency limit, paused, or waiting for the retry of an ordered job. One that is held only until its next token
+-- comes, or because it rests, is also in the sorted set `opens`, by the time at which it may go on, microseconds since
+-- the epoch. `rests` holds the ends of the rests in the same way. The hash of running jobs is the number of each tenant's
+-- jobs in all in-progress lists. The bell is a list of one element, which exists while anyone is in the ring, and after a
+-- tenant was put into `opens` before all others: idle pools block on it.
 -- The keys of a fair queue are the last ones in KEYS, in the order of FIELDS below, and the last argument is the number
 -- of fair queues. Both are removed here. The name of a tenant's list is the last of these keys with the tenant behind
--- it, so it is in the same hash slot.
-local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'settings', 'bell', 'lists'}
+-- it, and that of its tokens the one before with the tenant behind it, so they are in the same hash slot.
+-- include rate
+local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'settings', 'bell', 'opens', 'rests', 'tokens',
+  'lists'}
 -- A batch of more would not fit on Lua's stack.
 local MOST_TAKEN = 1000
 -- So many jobs at the front of the plain list are read in one step, because some may belong to other tenants.
 local MOST_SORTED = 64
 local LONGEST_TENANT = 200
+-- So many tenants whose next token has come are given a turn in one step.
+local MOST_OPENED = 1000
 local fair_queues, by_plain = {}, {}
 for _ = 1, tonumber(table.remove(ARGV)) do
   local q, first = {ended = {}, started = {}, touched = false}, #KEYS - #FIELDS
@@ -61,17 +67,25 @@ end
 local function read_options(q, only_reads)
   if not q.limit then
     local options = redis.pcall('get', q.options)
-    local limit, most, ordered = string.match(type(options) == 'string' and options or '', '^(%d+) (%d+) ([01])$')
+    options = type(options) == 'string' and options or options and '' or nil
+    local limit, most, ordered, rate = string.match(options or '', '^(%d+) (%d+) ([01]) ?(%S*)$')
     q.limit, q.most, q.ordered = tonumber(limit) or 0, tonumber(most) or 0, ordered == '1'
+    q.rate = rate and rate ~= '' and read_rate(rate) or nil
     -- If not, no pool has declared it, or Redis has lost that. Then all jobs go to the plain list.
-    q.is_fair = options ~= false
-    q.has_settings = redis.call('exists', q.settings) == 1
+    q.is_fair = options ~= nil
+    local more = redis.call('exists', q.settings, q.opens, q.rests)
+    q.has_settings = more > 0 and redis.call('exists', q.settings) == 1
+    q.has_opens = more > (q.has_settings and 1 or 0)
     if only_reads then return end
     -- Nothing may fail after a job has left one list, and before it is counted. What these keys hold is derived.
     if type(redis.pcall('zcard', q.ring)) ~= 'number' then redis.call('del', q.ring) end
     if type(redis.pcall('hlen', q.running)) ~= 'number' then redis.call('del', q.running) end
     if type(redis.pcall('scard', q.held)) ~= 'number' then redis.call('del', q.held) end
     if type(redis.pcall('hlen', q.order)) ~= 'number' then redis.call('del', q.order) end
+    if q.has_opens then
+      if type(redis.pcall('zcard', q.opens)) ~= 'number' then redis.call('del', q.opens) end
+      if type(redis.pcall('zcard', q.rests)) ~= 'number' then redis.call('del', q.rests) end
+    end
   end
 end
 
@@ -86,16 +100,18 @@ local function add_running(q, tenant, count)
 end
 
 local function parse_settings(q, text)
-  local limit, weight, paused = q.limit, 1, false
+  local limit, weight, paused, rate = q.limit, 1, false, q.rate
   if type(text) == 'string' then
-    local own_limit, own_weight, state = string.match(text, '^(%S+) (%S+) ([01])$')
+    local own_limit, own_weight, state, own_rate = string.match(text, '^(%S+) (%S+) ([01]) ?(%S*)$')
     limit, weight, paused = tonumber(own_limit) or limit, tonumber(own_weight) or 1, state == '1'
     if not (weight >= 0.01 and weight <= 100) then weight = 1 end
+    if own_rate == 'none' then rate = nil elseif own_rate ~= '' then rate = read_rate(own_rate) or rate end
   end
-  return q.ordered and 1 or limit, weight, paused
+  return q.ordered and 1 or limit, weight, paused, rate
 end
 
--- Returns how many jobs of a tenant may run at once (0 for any number), its weight, and whether it is paused.
+-- Returns how many jobs of a tenant may run at once (0 for any number), its weight, whether it is paused, and its rate, nil
+-- if it has none.
 local function settings_of(q, tenant)
   read_options(q)
   return parse_settings(q, q.has_settings and redis.pcall('hget', q.settings, tenant))
@@ -105,13 +121,45 @@ local function is_waiting_for_retry(q, tenant)
   return q.ordered and redis.pcall('hexists', q.order, tenant) == 1
 end
 
+local clock
+local function now_micros()
+  if not clock then
+    local time = redis.call('time')
+    clock = time[1] * 1000000 + time[2]
+  end
+  return clock
+end
+
+-- Returns when a tenant may go on that has no token or rests, microseconds since the epoch; nil if it may now.
+local function opening_of(q, tenant, rate)
+  local at = q.has_opens and tonumber(redis.pcall('zscore', q.rests, tenant)) or 0
+  if rate then
+    local _, left, micros = take_tokens(q.tokens .. tenant, rate, 0)
+    if left == 0 then at = math.max(at, now_micros() + micros) end
+  end
+  return at > 0 and at > now_micros() and at or nil
+end
+
+local function hold_until(q, tenant, at)
+  redis.call('sadd', q.held, tenant)
+  redis.call('zadd', q.opens, at, tenant)
+  q.has_opens = true
+end
+
 -- Gives a tenant with waiting jobs a turn, or holds it. Its turn is one after the lowest in the ring, whatever it was
 -- before: so silence brings no credit, and a tenant that comes again and again is not served before those that wait.
 local function enter(q, tenant)
-  local limit, weight, paused = settings_of(q, tenant)
+  local limit, weight, paused, rate = settings_of(q, tenant)
   local running = limit > 0 and tonumber(redis.pcall('hget', q.running, tenant)) or 0
   if paused or limit > 0 and running >= limit or is_waiting_for_retry(q, tenant) then
     redis.call('sadd', q.held, tenant)
+    return
+  end
+  local opening = (rate or q.has_opens) and opening_of(q, tenant, rate)
+  if opening then
+    local first = redis.call('zrange', q.opens, 0, 0, 'WITHSCORES')[2]
+    if not first or opening < tonumber(first) then q.wakes, q.touched = true, true end
+    hold_until(q, tenant, opening)
     return
   end
   local lowest = redis.call('zrange', q.ring, 0, 0, 'WITHSCORES')[2]
@@ -119,8 +167,9 @@ local function enter(q, tenant)
   q.touched = true
 end
 
--- Checks a tenant again that was held.
+-- Checks a tenant again that was held. One that waits for a token goes on doing so.
 local function release(q, tenant)
+  if q.has_opens and redis.call('zscore', q.opens, tenant) then return end
   if redis.call('srem', q.held, tenant) == 1 and length_of(q, tenant) > 0 then
     enter(q, tenant)
   end
@@ -131,16 +180,44 @@ local function leave_if_empty(q, tenant)
   if length_of(q, tenant) == 0 then
     q.touched = redis.call('zrem', q.ring, tenant) == 1 or q.touched
     redis.call('srem', q.held, tenant)
+    if q.has_opens then redis.call('zrem', q.opens, tenant) end
   end
+end
+
+-- Checks again the tenants whose next token has come, and those whose rest has ended; returns how many there were.
+local function open_due(q)
+  if not q.has_opens then return 0 end
+  redis.call('zremrangebyscore', q.rests, '-inf', now_micros())
+  local due = redis.call('zrangebyscore', q.opens, '-inf', now_micros(), 'LIMIT', 0, MOST_OPENED)
+  for _, tenant in ipairs(due) do
+    redis.call('zrem', q.opens, tenant)
+    release(q, tenant)
+  end
+  return #due
+end
+
+-- Returns in how many microseconds the next of the tenants that are held may go on; 0 if none waits for a time.
+local function next_opening(q)
+  local first = q.has_opens and redis.call('zrange', q.opens, 0, 0, 'WITHSCORES')[2]
+  return first and math.max(1, tonumber(first) - now_micros()) or 0
 end
 
 -- Checks every condition of a tenant again.
 local function review(q, tenant)
   q.touched = redis.call('zrem', q.ring, tenant) == 1 or q.touched
   redis.call('srem', q.held, tenant)
+  if q.has_opens then redis.call('zrem', q.opens, tenant) end
   if length_of(q, tenant) > 0 then
     enter(q, tenant)
   end
+end
+
+-- Has no job of a tenant start before a time.
+local function rest_until(q, tenant, at)
+  read_options(q)
+  redis.call('zadd', q.rests, at, tenant)
+  q.has_opens = true
+  review(q, tenant)
 end
 
 -- Puts a job into the list of its tenant; returns the length of that. The retry of an ordered job comes first.
@@ -194,18 +271,27 @@ local function candidates_of(q, most)
   local settings = q.has_settings and redis.pcall('hmget', q.settings, unpack(names)) or {}
   for at, name in ipairs(names) do
     local waiting = length_of(q, name)
-    local limit, weight = parse_settings(q, settings[at])
+    local limit, weight, _, rate = parse_settings(q, settings[at])
     local room = limit > 0 and limit - (tonumber(running[at]) or 0) or waiting
+    local tokens, micros
+    if rate and room > 0 and waiting > 0 then
+      q.has_rates = true
+      _, tokens, micros = take_tokens(q.tokens .. name, rate, 0)
+    end
     if waiting == 0 then
       redis.call('zrem', q.ring, name)
     elseif room <= 0 then
       redis.call('zrem', q.ring, name)
       redis.call('sadd', q.held, name)
+    elseif tokens == 0 then
+      redis.call('zrem', q.ring, name)
+      hold_until(q, name, now_micros() + micros)
     else
       found[#found + 1] = {
         name = name, turn = tonumber(flat[2 * at]), step = 1 / weight, waiting = waiting,
-        left = math.min(waiting, room), jobs = 0
+        left = math.min(waiting, room, tokens or room), jobs = 0
       }
+      if rate then found[#found].rate, found[#found].room = rate, room end
       if name == '' and q.unsorted < found[#found].left then
         found[#found].left, found[#found].has_more = q.unsorted, true
       end
@@ -248,12 +334,24 @@ local function take_dealt(q, dealt, taken)
       else
         for _, payload in ipairs(tenant.popped) do add_running(q, tenant_of(payload), 1) end
       end
+      local micros
+      if tenant.rate then
+        _, _, micros = take_tokens(q.tokens .. tenant.name, tenant.rate, tenant.jobs)
+      end
       if tenant.left > 0 or tenant.has_more then
         turns[#turns + 1] = tenant.turn
         turns[#turns + 1] = tenant.name
       else
         redis.call('zrem', q.ring, tenant.name)
-        if tenant.waiting > tenant.jobs then redis.call('sadd', q.held, tenant.name) end
+        if tenant.waiting > tenant.jobs then
+          -- Its limit has room, so that only tokens are missing. Redis's clock goes on within a script, and the next one
+          -- may have come by now. Then the next fetch gives it a turn.
+          if tenant.rate and tenant.room > tenant.jobs then
+            hold_until(q, tenant.name, now_micros() + micros)
+          else
+            redis.call('sadd', q.held, tenant.name)
+          end
+        end
       end
     end
     tenant.at = tenant.at + 1
@@ -268,12 +366,14 @@ local function take(q, wanted)
   read_options(q)
   local taken = {}
   wanted = math.min(wanted, MOST_TAKEN)
+  open_due(q)
   repeat
     sort_plain(q)
     local candidates, looked = candidates_of(q, wanted - #taken)
     take_dealt(q, deal(candidates, wanted - #taken), taken)
   until looked == 0 or #taken >= wanted
-  q.touched, q.counted = true, #taken > 0
+  -- The reply of the fetch says when the next one may go on, so that no other pool has to be woken for it.
+  q.touched, q.counted, q.was_read, q.wakes = true, #taken > 0, true, false
   return #taken > 0 and taken or false
 end
 
@@ -304,7 +404,7 @@ local function settle_tenants()
     for tenant in pairs(q.started) do review(q, tenant) end
     if q.touched then
       local rung = redis.pcall('llen', q.bell)
-      if redis.call('exists', q.ring) == 0 then
+      if redis.call('exists', q.ring) == 0 and not q.wakes then
         redis.call('del', q.bell)
       elseif rung ~= 1 then
         redis.call('del', q.bell)

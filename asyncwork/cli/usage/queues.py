@@ -25,7 +25,8 @@ verbs:
                      100/60, with --burst or the default; none for any number; code for what the code of the pools
                      says. A rate that is set here holds until it is reset with code
   tenants NAME       show the tenants of a fair queue: how many of their jobs wait and run, their limits and weights
-  tenant NAME TENANT change a tenant of a fair queue: --pause, --unpause, --concurrency N, --weight W
+  tenant NAME TENANT change a tenant of a fair queue: --pause, --unpause, --concurrency N,
+                     --rate RATE, --weight W
   empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
   forget NAME …      remove the names, their pauses and limits. No job of the name may wait or run, and no running pool
                      may have a handler for it
@@ -44,6 +45,7 @@ examples:
   asyncwork queues rate export 100/60 --burst 20
   asyncwork queues tenants export
   asyncwork queues tenant export acme --concurrency 10 --weight 3
+  asyncwork queues tenant export acme --rate 10/1
   asyncwork queues empty export --yes
   asyncwork queues ls --json | jq '.queues[].waiting'
 """
@@ -65,6 +67,12 @@ def add_parser(commands: Any) -> None:
         "--concurrency",
         metavar="N",
         help="how many of its jobs may run at once, over all pools; 0 for any number, `default` for that of the queue",
+    )
+    changes.add_argument(
+        "--rate",
+        metavar="RATE",
+        help="how many of its jobs may start within a time, over all pools: COUNT/SECONDS or COUNT/SECONDS/BURST; "
+        "`none` for any number, `default` for that of the queue",
     )
     changes.add_argument("--weight", metavar="W", help="how many turns it gets for each turn of others, 0.01 to 100")
     add_yes_option(parser)
