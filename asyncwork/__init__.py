@@ -44,12 +44,14 @@ if TYPE_CHECKING:
     from .client import Client
     from .enqueuer import Enqueuer
     from .job import Job
+    from .limit import Cost, Limit
     from .middleware import CallNext
     from .models.actions import ActionResult, CancelResult, Deletion
     from .models.diagnosis import Diagnosis, Overview, Problem, Repairs, ServerInfo, UniqueKey
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
+    from .models.limits import LimitInfo
     from .models.periodic import PeriodicRun, PeriodicState
     from .models.pools import (
         Deployment,
@@ -119,6 +121,9 @@ else:
         "Problem": "models.diagnosis",
         "Progress": "models.job_status",
         "QueueInfo": "models.queues",
+        "Cost": "limit",
+        "Limit": "limit",
+        "LimitInfo": "models.limits",
         "Rate": "rate",
         "Redact": "_admin.redaction",
         "Repairs": "models.diagnosis",
@@ -168,6 +173,7 @@ __all__ = [
     "Client",
     "Clock",
     "Conflict",
+    "Cost",
     "CrashedError",
     "Debounce",
     "Deletion",
@@ -204,6 +210,8 @@ __all__ = [
     "JobState",
     "JobStatus",
     "JobTimeoutError",
+    "Limit",
+    "LimitInfo",
     "Named",
     "NoContext",
     "NoResultError",

@@ -24,9 +24,12 @@ from ._pool.registry import Registry
 from ._pool.run import PoolRun
 from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables, version_label_of
 from ._redis.client import RedisClient
+from ._redis.limits import LimitSlots
+from ._redis.namespace import Namespace
 from ._worker.launcher import Launcher
 from .enqueuer import Enqueuer
 from .errors import UsageError
+from .limit import SlotSource
 from .options import Extra, JobOptions, PoolOptions, Tuning, check_workers
 
 C = TypeVar("C")
@@ -250,6 +253,9 @@ class WorkerPool(Lifecycle, Registration[C]):
     def enqueuer(self) -> Enqueuer:
         """Enqueues by name, into this pool's namespace."""
         return self._enqueuer
+
+    def _slots(self) -> SlotSource:
+        return LimitSlots(Namespace.of(self._redis))
 
     @property
     def sync_enqueuer(self) -> sync.Enqueuer:

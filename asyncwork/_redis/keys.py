@@ -3,8 +3,8 @@
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
-``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues`` and ``tenants:`` are
-asyncwork's own.
+``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues``, ``tenants:``, ``limits``,
+``limit:``, ``limit_jobs:`` and ``slots:`` are asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -62,6 +62,7 @@ _KINDS = {
     "queue_options": "hash",
     "max_waiting": "hash",
     "rates": "hash",
+    "limits": "hash",
 }
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
@@ -71,6 +72,9 @@ _KINDS_BY_START = (
     ("periodic_runs:", "zset"),
     ("stats:", "string"),
     ("rate:", "string"),
+    ("limit:", "string"),
+    ("limit_jobs:", "set"),
+    ("slots:", "zset"),
     ("job:", "hash"),
     ("stream:", "stream"),
     *FAIR_KINDS,
@@ -141,6 +145,9 @@ class Keys:
         self.max_waiting: str = start + "max_waiting"
         # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
         self.rates: str = start + "rates"
+        # A hash: "code:" or "set:" and the name of a limit -> its rate and its concurrency; "job:" and a job name ->
+        # what a job costs, and its limits.
+        self.limits: str = start + "limits"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
@@ -211,6 +218,18 @@ class Keys:
     def rate(self, name: str) -> str:
         """How many tokens of the rate of a queue are taken, and when that was."""
         return f"{self.prefix}rate:{name}"
+
+    def limit(self, name: str) -> str:
+        """How many tokens of a shared limit are taken, and when that was."""
+        return f"{self.prefix}limit:{name}"
+
+    def limit_jobs(self, name: str) -> str:
+        """The set of the job names that share a limit."""
+        return f"{self.prefix}limit_jobs:{name}"
+
+    def slots(self, name: str) -> str:
+        """The sorted set of the slots of a limit that other code than jobs has: until when, epoch seconds."""
+        return f"{self.prefix}slots:{name}"
 
     def heartbeat(self, pool_id: str) -> str:
         """The hash that a pool writes about itself."""

@@ -29,6 +29,7 @@ _FRAGMENTS = frozenset(
         "record_duplicate",
         "reopen_record",
         "restore_holders",
+        "shared_limits",
         "sum_shares",
         "sync_share",
         "tenants",

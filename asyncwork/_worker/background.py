@@ -29,6 +29,7 @@ from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
 from .services.service import ServiceLoop
+from .services.shared_limits import SharedLimits
 from .services.tenant_reviewer import TenantReviewer
 from .worker_set import WorkerSet
 
@@ -72,7 +73,10 @@ class BackgroundServices:
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
         rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}
-        self.rate_reader = RateReader(namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatchers)
+        shared = SharedLimits(namespace, pool_id, job_options)
+        self.rate_reader = RateReader(
+            namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatchers, shared
+        )
         reconciler = Reconciler(work_queue, dispatchers.main, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace,

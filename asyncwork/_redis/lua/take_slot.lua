@@ -1,0 +1,34 @@
+-- Takes a slot of a limit for code that is no job, with tokens of its rate; or renews the lease of one.
+-- KEYS    the hash of limits, the slots of the limit
+-- ARGV    the prefix of the namespace, the name of the limit, the id of the slot, how many tokens it costs, the seconds
+--         of its lease, the limit as the code has it or '', 1 to renew a slot
+-- Returns {what, number}: {'taken', 0}; {'wait', in how many microseconds there may be tokens}; {'busy', 0} if as many
+--         run as may; {'costly', the burst} if there can never be so many tokens; {'unknown', 0} if there is no limit.
+-- include sum_shares
+-- include rate
+-- include shared_limits
+local prefix, name, slot, cost, lease = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local function keep()
+  redis.call('zadd', KEYS[2], redis.call('time')[1] + lease, slot)
+  redis.call('expire', KEYS[2], lease * 2)
+end
+if ARGV[7] == '1' then
+  -- Also one whose lease has ended: its code runs.
+  keep()
+  return {'taken', 0}
+end
+local limit = limit_of(prefix, name, ARGV[6])
+if not limit then return {'unknown', 0} end
+if ARGV[6] ~= '' then redis.pcall('hsetnx', KEYS[1], 'code:' .. name, ARGV[6]) end
+if limit.rate and cost > limit.rate.burst then return {'costly', limit.rate.burst} end
+local running, slots = used_of(prefix, name)
+if limit.most > 0 and running + slots >= limit.most then return {'busy', 0} end
+if limit.rate then
+  local spent, left = take_tokens(limit.tokens, limit.rate, 0)
+  if left < cost then
+    return {'wait', math.max(1, math.ceil((cost - left) * limit.rate.each / limit.rate.units))}
+  end
+  take_tokens(limit.tokens, limit.rate, cost)
+end
+keep()
+return {'taken', 0}
