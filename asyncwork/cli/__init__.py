@@ -97,6 +97,8 @@ def _run_command(options: argparse.Namespace) -> int:
             from .periodic import periodic as command
         case "deletions":
             from .deletions import deletions as command
+        case "limits":
+            from .limits import limits as command
         case "unique":
             from .unique import unique as command
         case _:

@@ -15,7 +15,7 @@ from ..client import Client
 from ..errors import UsageError
 from ..models.actions import ActionResult, CancelResult
 from ..rate import Rate
-from . import audit_log, tenant_actions
+from . import audit_log, limit_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
@@ -266,5 +266,8 @@ routes: list[Route] = [
     ),
     _route("/api/pools/resize", "resize", _resize),
     _route("/api/pools/stop", "stop", named("pool", lambda client, pool, user: client.stop_pool(pool, who=user))),
-    *(_route(path, action, prepare) for path, (action, prepare) in {**PREPARED, **tenant_actions.PREPARED}.items()),
+    *(
+        _route(path, action, prepare)
+        for path, (action, prepare) in {**PREPARED, **tenant_actions.PREPARED, **limit_actions.PREPARED}.items()
+    ),
 ]

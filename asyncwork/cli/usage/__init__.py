@@ -16,6 +16,7 @@ from . import (
     enqueue,
     job,
     jobs,
+    limits,
     periodic,
     pools,
     queues,
@@ -30,6 +31,6 @@ from . import (
 def add_parsers(commands: Any) -> None:
     """Add the commands, in the order in which the help lists them."""
     working, single = (development, run), (enqueue, job, cancel)
-    several = (jobs, queues, periodic, pools, unique, deletions)
+    several = (jobs, queues, periodic, pools, limits, unique, deletions)
     for each in (*working, *single, *several, stats, top, web, doctor, completion):
         each.add_parser(commands)
