@@ -223,7 +223,7 @@ class LimitSlots:
 
     async def _call(self, limit: Limit, slot: str, cost: int, *, renews: bool = False) -> tuple[bytes, int]:
         keys = [self._keys.limits, self._keys.slots(limit.name)]
-        args = [self._keys.prefix, limit.name, slot, cost, LEASE, limit.numbers, int(renews)]
+        args = [limit.name, slot, cost, LEASE, limit.numbers, int(renews)]
         with translated_errors(self._redis.masked_url):
             what, number = await run_script(self._redis.client(), "take_slot", keys, args)
         return what, number

@@ -11,7 +11,7 @@ from .._redis.fair_queues import FairOptions
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
-from ..options import PoolOptions
+from ..options import JobOptions, PoolOptions
 from .chunk_runner import ChunkRunner
 from .dispatchers import Dispatchers
 from .expiry import times_to_start
@@ -72,11 +72,7 @@ class BackgroundServices:
             Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires, unique=unique)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
-        rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}
-        shared = SharedLimits(namespace, pool_id, job_options)
-        self.rate_reader = RateReader(
-            namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatchers, shared
-        )
+        self.rate_reader = _rate_reader_of(namespace, pool_id, job_options, options.heartbeat, dispatchers)
         reconciler = Reconciler(work_queue, dispatchers.main, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace,
@@ -107,6 +103,14 @@ class BackgroundServices:
 def _reviewers(namespace: Namespace, fair: Mapping[str, FairOptions], period: float) -> list[ServiceLoop]:
     """Return what reviews the tenants of a pool's fair queues, if it has any."""
     return [ServiceLoop(TenantReviewer(namespace, fair, period), jitter=_JITTER)] if fair else []
+
+
+def _rate_reader_of(
+    namespace: Namespace, pool_id: str, options: Mapping[str, JobOptions], period: float, dispatchers: Dispatchers
+) -> RateReader:
+    rates = {name: each.rate for name, each in options.items() if each.rate is not None}
+    shared = SharedLimits(namespace, pool_id, options)
+    return RateReader(namespace, pool_id, options.keys(), rates, period, dispatchers, shared)
 
 
 def _reconciler_of(runner: ChunkRunner, work_queue: WorkQueue, period: float) -> ServiceLoop:

@@ -52,6 +52,11 @@ local function take_jobs(position, queue, inprogress, room)
   return #found
 end
 
+-- Returns bytes as a JSON string, unless they are no UTF-8.
+local function quoted(text)
+  return '"' .. string.gsub(text, '[%c"\\]', function(c) return string.format('\\u%04x', string.byte(c)) end) .. '"'
+end
+
 -- Sets jobs aside that could never start, and returns how many of a queue may start, and when to look again. Their limits
 -- are checked last; nothing is taken yet.
 local function fitting(name, queue, limits, usual, room)
@@ -64,9 +69,9 @@ local function fitting(name, queue, limits, usual, room)
     if not exceeded or n > 0 then return n, micros or exceeded and 1 end
     local text = string.format('it costs %.0f, more than the burst of limit %s, %.0f: it could never start', cost,
       exceeded.name, exceeded.rate.burst)
-    local entry = {at = tonumber(redis.call('time')[1]), from = name, reason = text}
-    entry.payload = waiting[#waiting]
-    redis.call('lpush', prefix .. 'quarantine', cjson.encode(entry))
+    local entry = string.format('{"at" : %s, "from" : %s, "reason" : %s, "payload" : %s}', redis.call('time')[1],
+      quoted(name), quoted(text), quoted(waiting[#waiting]))
+    redis.call('lpush', prefix .. 'quarantine', entry)
     redis.call('rpop', queue)
   end
 end
