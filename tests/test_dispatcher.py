@@ -462,6 +462,23 @@ async def test_a_job_that_was_rate_limited_goes_back_in_front_of_what_a_fetch_un
     assert rig.dispatcher.busy == 0
 
 
+async def test_what_a_fetch_under_way_brings_of_the_only_queue_goes_back_behind_a_job_that_was_rate_limited() -> None:
+    rig = make_rig(concurrency=4)
+    first, second = rig.batch(), rig.batch()
+    rig.bring(first, b"1", b"2")
+    assert (rig.start(), rig.start()) == (b"1", b"2")
+    rig.dispatcher.fetcher.rest(RequeueAndRest(rig.queue, [b"1"], seconds=60.0))
+    await asyncio.sleep(0)
+    assert rig.dispatcher.next_batch() is None
+    rig.bring(second, b"3", b"4")
+    assert rig.ready() == []
+    requeueing, last = rig.batch().commands
+    assert isinstance(requeueing, RequeueFront)
+    assert list(requeueing.payloads) == [b"4", b"3"]
+    assert isinstance(last, RequeueAndRest)
+    assert rig.dispatcher.busy == 1
+
+
 async def test_a_job_that_was_rate_limited_at_a_stop_goes_back_with_the_others_in_their_order() -> None:
     rig = make_rig(concurrency=3)
     first, second = rig.batch(), rig.batch()

@@ -261,8 +261,8 @@ class Fetcher:
         self._loop.call_soon(self._begin_to_rest)
 
     def _begin_to_rest(self) -> None:
-        if self.state.in_order or self.state.quiet:
-            # A fetch under way may bring what comes after them.
+        if self.state.in_order or self.state.quiet or len(self.state.queues) == 1:
+            # A fetch under way may bring what comes after them, and there are no others before it has.
             self._requeue_after_fetches()
         else:
             self._requeue_now()

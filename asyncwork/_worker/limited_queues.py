@@ -28,7 +28,7 @@ class LimitedQueues:
 
     @property
     def to_ask(self) -> Set[Queue]:
-        """The queues of which a fetch learns when they may be read again."""
+        """The queues to name as limited: a fetch learns when they may be read again."""
         return self.rated | self.resting if self.resting else self.rated
 
     def rest(self, queue: Queue, seconds: float, now: float) -> None:
