@@ -31,7 +31,7 @@ MOST_CONCURRENCY = 2**31 - 1
 # Seconds for which a slot is kept without being renewed, and between two renewals.
 LEASE = 30
 _RENEWED_EVERY = 8.0
-# Seconds between two looks for a free slot.
+# Seconds between two attempts to take a slot while none is free.
 _BUSY_PAUSE = 0.05
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/@+-]{1,100}")
@@ -112,10 +112,10 @@ class Limit:
     async def slot(self, cost: int = 1, *, wait: float | timedelta = 0.0) -> AsyncIterator[None]:
         """Take tokens, and be one of those that run at once, for as long as the block lasts.
 
-        Use it in code that is no job, or around one call of many in a job whose type does not have the limit. The slot
+        Use it in code that is not a job, or around one call of many in a job whose type does not have the limit. The slot
         is renewed while the block runs. If its process dies, it is free again after 30 s. Those who wait have no order.
 
-        :param cost: how many tokens it takes. They are not given back.
+        :param cost: how many tokens it takes. They stay taken.
         :param wait: how long to wait for them and for a place, seconds or a ``timedelta``.
         :raises RateLimited: when there is none within that time. Its ``retry_after`` says when there may be. A job that
             does not catch it goes back to its queue, which rests for so long.

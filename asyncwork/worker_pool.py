@@ -25,7 +25,6 @@ from ._pool.run import PoolRun
 from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables, version_label_of
 from ._redis.client import RedisClient
 from ._redis.limits import LimitSlots
-from ._redis.namespace import Namespace
 from ._worker.launcher import Launcher
 from .enqueuer import Enqueuer
 from .errors import UsageError
@@ -255,7 +254,8 @@ class WorkerPool(Lifecycle, Registration[C]):
         return self._enqueuer
 
     def _slots(self) -> SlotSource:
-        return LimitSlots(Namespace.of(self._redis))
+        # Those of a process in which the pool does not run, such as a web process, close the enqueuer.
+        return LimitSlots(self._enqueuer._in_redis)
 
     @property
     def sync_enqueuer(self) -> sync.Enqueuer:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import Client, Job, Limit, LimitInfo, Rate, RateLimited, UsageError, WorkerPool
+from asyncwork import Client, Job, Limit, LimitInfo, Rate, RateLimited, RedisUnavailable, UsageError, WorkerPool
 from asyncwork import limit as limit_module
 from asyncwork._worker.services import shared_limits
 
@@ -163,8 +163,9 @@ async def test_a_slot_is_renewed_and_free_after_a_crash(
 
 
 async def test_a_slot_of_the_limit_of_a_pool_needs_no_running_pool(bench: Bench, client: Client) -> None:
-    limit = bench.pool().limit("llm", concurrency=1)
-    async with limit.slot():
+    pool = bench.pool()
+    limit = pool.limit("llm", concurrency=1)
+    async with pool.enqueuer, limit.slot():
         assert (await info(client)).concurrency == 1
         with pytest.raises(RateLimited):
             async with client.limit("llm").slot():
@@ -324,6 +325,13 @@ def test_bad_limits() -> None:
         pool.job("wat", limits=[llm], cost=2)
     with pytest.raises(UsageError, match="leave limits or partition out"):
         pool.job("wat", limits=[llm], partition=lambda args: 1)
+
+
+async def test_a_slot_needs_redis() -> None:
+    async with Client("redis://127.0.0.1:1/0") as client:
+        with pytest.raises(RedisUnavailable):
+            async with client.limit("llm").slot():
+                pass
 
 
 async def test_bad_slots(client: Client) -> None:

@@ -27,6 +27,7 @@ from asyncwork import (
     Enqueuer,
     Job,
     JobQuery,
+    Limit,
     Rate,
     RateLimited,
     RedisUnavailable,
@@ -273,7 +274,7 @@ CALLS = {
 
 # Methods that do not call Redis.
 LOCAL = {
-    Client: {"close"},
+    Client: {"close", "limit"},
     Enqueuer: {"close"},
     # A wait for a result goes on while Redis is away.
     sync.Enqueuer: {"close", "result"},
@@ -282,7 +283,7 @@ LOCAL = {
     SyncBoundTask: {"result"},
     SyncTask: {"result"},
     WorkerPool: {
-        *("health", "job", "metrics_text", "middleware", "on_dead", "on_failure", "periodic", "periodically"),
+        *("health", "job", "limit", "metrics_text", "middleware", "on_dead", "on_failure", "periodic", "periodically"),
         *("reconfigure", "stop_soon"),
     },
     Jobs: {"eager", "release"},
@@ -316,8 +317,8 @@ def test_each_public_coroutine_is_called_here() -> None:
         for cls in classes
         if any(is_coroutine(member) for name, member in inspect.getmembers(cls) if not name.startswith("_"))
     }
-    # `Job.emit` is tried by tests/test_streams.py.
-    assert with_coroutines == (CALLS.keys() | {EnqueuedJob, JobCall, Job}) - {
+    # `Job.emit` is tried by tests/test_streams.py, and `Limit.slot` by tests/test_limits.py.
+    assert with_coroutines == (CALLS.keys() | {EnqueuedJob, JobCall, Job, Limit}) - {
         sync.Enqueuer,
         SyncBoundTask,
         SyncTask,

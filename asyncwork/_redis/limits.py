@@ -137,8 +137,11 @@ class Limits:
 
     async def reset(self, name: str) -> None:
         """Have the numbers of the code hold again."""
-        with suppress(ErrorReply):
+        try:
             await self._redis.client().hdel(self._keys.limits, encode(_SET + name))
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
         await self._wake_pools()
 
     async def show(self) -> list[LimitInfo]:

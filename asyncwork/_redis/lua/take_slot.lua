@@ -1,4 +1,4 @@
--- Takes a slot of a limit for code that is no job, with tokens of its rate; or renews the lease of one.
+-- Takes a slot of a limit for code that is not a job, with tokens of its rate; or renews the lease of one.
 -- KEYS    the hash of limits, the slots of the limit
 -- ARGV    the name of the limit, the id of the slot, how many tokens it costs, the seconds
 --         of its lease, the limit as the code has it or '', 1 to renew a slot
