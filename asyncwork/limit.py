@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Protocol, TypeAlias
 
@@ -112,8 +112,8 @@ class Limit:
     async def slot(self, cost: int = 1, *, wait: float | timedelta = 0.0) -> AsyncIterator[None]:
         """Take tokens, and be one of those that run at once, for as long as the block lasts.
 
-        Use it in code that is not a job, or around one call of many in a job whose type does not have the limit. The slot
-        is renewed while the block runs. If its process dies, it is free again after 30 s. Those who wait have no order.
+        Use it in code that is not a job, or around one call of many in a job whose type does not have the limit. It is
+        renewed while the block runs. If its process dies, it is free again after 30 s. Those who wait have no order.
 
         :param cost: how many tokens it takes. They stay taken.
         :param wait: how long to wait for them and for a place, seconds or a ``timedelta``.
@@ -144,7 +144,8 @@ class Limit:
                 what, number = await source.take(self, slot, cost)
             except asyncio.CancelledError:
                 # The reply is lost, and Redis may have given the slot.
-                await source.release(self, slot)
+                with suppress(RedisUnavailable):
+                    await source.release(self, slot)
                 raise
             if what == "taken":
                 return
@@ -176,7 +177,7 @@ class Limit:
         return f"<Limit {self.name}>"
 
 
-def check_limits(limits: object, cost: object) -> tuple[Limit, ...]:
+def check_limits(limits: Any, cost: object) -> tuple[Limit, ...]:
     """Return the limits of a job type.
 
     :raises UsageError: when one is no limit, there are more than three, or the cost is not valid.

@@ -13,11 +13,13 @@ import pytest
 from asyncwork import Client, Job, Limit, LimitInfo, Rate, RateLimited, RedisUnavailable, UsageError, WorkerPool
 from asyncwork import limit as limit_module
 from asyncwork._worker.services import shared_limits
+from asyncwork.cli import main
 
 from . import child
 from .child import Child
 from .conftest import Bench, until
 from .tuned import QUICK, tuned
+from .web_app import serving
 
 # A token that no test waits for.
 ONCE = Rate(1, per=86_400, burst=10)
@@ -307,14 +309,15 @@ def test_bad_limits() -> None:
     pool = WorkerPool()
     llm = pool.limit("llm", rate=Rate(10))
     assert pool.limit("llm", rate=Rate(10)) is llm
-    for given, message in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"name": ""}, "the name of a limit must be"),
         ({"name": "a b"}, "the name of a limit must be"),
         ({"name": "x"}, "limit 'x' needs a rate or a concurrency"),
         ({"name": "llm", "rate": Rate(3)}, "has the numbers '10/1/1 0' in this pool already"),
         ({"name": "x", "rate": 3}, "rate must be a Rate"),
         ({"name": "x", "concurrency": -1}, "concurrency must be a whole number from 0"),
-    ]:
+    ]
+    for given, message in wrong:
         with pytest.raises(UsageError, match=message):
             pool.limit(**given)
     with pytest.raises(UsageError, match="names one limit twice"):
@@ -343,7 +346,100 @@ async def test_bad_slots(client: Client) -> None:
     with pytest.raises(UsageError, match="cost must be at most 2, the burst of limit 'llm', not 3"):
         async with limit.slot(3):
             pass
-    for values in ({"cost": 0}, {"wait": -1}):
+    bad: list[dict[str, Any]] = [{"cost": 0}, {"wait": -1}]
+    for values in bad:
         with pytest.raises(UsageError):
             async with limit.slot(**values):
                 pass
+
+
+async def test_a_name_that_is_forgotten_has_no_limits(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+    add_jobs(pool, pool.limit("llm", rate=ONCE))
+    async with pool.running():
+        pass
+    await client.forget("one")
+    assert (await info(client)).jobs == ("two",)
+    assert await bench.redis.smembers(bench.keys.limit_jobs("llm")) == {b"two"}
+
+
+async def test_why_a_job_waits(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+    ran, hold, _ = add_jobs(pool, pool.limit("llm", rate=Rate(1, per=86_400), concurrency=1))
+    async with pool.running():
+        await bench.enqueuer.enqueue("two")
+        await until(lambda: ran == ["two"])
+        job = await bench.enqueuer.enqueue("one")
+        assert "limit llm has no token left (1 per 86400 s)" in await client.waiting_reason(job.id)
+        await client.set_limit("llm", concurrency=1)
+        assert "limit llm is reached: 1 of 1 are in use" in await client.waiting_reason(job.id)
+        hold.set()
+        await until(lambda: len(ran) == 2)
+
+
+async def test_what_is_no_limit_in_redis_blocks_nothing(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+    ran, hold, _ = add_jobs(pool, pool.limit("llm", rate=ONCE, concurrency=3))
+    hold.set()
+    async with pool.running():
+        await bench.redis.hset(bench.keys.limits, "set:llm", "rubbish")
+        await bench.redis.set(bench.keys.slots("llm"), "x")
+        await bench.redis.delete(bench.keys.limit_jobs("llm"))
+        await bench.redis.set(bench.keys.limit_jobs("llm"), "x")
+        await bench.enqueuer.enqueue("two")
+        await until(lambda: ran == ["two"])
+        assert (await info(client)).rate == str(ONCE)
+    await bench.redis.delete(bench.keys.limit_jobs("llm"))
+
+
+async def test_the_pages_show_and_change_limits(bench: Bench, client: Client) -> None:
+    pool = bench.pool()
+    add_jobs(pool, pool.limit("llm", rate=ONCE, concurrency=9))
+    async with pool.running(), serving(bench) as (_, web):
+        (found,) = (await web.get("/api/limits")).json()["limits"]
+        assert found == {
+            "name": "llm",
+            "rate": "1/86400/10",
+            "concurrency": 9,
+            "is_set": False,
+            "tokens": 10,
+            "running": 0,
+            "slots": 0,
+            "jobs": ["one", "two"],
+        }
+        change = {"limit": "llm", "rate": "5/60/3", "concurrency": 2}
+        assert (await web.post("/api/limits/set", json=change)).json()["done"] == 1
+        page = (await web.get("/queues", headers={"accept": "text/html"})).text
+        assert "Shared limits" in page
+        assert "5/60/3" in page
+        assert "set at run time" in page
+        await web.post("/api/limits/set", json={"limit": "llm", "rate": "code"})
+        assert (await info(client)).concurrency == 9
+        refused = await web.post("/api/limits/set", json={"limit": "a b", "rate": "none"})
+        assert "the name of a limit must be" in refused.text
+
+
+async def test_the_terminal_shows_and_changes_limits(
+    bench: Bench, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run(line: str) -> str:
+        words = [*line.split(), "--redis", bench.url, "--namespace", bench.namespace]
+        code = await asyncio.to_thread(main, words)
+        printed = capsys.readouterr()
+        return f"{code} {printed.out}{printed.err}"
+
+    assert "no job types share a limit" in await run("limits")
+    line = "limit llm is 100 per 60 s and 50 at once over all pools, until it is reset"
+    assert line in await run("limits set llm --rate 100/60 --concurrency 50")
+    assert "100/60/1" in await run("limits ls")
+    assert '"concurrency":50' in (await run("limits ls --json")).replace(" ", "")
+    assert "has the numbers of the code" in await run("limits reset llm")
+    assert await client.limits() == []
+    for line, message in {
+        "limits set llm": "set needs --rate, --concurrency, or both",
+        "limits set": "set needs the name of one limit",
+        "limits ls llm": "ls takes no name",
+        "limits reset llm --rate 3/1": "--rate and --concurrency are for set",
+        "limits set llm --rate fast": "a rate must be COUNT/SECONDS",
+    }.items():
+        assert message in await run(line)

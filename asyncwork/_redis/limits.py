@@ -130,6 +130,12 @@ class Limits:
             for limit in each.limits:
                 await self._redis.client().srem(self._keys.limit_jobs(limit), encode(name))
 
+    async def forget(self, name: str) -> None:
+        """Forget that the jobs of a name have limits."""
+        found = (await self.read()).types.get(name)
+        if found is not None:
+            await self.withdraw({name: found})
+
     async def set_numbers(self, name: str, rate: Rate | None, concurrency: int) -> None:
         """Set the numbers of a limit, whatever the code says."""
         await self._write({_SET + name: f"{NONE if rate is None else rate} {concurrency}"})
