@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import secrets
@@ -11,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Protocol, TypeAlias
 
-from ._jobs.error_text import type_name_of
 from ._jobs.option_checks import check_whole
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
@@ -19,7 +17,7 @@ from .decisions import RateLimited
 from .errors import RedisUnavailable, UsageError
 from .rate import Rate
 
-logger = logging.getLogger("asyncwork")
+logger: logging.Logger = logging.getLogger("asyncwork")
 
 # How many tokens a job takes of each of its limits: a number, or a function of the arguments as they are stored.
 Cost: TypeAlias = int | Callable[[Mapping[str, Any]], int]
@@ -93,13 +91,13 @@ class Limit:
     """
 
     def __init__(
-        self, name: str, source: Callable[[], SlotSource], rate: Rate | None = None, concurrency: int = 0
+        self, name: str, source: Callable[[], Any], rate: Rate | None = None, concurrency: int = 0
     ) -> None:
         check_numbers(rate, concurrency)
         self.name: str = check_limit_name(name)
         self.rate: Rate | None = rate
         self.concurrency: int = concurrency
-        self._source = source
+        self._source: Callable[[], SlotSource] = source
 
     @property
     def numbers(self) -> str:
@@ -123,6 +121,8 @@ class Limit:
         :raises RedisUnavailable: when Redis refuses or cannot be reached. When that happens later, the block goes on.
         """
         check_whole(cost, "cost", 1, MOST_COST)
+        import asyncio
+
         source, slot = self._source(), secrets.token_hex(12)
         await self._take(source, slot, cost, seconds_of(wait, "wait"))
         renewing = asyncio.create_task(self._renew(source, slot), name=f"asyncwork renews a slot of {self.name}")
@@ -137,6 +137,8 @@ class Limit:
                 logger.warning("a slot of limit %s is free in %d s, because Redis fails: %s", self.name, LEASE, error)
 
     async def _take(self, source: SlotSource, slot: str, cost: int, wait: float) -> None:
+        import asyncio
+
         loop = asyncio.get_running_loop()
         until = loop.time() + wait
         while True:
@@ -162,6 +164,8 @@ class Limit:
             await asyncio.sleep(min(pause, left))
 
     async def _renew(self, source: SlotSource, slot: str) -> None:
+        import asyncio
+
         failing = False
         while True:
             await asyncio.sleep(_RENEWED_EVERY)
@@ -228,7 +232,7 @@ def cost_for(name: str, limits: Sequence[Limit], cost: Cost, args: Mapping[str, 
     except Exception as error:
         raise UsageError(f"{name}: its cost could not be found: {type(error).__name__}: {error}") from error
     if type(value) is not int or not 1 <= value <= MOST_COST:
-        kind = "" if type(value) is int else f"{type_name_of(value)} "
+        kind = "" if type(value) is int else f"{type(value).__name__} "
         raise UsageError(f"{name}: its cost must be a whole number from 1 to {MOST_COST}, not {kind}{shown(value)}")
     check_burst(limits, value, f"{name}: its cost")
     return value

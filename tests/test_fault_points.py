@@ -57,6 +57,7 @@ _OF_OTHERS = {
         "free_unclaimed",
         "mark_cancelled",
         "request_state",
+        "take_slot",
     ),
     # Of fair queues, which have their own test.
     *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "read_tenants", "review_tenants"),

@@ -193,7 +193,8 @@ class Registration(ABC, Generic[C]):
         :param throttle: a :class:`Throttle` lets a job start once in a period.
         :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
             ``None`` for any number, unless another pool has announced a rate or one was set at run time.
-        :param limits: up to three limits that it shares with other job types and other code: see :meth:`limit`.
+        :param limits: up to three limits that it shares with other job types and other code: see
+            :meth:`WorkerPool.limit`.
         :param cost: how many tokens of each of its limits a job takes: a number, or a function that takes the arguments
             as they are stored, and returns one.
         :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises
