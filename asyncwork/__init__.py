@@ -7,9 +7,11 @@ from .errors import (
     ArgumentEncodingError,
     ArgumentMismatchError,
     AsyncworkError,
+    BatchEndedError,
     CrashedError,
     EmbeddedRedisError,
     EnqueueManyError,
+    EventTimeout,
     HandlerError,
     JobCancelled,
     JobEndedError,
@@ -24,8 +26,10 @@ from .errors import (
     ResultLost,
     ResultTimeout,
     ScheduleError,
+    StepError,
     StreamLost,
     StreamTimeout,
+    Superseded,
     UniqueConflictError,
     UnknownJobError,
     UsageError,
@@ -41,16 +45,19 @@ if TYPE_CHECKING:
     from ._jobs.names import Named
     from ._pool.job_decorator import JobDecorator
     from ._pool.settings import OverruledVariable
+    from .batch import Batch, SyncBatch
     from .client import Client
     from .enqueuer import Enqueuer
     from .job import Job
     from .limit import Cost, Limit
     from .middleware import CallNext
     from .models.actions import ActionResult, CancelResult, Deletion
-    from .models.diagnosis import Diagnosis, Overview, Problem, Repairs, ServerInfo, UniqueKey
+    from .models.batches import BatchFailures, BatchPage, BatchResult, BatchState, BatchStatus
+    from .models.diagnosis import Diagnosis, LostMembers, Overview, Problem, Repairs, ServerInfo, UniqueKey
     from .models.enqueued_job import EnqueuedJob
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
+    from .models.job_steps import JobStep
     from .models.limits import LimitInfo
     from .models.periodic import PeriodicRun, PeriodicState
     from .models.pools import (
@@ -75,6 +82,12 @@ else:
     _MODULES = {
         "ActionResult": "models.actions",
         "Backoff": "options",
+        "Batch": "batch",
+        "BatchFailures": "models.batches",
+        "BatchPage": "models.batches",
+        "BatchResult": "models.batches",
+        "BatchState": "models.batches",
+        "BatchStatus": "models.batches",
         "BoundTask": "task",
         "CallNext": "middleware",
         "CancelResult": "models.actions",
@@ -105,8 +118,10 @@ else:
         "JobState": "models.job_status",
         "JobAttempt": "models.job_status",
         "JobStatus": "models.job_status",
+        "LostMembers": "models.diagnosis",
         "Named": "_jobs.names",
         "NoContext": "worker_pool",
+        "JobStep": "models.job_steps",
         "Observation": "models.pools",
         "OverruledVariable": "_pool.settings",
         "Overview": "models.diagnosis",
@@ -133,6 +148,7 @@ else:
         "ServerInfo": "models.diagnosis",
         "Sizes": "models.queues",
         "StreamItem": "models.job_status",
+        "SyncBatch": "batch",
         "SyncBoundTask": "task",
         "SyncTask": "task",
         "Task": "task",
@@ -167,6 +183,13 @@ __all__ = [
     "ArgumentMismatchError",
     "AsyncworkError",
     "Backoff",
+    "Batch",
+    "BatchEndedError",
+    "BatchFailures",
+    "BatchPage",
+    "BatchResult",
+    "BatchState",
+    "BatchStatus",
     "BoundTask",
     "CallNext",
     "CancelResult",
@@ -187,6 +210,7 @@ __all__ = [
     "Enqueuer",
     "ErrorKind",
     "ErrorKinds",
+    "EventTimeout",
     "Extra",
     "FairQueue",
     "FinishedPage",
@@ -209,9 +233,11 @@ __all__ = [
     "JobRecord",
     "JobState",
     "JobStatus",
+    "JobStep",
     "JobTimeoutError",
     "Limit",
     "LimitInfo",
+    "LostMembers",
     "Named",
     "NoContext",
     "NoResultError",
@@ -247,9 +273,12 @@ __all__ = [
     "ServerInfo",
     "Sizes",
     "Snooze",
+    "StepError",
     "StreamItem",
     "StreamLost",
     "StreamTimeout",
+    "Superseded",
+    "SyncBatch",
     "SyncBoundTask",
     "SyncTask",
     "Task",

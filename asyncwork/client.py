@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 
-from ._admin.actions import JobActions
 from ._admin.arguments import check_arguments
+from ._admin.batch_client import BatchClient
 from ._admin.cancel import check_cancellable, check_waiting, new_mark
 from ._admin.finished import FinishedJobs
-from ._admin.lookup import JobLookup
 from ._admin.query import EVERYTHING, JobQuery
 from ._admin.redaction import Redact
 from ._admin.search import SEARCH_SECONDS, Searcher
-from ._admin.unique_client import UniqueClient
 from ._doctor.doctor import Doctor
 from ._jobs.location import BUSY, location_of
 from ._jobs.names import Named, name_of
@@ -30,7 +28,7 @@ from .models.job_status import FinishedPage
 WATCHED_FOR = 11.0
 
 
-class Client(UniqueClient):
+class Client(BatchClient):
     """Shows the jobs, queues and pools of a namespace, and changes them.
 
     It may be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.
@@ -57,9 +55,7 @@ class Client(UniqueClient):
     def __init__(self, url: str | None = None, *, namespace: str | None = None, redact: Redact | None = None) -> None:
         super().__init__(url, namespace, redact)
         in_redis, inspector, readers = self._in_redis, self._inspector, self._readers
-        self._lookup = JobLookup(inspector, readers)
         self._searcher = Searcher(inspector, readers)
-        self._actions = JobActions(in_redis, inspector, readers, self._lookup, self._canceller)
         self._doctor = Doctor(in_redis, inspector, self._searcher)
         self._finished = FinishedJobs(in_redis, readers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
+from ._jobs.membership import Callback
 from ._jobs.names import Named, job_name, limit_of
 from ._jobs.option_checks import check_callable
 from ._jobs.payload import encode_job
@@ -17,10 +18,12 @@ from ._jobs.rule_arguments import options_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient, unavailable
+from ._redis.batch_writer import BatchSource
 from ._redis.errors import REDIS_ERRORS
 from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
+from .batch import Batch, existing_writer, new_writer
 from .models.enqueued_job import EnqueuedJob, set_source
 from .unique import Debounce, Throttle, Unique
 
@@ -169,6 +172,46 @@ class Enqueuer(BaseClient):
         if call.options is AT_ONCE:
             return await self.enqueue(call.name, call.args)
         return await self._enqueue(call.name, call.args, call.options)
+
+    def batch(
+        self,
+        name: str = "",
+        *,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        tags: Sequence[str] = (),
+    ) -> Batch:
+        """Return a new batch: ``async with enqueuer.batch("nightly", on_success=report.call(day)) as batch``.
+
+        Callbacks are ordinary jobs, each enqueued once: ``on_success`` when all members are done, also when failed ones
+        were retried later; ``on_done`` when all have ended, however; ``on_failure`` when the first has failed for good.
+        A member fails for good that is dead, discarded, expired, quarantined or lost. A callback finds its batch with
+        ``job.batch_id``.
+
+        :param name: what it is about, for people; up to 200 characters.
+        :param on_success: a ``task.call(…)``, or a pair of a job's name and its arguments. Of the options of a call,
+            it can have a ``timeout`` only.
+        :param tags: up to 20 texts of up to 200 characters.
+        :raises UsageError: when one of these is not valid.
+        :raises ArgumentEncodingError: when JSON cannot hold the arguments of a callback; the message names the key.
+        """
+        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
+        source = self._batch_source()
+        return Batch(source, new_writer(source, name, tags, callbacks), self._producer.run)
+
+    def open_batch(self, batch_id: str) -> Batch:
+        """Return a batch that exists, to add jobs to it: ``await enqueuer.open_batch(job.batch_id).add(…)`` in
+        one of its members.
+        What is added is written at once; it has no block. A batch cannot end while a member runs that adds to it.
+
+        :raises UsageError: when no batch can have this id. Whether there is one, :meth:`Batch.add` finds out.
+        """
+        source = self._batch_source()
+        return Batch(source, existing_writer(source, batch_id), self._producer.run, at_once=True)
+
+    def _batch_source(self) -> BatchSource:
+        return BatchSource(self._in_redis.keys, self.namespace, self.masked_url, self._tracing, int(self._clock()))
 
     async def close(self) -> None:
         """Close the connections of this event loop. The enqueuer can be used again."""

@@ -9,10 +9,13 @@ AsyncworkError
 ├── CrashedError
 ├── JobTimeoutError (also a TimeoutError)
 ├── JobEndedError
+├── StepError
+├── EventTimeout (also a TimeoutError)
 ├── StreamLost
 ├── StreamTimeout (also a TimeoutError)
 ├── UnknownJobError
 ├── PayloadError
+├── BatchEndedError
 ├── QueueFull
 ├── RedisUnavailable
 │   └── EnqueueManyError
@@ -25,6 +28,8 @@ AsyncworkError
     ├── JobExpired
     ├── ResultLost
     └── ResultTimeout (also a TimeoutError)
+
+Superseded is a BaseException, as asyncio.CancelledError is: it ends an attempt, and is no failure of a step.
 """
 
 from __future__ import annotations
@@ -81,7 +86,29 @@ class JobTimeoutError(AsyncworkError, TimeoutError):
 
 
 class JobEndedError(AsyncworkError):
-    """A chunk was emitted for an attempt that has ended, or whose job another pool has by now."""
+    """A chunk was emitted, or a step called, for an attempt that has ended, or whose job another pool has by now; or an
+    event was sent to a job that has ended or does not exist.
+    """
+
+
+class StepError(AsyncworkError):
+    """What a step of a job has returned cannot be recorded or read again.
+
+    The job is dead at once, because another attempt would run the step again, whose effect is there already. One that
+    is retried by hand runs it again.
+    """
+
+
+class EventTimeout(AsyncworkError, TimeoutError):
+    """The event that a job has waited for has not come in time."""
+
+
+class Superseded(BaseException):
+    """The attempt that runs has lost its job, because its pool was considered dead: another pool has the job by now.
+
+    It ends the attempt, and changes nothing of the job. It is no ``Exception``, so that ``except Exception`` around a
+    step does not take it for a failure of the step, and compensate for what the other pool goes on with.
+    """
 
 
 class StreamLost(AsyncworkError):
@@ -98,6 +125,10 @@ class UnknownJobError(AsyncworkError):
 
 class PayloadError(AsyncworkError):
     """Bytes in Redis are not a job: not JSON, or not an object with the fields of a job."""
+
+
+class BatchEndedError(AsyncworkError):
+    """A job was added to a batch that has ended, was cancelled, or is not kept any more."""
 
 
 class RedisUnavailable(AsyncworkError):

@@ -18,6 +18,8 @@ from ._jobs.chunk_sink import ChunkSink
 from ._jobs.clock import wall_clock
 from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_logger import JobLogger
+from ._jobs.job_steps import JobSteps
+from ._jobs.membership import batch_of
 from ._jobs.payload import with_tenant, write_payload
 from ._jobs.payload_fields import are_plain, checked_fields, time_or_none
 from ._jobs.progress import make_progress
@@ -30,7 +32,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-class Job:
+class Job(JobSteps):
     """A job as its handler sees it.
 
     :ivar name: the job's name.
@@ -51,6 +53,7 @@ class Job:
         "_log",
         "_returned",
         "_sink",
+        "_steps",
         "args",
         "checked_in",
         "enqueued_at",
@@ -255,6 +258,11 @@ class Job:
             raise UsageError(
                 f"{self.name} jobs have no stream: say for how long it is kept, as in @pool.job(stream=3600)"
             ) from None
+
+    @property
+    def batch_id(self) -> str | None:
+        """The id of the batch whose member or callback it is; ``None`` if there is none."""
+        return batch_of(self.id)
 
     def extend(self, seconds: float | timedelta) -> None:
         """Let the attempt that runs take at least ``seconds`` from now, however long it has run already.

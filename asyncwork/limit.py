@@ -90,9 +90,7 @@ class Limit:
     :ivar concurrency: how many jobs and slots there may be at once, in the code of this process; 0 for any number.
     """
 
-    def __init__(
-        self, name: str, source: Callable[[], Any], rate: Rate | None = None, concurrency: int = 0
-    ) -> None:
+    def __init__(self, name: str, source: Callable[[], Any], rate: Rate | None = None, concurrency: int = 0) -> None:
         check_numbers(rate, concurrency)
         self.name: str = check_limit_name(name)
         self.rate: Rate | None = rate

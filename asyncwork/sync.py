@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -12,18 +12,21 @@ from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
 from ._jobs.job_call import JobCall, check_call
+from ._jobs.membership import Callback
 from ._jobs.names import Named, check_namespace, limit_of
 from ._jobs.option_checks import check_callable
 from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
 from ._redis.base_client import translated_errors, unavailable
+from ._redis.batch_writer import BatchSource
 from ._redis.blocking_client import BlockingClient
 from ._redis.blocking_waits import BlockingWait, Outage
 from ._redis.errors import REDIS_ERRORS
 from ._redis.job_record import Record, check_enqueued, is_final, known_end, remember_end, result_of
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
+from .batch import SyncBatch, existing_writer, new_writer
 from .errors import ResultTimeout, UsageError
 from .models.enqueued_job import EnqueuedJob
 from .unique import Debounce, Throttle, Unique
@@ -159,6 +162,35 @@ class Enqueuer:
             raise
         except REDIS_ERRORS as error:
             raise unavailable(error, self.masked_url) from error
+
+    def batch(
+        self,
+        name: str = "",
+        *,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        tags: Sequence[str] = (),
+    ) -> SyncBatch:
+        """Return a new batch: ``with enqueuer.batch("nightly", on_success=("report", None)) as batch``. It is like that
+        of :meth:`asyncwork.Enqueuer.batch`.
+
+        :raises UsageError, ArgumentEncodingError: as there.
+        """
+        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
+        source = self._batch_source()
+        return SyncBatch(source, new_writer(source, name, tags, callbacks), self._redis.run)
+
+    def open_batch(self, batch_id: str) -> SyncBatch:
+        """Return a batch that exists, to add jobs to it, as :meth:`asyncwork.Enqueuer.open_batch` does.
+
+        :raises UsageError: as there.
+        """
+        source = self._batch_source()
+        return SyncBatch(source, existing_writer(source, batch_id), self._redis.run, at_once=True)
+
+    def _batch_source(self) -> BatchSource:
+        return BatchSource(self._keys, self.namespace, self.masked_url, self._tracing, int(self._clock()))
 
     def close(self) -> None:
         """Close the connections of this process that no thread uses. The enqueuer can be used again."""

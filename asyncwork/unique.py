@@ -24,7 +24,8 @@ _CONFLICTS = ("drop", "replace", "raise", "after")
 class Unique:
     """Keeps a job out while another one of its name, with the same values of some arguments, holds their key.
 
-    :param by: the names of these arguments; ``None`` for all arguments.
+    :param by: the names of these arguments; one that is left out counts as its default. ``None`` for all arguments, as
+        they are passed.
     :param until: until when a job holds the key: ``"start"``, when a worker starts it, and 24 hours at most, as
         gocraft/work's unique jobs; ``"done"``, when it has ended, also when it is dead; ``"success"``, when it has
         succeeded or is gone: a dead job holds the key until it is retried and succeeds, or is deleted.

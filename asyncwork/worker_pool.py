@@ -17,6 +17,7 @@ from . import _environment, sync
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
+from ._pool.batches import Batches
 from ._pool.factories import ContextFactory, ResourcesFactory
 from ._pool.lifecycle import Lifecycle
 from ._pool.registration import Registration
@@ -44,7 +45,7 @@ class NoContext:
     """The context of a pool without a context class: empty."""
 
 
-class WorkerPool(Lifecycle, Registration[C]):
+class WorkerPool(Lifecycle, Batches, Registration[C]):
     """Runs jobs in this process.
 
     Times are in seconds, or a ``timedelta``.
@@ -319,6 +320,7 @@ class WorkerPool(Lifecycle, Registration[C]):
         context, hooks = self._context.bind(resources), registry.hook_runner()
         job_types, periodic = registry.job_types(self._tracing, self._options.namespace), registry.periodic
         made = self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
+        made._steps.threads = self._thread_limiter
         made._worker_set.on_changed = self._resize_threads
         self._on_new_id(made.pool_id)
         return made

@@ -6,5 +6,6 @@
 ``shop``         a complete FastAPI application that runs its own jobs, with its tests
 ``shop_aiohttp`` the same with aiohttp
 ``flask_app``    a Flask application that enqueues
+``order_steps``  orders with a payment, an approval and e-mails, as durable steps
 ``stream_app``   a FastAPI application that streams what a job emits
 """

@@ -57,8 +57,14 @@ PARTS = [
         {"client": "Client", "gocraft": "Go's names"},
     ),
     Part(
-        "`Enqueuer`, the blocking one, and `Task`: the ways to enqueue; and waiting for many results",
-        {"enqueuer": "Enqueuer", "sync": "the blocking Enqueuer", "task": "Task", "results": "many results"},
+        "`Enqueuer`, the blocking one, `Task` and `Batch`: the ways to enqueue; and waiting for many results",
+        {
+            "enqueuer": "Enqueuer",
+            "sync": "the blocking Enqueuer",
+            "task": "Task",
+            "batch": "Batch",
+            "results": "many results",
+        },
     ),
     Part("queries, search and actions on many jobs, for the client", {"_admin": "search and actions"}),
     Part("what is wrong with a namespace, and how to repair it", {"_doctor": "diagnosis, repair"}),

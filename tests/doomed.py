@@ -90,18 +90,30 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
             await asyncio.sleep(0.1)
         if job.name == KEPT:
             await job.emit(does)
+        if does == "takes steps":
+            await take_steps(job)
         if does == "lasts" and doomed:
             await asyncio.sleep(FAR)
         diary.write("ended", does)
         match does:
-            case "fails" | "dies":
+            case "fails" | "dies" | "member dies":
                 raise ValueError(does)
             case "snoozes":
                 raise Snooze(FAR)
             case "rests" if doomed:
                 raise RateLimited(FAR)
-            case "discards":
+            case "discards" | "member discards":
                 raise Discard(does)
+
+    async def take_steps(job: Job) -> None:
+        await job.step("first", diary.write, "step", "first")
+        async for n in job.cursor("rows", lambda last: [(row, row) for row in (1, 2, 3) if row > (last or 0)]):
+            diary.write("row", str(n))
+            if n == 3:
+                break
+        # Too long to wait for it here.
+        await job.sleep("pause", 1.05)
+        await job.step("second", diary.write, "step", "second")
 
     @pool.on_failure
     async def note_failure(job: Job, error: BaseException) -> None:

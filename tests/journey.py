@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from asyncwork import (
+    BatchState,
     CancelResult,
     Client,
     Debounce,
     Discard,
+    EnqueueOptions,
     Job,
+    JobCall,
     JobQuery,
     JobState,
     QueueFull,
@@ -117,6 +120,16 @@ class Traveller:
             job.progress(1, 2, "{half}")
             await job.emit({"{": "}"})
 
+        @pool.job("steps{}")
+        async def steps(job: Job) -> None:
+            await job.step("{step}", plain, job)
+            async for _ in job.cursor(
+                "{cursor}", lambda last: [({"{": n}, n) for n in range(2)] if last is None else []
+            ):
+                pass
+            await job.sleep("{sleep}", 1.1)
+            assert await job.event("{event}", timeout=LIMIT) == {"{": "}"}
+
         @pool.job
         async def lasts() -> None:
             self.ran["lasts"] += 1
@@ -163,8 +176,10 @@ async def go(bench: Bench) -> None:
             await jobs_run_in_chunks(traveller)
             await queues_have_rates(traveller)
             await jobs_emit(traveller)
+            await jobs_take_steps(traveller)
             await jobs_fail(traveller)
             await results_are_kept(traveller)
+            await batches_end(traveller)
             await keys_are_held(traveller)
             await things_go_wrong(traveller)
             await jobs_are_held_and_observed(traveller)
@@ -289,6 +304,27 @@ async def jobs_emit(traveller: Traveller) -> None:
     assert [(each.chunk, each.end) for each in items] == [({"{": "}"}, ""), (None, "done")]
 
 
+async def jobs_take_steps(traveller: Traveller) -> None:
+    """A job takes steps, sleeps, and waits for an event."""
+    job = await traveller.bench.enqueuer.enqueue("steps{}")
+    await send_event(traveller, job.id)
+    await until(lambda: is_gone(traveller, job.id))
+    assert traveller.ran["steps{}"] == 1
+
+
+async def send_event(traveller: Traveller, job_id: str) -> None:
+    async def waits() -> bool:
+        steps = (await traveller.client.status(job_id)).steps
+        return any(each.kind == "event" and each.state == "waits" for each in steps)
+
+    await until(waits)
+    assert await traveller.client.signal(job_id, "{event}", {"{": "}"})
+
+
+async def is_gone(traveller: Traveller, job_id: str) -> bool:
+    return (await traveller.client.status(job_id)).state is JobState.UNKNOWN
+
+
 async def jobs_fail(traveller: Traveller) -> None:
     """Jobs are tried again, die, are run later, and are dropped."""
     await traveller.bench.enqueuer.enqueue("fails", BRACES)
@@ -344,6 +380,64 @@ async def results_are_kept(traveller: Traveller) -> None:
         await delete("kept")
         assert (await client.status(jobs[1].id)).state is JobState.DELETED
     await client.unpause("kept")
+
+
+async def batches_end(traveller: Traveller) -> None:
+    """Members of batches end in every way, and the batches call back."""
+    bench, client, pool, before = traveller.bench, traveller.client, traveller.pool, traveller.ran["{}"]
+    async with pool.batch("{nightly}", on_done=("{}", None), on_success=("{}", None), tags=["{"]) as batch:
+        await batch.add("{other}")
+        await batch.add("kept", {"text": "{member}"})
+        await batch.add("steps{}")
+        await batch.add(JobCall("{other}", {"{": 1}, EnqueueOptions(unique=True)))
+        await batch.add(JobCall("{other}", {"{": 2}, EnqueueOptions(unique=Unique(until="done"))))
+        await batch.flush()
+        async with batch.add_batch() as inner:
+            await inner.add("{other}")
+    await send_event(traveller, f"{batch.id}-2")
+    await until(lambda: traveller.ran["{}"] == before + 2)
+    found = await client.batch(batch.id)
+    assert found is not None
+    assert (found.state, found.total) == (BatchState.SUCCEEDED, 6)
+    await client.pause("fails")
+    async with pool.batch() as failing:
+        await failing.add("fails")
+        for delay in (0, 1000):
+            await failing.add(JobCall("lasts", None, EnqueueOptions(delay=1000 + delay)))
+        await failing.add("{other}")
+    await pool.open_batch(failing.id).add("{other}")
+    unreadable = b'{"name":"fails","id":"%b-4",' % failing.id.encode()
+    await bench.redis.lpush(bench.keys.queue("fails"), unreadable)
+    await bench.redis.hincrby(bench.keys.batch(failing.id)[0], "total", 1)
+    await bench.redis.hincrby(bench.keys.batch(failing.id)[0], "left", 1)
+    await client.delete_matching("scheduled", JobQuery(name="lasts"))
+    await client.unpause("fails")
+
+    async def has_ended() -> bool:
+        found = await client.batch(failing.id)
+        return found is not None and found.ended
+
+    await until(has_ended)
+    await client.pause("{other}")
+    async with pool.batch() as cancelled:
+        await cancelled.add_many("{other}", [None] * 3)
+    assert (await client.batches()).total == 4
+    await client.cancel_batch(cancelled.id, seconds=0)
+    await client.unpause("{other}")
+    await client.pause("fails")
+    for delete in (lambda: client.empty("fails"), lambda: client.delete_matching("queue:fails")):
+        async with pool.batch() as deleted:
+            # A blocking pop may have taken the first one, which goes back.
+            await deleted.add_many("fails", [None] * 2)
+        await delete()  # type: ignore[no-untyped-call]
+    await client.empty("fails")
+    await client.unpause("fails")
+    assert (await client.batch_failures(failing.id)).total == 2
+    # Those of others are counted later on.
+    assert (await client.delete_matching("dead", JobQuery(text=failing.id))).done == 1
+    assert (await client.delete_matching("quarantine", JobQuery(text=failing.id))).done == 1
+    await client.retry_batch(failing.id)
+    assert await client.batch_results(batch.id)
 
 
 async def keys_are_held(traveller: Traveller) -> None:

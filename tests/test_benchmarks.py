@@ -68,6 +68,15 @@ def test_the_cost_of_the_metrics_is_printed() -> None:
     )
 
 
+def test_the_cost_of_batches_is_printed() -> None:
+    printed = output_of("benchmarks.batch_cost", "--quick")
+    assert re.fullmatch(
+        r"plain jobs: [\d,]+ a second; members: [\d,]+ a second\n"
+        r"a member takes \d+\.\d\d times as long as a plain job \(median of 1 pairs\)\n",
+        printed,
+    )
+
+
 def test_only_children_of_the_parent_are_killed() -> None:
     line = "2030-01-01 INFO  cli  running up to 10 jobs at once on Redis 8.0.0, until SIGTERM  child=1 pid=4711\n"
     assert serving(line) == [4711]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import logging
 import os
@@ -28,11 +29,14 @@ from asyncwork import (
     JobTimeoutError,
     NoContext,
     Rate,
+    RateLimited,
     Retry,
     Snooze,
     WorkerPool,
 )
 from asyncwork._redis.commands import fingerprint
+from asyncwork._redis.recovery import Recovery
+from asyncwork._worker.chunk_member import ChunkMember
 from asyncwork._worker.chunk_runner import ChunkRunner
 from asyncwork.testing.opening import open_jobs
 
@@ -109,6 +113,26 @@ async def test_a_full_chunk_does_not_wait(bench: Bench) -> None:
         await wat.enqueue()
         async with asyncio.timeout(LIMIT):
             await called.wait()
+
+
+async def test_a_chunk_leaves_nothing_to_the_garbage_collector(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job(chunk=10, wait=0)
+    async def wat(jobs: list[Job]) -> None: ...
+
+    def members() -> int:
+        return sum(isinstance(each, ChunkMember) for each in gc.get_objects())
+
+    async with pool.running(), asyncio.timeout(LIMIT):
+        gc.collect()
+        gc.disable()
+        try:
+            await wat.enqueue_many(wat.call() for _ in range(20))
+            await pool.drain()
+            await until(lambda: not members())
+        finally:
+            gc.enable()
 
 
 async def test_a_chunk_that_is_not_full_begins_when_the_first_job_has_waited(bench: Bench) -> None:
@@ -328,6 +352,22 @@ async def test_errors_that_are_no_exceptions_fail_the_jobs(bench: Bench, error: 
     await wat.enqueue_many([wat.call(), wat.call()])
     await run(pool)
     assert len(await bench.job_set("dead")) == 2
+
+
+async def test_jobs_that_are_rate_limited_go_back_in_their_order(bench: Bench) -> None:
+    calls: list[list[int]] = []
+    pool = bench.pool()
+
+    @pool.job(chunk=5, wait=0.02)
+    async def wat(jobs: list[Job]) -> Mapping[str, object] | None:
+        calls.append([job.args["n"] for job in jobs])
+        if len(calls) > 1:
+            return None
+        return {job.id: RateLimited(1) for job in jobs if job.args["n"] != 2}
+
+    await wat.enqueue_many(wat.call(n=n) for n in range(5))
+    await run(pool)
+    assert calls == [[0, 1, 2, 3, 4], [0, 1, 3, 4]]
 
 
 async def test_a_retried_job_takes_part_again(bench: Bench) -> None:
@@ -779,6 +819,33 @@ async def test_a_call_that_returns_when_it_is_cancelled_is_done(bench: Bench) ->
     assert not await bench.waiting("wat")
 
 
+async def test_a_call_that_goes_on_without_its_jobs_is_cut_off_by_a_stop(bench: Bench) -> None:
+    calls: list[str] = []
+    limits: list[asyncio.Timeout] = []
+    pool = bench.pool(grace=0)
+
+    @pool.middleware
+    async def impatient(job: Job, call_next: Callable[[], Awaitable[object]]) -> object:
+        async with asyncio.timeout(None) as limit:
+            limits.append(limit)
+            return await call_next()
+
+    @pool.job(chunk=2, wait=LONG, max_fails=1)
+    async def wat(jobs: list[Job]) -> None:
+        for each in limits:
+            each.reschedule(asyncio.get_running_loop().time())
+        for which in ("by its jobs", "by the stop"):
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                calls.append(which)
+
+    await wat.enqueue_many([wat.call(), wat.call()])
+    async with pool.running(), asyncio.timeout(LIMIT):
+        await until(lambda: pool.counts.failed == 2 and len(calls) == 1)
+    assert calls == ["by its jobs", "by the stop"]
+
+
 async def test_suspects_run_one_by_one(bench: Bench) -> None:
     calls: list[list[str]] = []
     pool = bench.pool()
@@ -813,6 +880,56 @@ async def test_jobs_that_may_be_another_pools_are_claimed_before_they_begin(benc
         await wat.enqueue()
         await until(lambda: calls == [3])
         assert not dispatcher.lease.reaped
+
+
+async def test_jobs_of_all_dispatchers_are_claimed_after_a_pool_was_considered_dead(bench: Bench) -> None:
+    """What runs when another pool has requeued it, and no pool has taken it, is this pool's again, and runs once."""
+    pool = bench.pool(concurrency=2)
+    begun: list[str] = []
+    end = asyncio.Event()
+
+    @pool.job
+    async def alone() -> None:
+        begun.append("alone")
+        await end.wait()
+
+    @pool.job(chunk=2, wait=0)
+    async def first(jobs: list[Job]) -> None:
+        begun.extend(job.name for job in jobs)
+        await end.wait()
+
+    @pool.job(chunk=2, wait=0)
+    async def second(jobs: list[Job]) -> None:
+        begun.extend(job.name for job in jobs)
+        await end.wait()
+
+    names = ["alone", "first", "second"]
+    async with pool.running(), asyncio.timeout(LIMIT):
+        for name in names:
+            # Nobody takes what is requeued before it is claimed.
+            await bench.enqueuer.enqueue(name)
+        await until(lambda: sorted(begun) == names)
+        for name in names:
+            await bench.redis.set(bench.keys.paused(name), 1)
+        pool_id = str(pool.id)
+        await bench.redis.srem(bench.keys.worker_pools, pool_id)
+        assert await Recovery(bench.in_redis).reap(pool_id, names, None) == 3
+
+        async def claimed() -> bool:
+            held = [await bench.redis.llen(bench.keys.in_progress(name, pool_id)) for name in names]
+            return held == [1, 1, 1]
+
+        await until(claimed)
+
+        async def settled() -> bool:
+            return not await bench.redis.hexists(bench.keys.heartbeat(pool_id), "reaped")
+
+        await until(settled)
+        for name in names:
+            await bench.redis.delete(bench.keys.paused(name))
+        end.set()
+        await pool.drain()
+    assert sorted(begun) == names
 
 
 async def test_a_chunk_that_goes_on_after_its_time_is_shown_in_the_log(
@@ -918,6 +1035,15 @@ async def test_a_job_that_kills_its_process_is_found_among_its_chunk(bench: Benc
     assert "died 3 times" in Job.decode(payload).err
     # The process in which it was found, and the three that it has killed.
     assert started == 4
+
+
+async def test_jobs_that_had_not_begun_are_not_blamed_before_the_last_crash(bench: Bench, tmp_path: Path) -> None:
+    await bench.enqueuer.enqueue_many([("wat", {"n": n}) for n in range(10)])
+    script = POISONED.replace("wait=0.2", "wait=0.2, max_crashes=2")
+    assert await supervised(bench, tmp_path, script, ("wat",)) == 3
+    ((payload, _),) = await bench.job_set("dead")
+    assert Job.decode(payload).args == {"n": 5}
+    assert "died 2 times" in Job.decode(payload).err
 
 
 async def test_the_reply_to_a_fetch_is_lost(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from asyncwork import ActionResult, Client, JobQuery, JobState, RedisUnavailable
+from asyncwork import ActionResult, Client, Job, JobQuery, JobState, RedisUnavailable
 from asyncwork.cli.job_actions import ActionOnJobs
 from asyncwork.cli.job_selection import Selection
 from asyncwork.cli.parser import make_parser
@@ -459,3 +459,61 @@ async def test_all_jobs_of_a_large_location_are_listed_once(bench: Bench) -> Non
         await bench.enqueuer.enqueue("many", {"n": number})
     _, out, _ = await run("jobs", "ls", "queue:many", "--all", "--json", *on(bench))
     assert [job["args"]["n"] for job in json.loads(out)["jobs"]] == [*range(450)]
+
+
+# Events
+
+
+async def test_an_event_is_sent_and_the_steps_are_shown(bench: Bench, client: Client) -> None:
+    pool, got = bench.pool(), list[Any]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("charge", str, 7)
+        got.append(await job.event("approved", timeout=3600))
+
+    async with pool.running():
+        job = await order.enqueue()
+        await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+        code, out, err = await run("job", job.id, *on(bench))
+        assert (code, err) == (0, "")
+        assert re.search(r"^step +charge done in .*: \"7\"$", out, re.MULTILINE)
+        assert re.search(r"^event +approved waits until ", out, re.MULTILINE)
+        assert "waits for the event 'approved' until" in out
+        code, out, err = await run("job", job.id, "--json", *on(bench))
+        assert [each["name"] for each in json.loads(out)["steps"]] == ["charge", "approved"]
+        code, out, err = await run("jobs", "signal", job.id, "approved", '{"by": "ada"}', *on(bench))
+        assert (code, out, err) == (0, f"event approved was sent to job {job.id}\n", "")
+        await until(lambda: got)
+        await until(lambda: length_is_zero(bench))
+    code, _, err = await run("jobs", "signal", job.id, "approved", *on(bench))
+    assert code == 1
+    assert "has ended, or there is none with this id" in err
+    assert got == [{"by": "ada"}]
+
+
+async def length_is_zero(bench: Bench) -> bool:
+    return not await bench.redis.exists(*(bench.keys.steps(""), bench.keys.scheduled)) and not [
+        each async for each in bench.redis.scan_iter(f"{bench.keys.steps('')}*")
+    ]
+
+
+async def test_an_event_that_the_job_has_already(bench: Bench, client: Client) -> None:
+    job = await bench.enqueuer.enqueue("order")
+    assert await client.signal(job.id, "approved")
+    code, _, err = await run("jobs", "signal", job.id, "approved", "5", *on(bench))
+    assert code == 1
+    assert f"job {job.id} has event approved already, or goes on without it" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("jobs signal a", "EVENT is missing: the name of the event"),
+        ("jobs signal a approved {", "the value must be JSON, such as 5"),
+        ("jobs signal a approved 5 --all", "no conditions"),
+        ("jobs ls dead approved", "ls takes a location only, not 'approved'"),
+    ],
+)
+def test_bad_usage_of_events(line: str, message: str, here: Here) -> None:
+    check_bad_usage(here, line, message)

@@ -176,7 +176,10 @@ async def test_queues_are_paused_and_limited(bench: Bench, client: Client) -> No
 async def test_a_queue_is_bounded(bench: Bench, client: Client) -> None:
     await put_three(bench)
     code, out, _ = await run("queues", "max-waiting", "wat", "3", *on(bench))
-    assert (code, out) == (0, "queue wat takes at most 3 waiting jobs; 3 jobs waiting\n")
+    assert (code, out) == (
+        0,
+        "queue wat takes at most 3 waiting jobs from enqueuers that have a limit; 3 jobs waiting\n",
+    )
     assert (await info(client)).is_full
     code, out, _ = await run("queues", *on(bench))
     assert out.splitlines()[1].split()[0] == "wat"

@@ -55,6 +55,16 @@ async def bulk_insert(documents: list[Any]) -> dict[int, str]: ...
 pool = WorkerPool()
 addresses: list[str]
 """,
+    "docs/batches.md": """
+from collections.abc import Iterable
+from asyncwork.sync import Enqueuer as SyncEnqueuer
+pool = WorkerPool()
+client: Client
+enqueuer: SyncEnqueuer
+paths: list[str]
+batch_id: str
+async def links_of(url: str) -> list[str]: ...
+""",
     "docs/fair-queues.md": """
 pool = WorkerPool()
 """,
@@ -80,6 +90,14 @@ Image: Any
 async def write(row: int) -> None: ...
 """,
     "docs/from-taskiq.md": "",
+    "docs/steps.md": """
+class Receipt:
+    number: int
+async def ship(parcel: str, receipt: int) -> None: ...
+async def write(text: str) -> None: ...
+database: Any
+job: Job
+""",
     "docs/terminal.md": "",
     "docs/gocraft.md": """
 class Context: ...

@@ -23,10 +23,11 @@ from aiohttp.test_utils import TestServer
 from PIL import Image
 
 import examples
-from asyncwork import WorkerPool
+from asyncwork import Client, WorkerPool
 from asyncwork.sync import Enqueuer
-from asyncwork.testing import Jobs
+from asyncwork.testing import Jobs, open_jobs
 from examples import app as app_example
+from examples import order_steps
 from examples.flask_app import create_app
 from examples.shop.jobs import pool, thumbnail
 from examples.shop.store import open_orders
@@ -418,6 +419,31 @@ def test_the_list_of_examples_is_complete() -> None:
     listed = set(re.findall(r"^``(\w+)``", examples.__doc__ or "", re.MULTILINE))
     found = [*(ROOT / "examples").glob("*.py"), *(each.parent for each in (ROOT / "examples").glob("*/__init__.py"))]
     assert listed == {path.stem for path in found} - {"__init__"}
+
+
+async def test_orders_are_fulfilled_in_steps(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_jobs(order_steps.pool, bench.url) as jobs:
+        job = await order_steps.fulfil.enqueue(7, "a@example.com")
+        await order_steps.fulfil.enqueue(8, "b@example.com")
+        assert [run.outcome for run in await jobs.drain()] == ["snoozed"] * 2
+        async with Client(jobs.url, namespace=jobs.namespace) as client:
+            assert await client.signal(job.id, "approved", {"by": "ada", "yes": True})
+        assert [run.outcome for run in await jobs.drain()] == ["snoozed"]
+        jobs.clock.move(seconds=12)
+        assert [run.outcome for run in await jobs.drain()] == ["done"]
+        # Nobody has approved the other one.
+        jobs.clock.move(days=4)
+        assert [run.outcome for run in await jobs.drain()] == ["done"]
+    said = capsys.readouterr().out.splitlines()
+    first, second = (
+        [line for line in said if str(n) in line or f"{word}@" in line] for n, word in ((7, "a"), (8, "b"))
+    )
+    assert first[0].startswith("charged order 7: receipt ")
+    assert sorted(first[1:3]) == ["shipped order 7", "to a@example.com: thank you for 7.00"]
+    assert first[3:] == ["to a@example.com: has parcel-7 arrived?"]
+    assert second[0].startswith("charged order 8: receipt ")
+    assert second[-1] == "to b@example.com: your order was declined"
+    assert sum(line.startswith("refunded") for line in said) == 1
 
 
 def events_of(text: str) -> list[dict[str, str]]:

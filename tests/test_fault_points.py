@@ -43,10 +43,14 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 _OF_OTHERS = {
     *(
         "change_periodic",
+        "close_batch",
         "debounce",
         "delete_from_list",
+        "delete_members",
+        "delete_members_from_list",
         "end_deleted",
         "end_lost",
+        "expire_steps",
         "enqueue_holder",
         "enqueue_limited",
         "enqueue_unique",
@@ -58,6 +62,9 @@ _OF_OTHERS = {
         "mark_cancelled",
         "request_state",
         "take_slot",
+        "signal",
+        "reserve_members",
+        "settle_members",
     ),
     # Of fair queues, which have their own test.
     *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "read_tenants", "review_tenants"),
@@ -86,6 +93,8 @@ _VERBS = {
     ),
     *("TIME", "ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREMRANGEBYRANK"),
 }
+# Those that end one job.
+_OF_ONE = ("move", "drop_cancelled", "finish_steps")
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
 # What background services do again and again, whether or not there is anything to do, and how many of each are tried.
 _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
@@ -103,12 +112,18 @@ TASKS = {
     "is at the front": EnqueueOptions(front=True),
     "has its own id": EnqueueOptions(id="order-7"),
     "checks in": EnqueueOptions(delay=0),
-    **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards")},
+    **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards", "takes steps")},
 }
 # Those whose results are kept.
-SINGLE = {"is single 0", "is single 1", "is orphaned", "is late"}
+SINGLE = {"is single 0", "is single 1", "is orphaned", "is late", "is single member"}
 # Where they end; all others run to their end and are gone.
-LOCATIONS = {"fails": "retry", "dies": "dead", "snoozes": "scheduled", "happens yearly": "scheduled"}
+LOCATIONS = {
+    "fails": "retry",
+    "dies": "dead",
+    "member dies": "dead",
+    "snoozes": "scheduled",
+    "happens yearly": "scheduled",
+}
 
 _processes = multiprocessing.get_context("forkserver")
 # So that a new process has everything at hand; pytest too, because it imports what was the main program.
@@ -134,6 +149,7 @@ class Scenario:
         self.offered: set[str] = set()
         self.accepted: set[str] = set()
         self._planned = b""
+        self._unreadable = ""
 
     async def offer(self, does: str, name: str = "task") -> None:
         self.offered.add(does)
@@ -169,11 +185,48 @@ class Scenario:
         await redis.hset(keys.crashes, fingerprint(payload("is suspected")), 2)
         await redis.lpush(keys.queue("task"), payload("is-cancelled"))
         await redis.hset(keys.cancels, "is-cancelled", b"{}")
+        await self._plant_batch()
         await self._plant_dead_pool()
         planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
         planted.add("holds a key")
         self.offered |= planted | TASKS.keys()
         self.accepted |= planted | TASKS.keys()
+
+    async def _plant_batch(self) -> None:
+        """Leave a batch whose members end in every way."""
+        enqueuer, redis, keys = self._bench.enqueuer, self._bench.redis, self._bench.keys
+        async with enqueuer.batch(on_done=("task", {"does": "is called"})) as batch:
+            await batch.add("task", {"does": "is member"})
+            await batch.add("single", {"does": "is single member"})
+            await batch.add("task", {"does": "member discards"})
+            await batch.add("task", {"does": "member is cancelled"})
+            await batch.add(JobCall("task", {"does": "member is replaced"}, EnqueueOptions(unique=True)))
+            await batch.add(JobCall("task", {"does": "is holding member"}, EnqueueOptions(unique=Unique(until="done"))))
+            async with batch.add_batch() as inner:
+                await inner.add("task", {"does": "is inner member"})
+        await redis.hset(keys.cancels, f"{batch.id}-2", b"{}")
+        # As a program of gocraft/work does with EnqueueUniqueByKey.
+        unique = keys.unique_for("task", {"does": "member is replaced"})
+        await redis.set(unique, payload("replaces a member"), ex=1000)
+        # One that has failed before, and one that is not a job: both are counted among the members.
+        died = payload("member dies", fails=1, err="sorry", failed_at=1).replace(b'"member dies", "t"', b'"ID", "t"')
+        unreadable = b'{"name":"task","id":"%b-7",' % batch.id.encode()
+        await redis.lpush(keys.queue("task"), died.replace(b"ID", f"{batch.id}-6".encode()), unreadable)
+        await redis.hincrby(keys.batch(batch.id)[0], "total", 2)
+        await redis.hincrby(keys.batch(batch.id)[0], "left", 2)
+        self._unreadable = unreadable.decode()
+        planted = {
+            "is member",
+            "is single member",
+            "member discards",
+            "is holding member",
+            "is inner member",
+            "replaces a member",
+            "member dies",
+            "is called",
+        }
+        self.offered |= planted
+        self.accepted |= planted
 
     async def _plant_dead_pool(self) -> None:
         redis, keys = self._bench.redis, self._bench.keys
@@ -267,32 +320,54 @@ class Scenario:
             await until(alone, _TIMEOUT)
             await until(old_is_gone, _TIMEOUT)
             await until(due_is_gone, _TIMEOUT)
+            # It may have to be woken first.
+            await until(lambda: "takes steps" in self._diary.read("ended"), _TIMEOUT)
+            await until(lambda: self.accepted <= self._diary.read("ended").keys(), _TIMEOUT)
             await pool.drain()
 
-    async def check(self, settled: Counter[str], *, killed: bool) -> None:
+    def _check_steps(self, recorded: Counter[str], *, killed: bool) -> None:
+        """Check that no step ran again that was recorded, and no row that was done before the job slept.
+
+        :param recorded: of the steps that were recorded before the process was killed, how often each had run.
+        """
+        steps, rows = self._diary.read("step"), self._diary.read("row")
+        assert steps.keys() == {"first", "second"}
+        assert {step: steps[step] for step in recorded} == recorded
+        assert max(steps.values()) <= 1 + killed
+        assert rows.keys() == {"1", "2", "3"}
+        # The last one is never done, and the next attempt begins with it.
+        assert (rows["1"], rows["2"]) == (1, 1) or killed
+        assert rows["3"] >= 2
+
+    async def check(self, settled: Counter[str], recorded: Counter[str], *, killed: bool) -> None:
         """Check that nothing is lost, and that nothing ran that should not have.
 
+        :param recorded: see :meth:`_check_steps`.
         :param settled: of what was settled before the process was killed, how often it had begun.
         :param killed: whether it was killed. The calls of hooks that it owed are lost then.
         """
         failures, deaths = self._diary.read("failure"), self._diary.read("death")
         if killed:
-            assert failures <= Counter({"fails": 2, "dies": 2})
-            assert deaths <= Counter({"dies": 2})
+            assert failures <= Counter({"fails": 2, "dies": 2, "member dies": 2})
+            assert deaths <= Counter({"dies": 2, "member dies": 2})
         else:
-            assert failures == Counter({"fails": 1, "dies": 1})
-            assert deaths == Counter({"dies": 1})
+            assert failures == Counter({"fails": 1, "dies": 1, "member dies": 1})
+            assert deaths == Counter({"dies": 1, "member dies": 1})
         began, ended = self._diary.read("began"), self._diary.read("ended")
         assert began.keys() <= self.offered
         assert self.accepted <= ended.keys()
-        assert max(began.values()) <= 2
+        # One runs once more, after it has slept.
+        assert max(count - (job == "takes steps") for job, count in began.items()) <= 2
+        self._check_steps(recorded, killed=killed)
         assert {job: began[job] for job in settled} == settled
         found = await take_snapshot(self._bench.in_redis)
         locations = [(does_of(each), job_set) for job_set, payloads in found.job_sets.items() for each in payloads]
         assert sorted(locations) == sorted(LOCATIONS.items())
         assert not any(state.waiting for state in found.queues.values())
-        (record,) = found.quarantine
-        assert json.loads(record)["payload"] == "{no job}"
+        quarantined = sorted(json.loads(record)["payload"] for record in found.quarantine)
+        assert quarantined == sorted(["{no job}", self._unreadable])
+        assert all(each.status.ended for each in found.batches.values())
+        assert sorted(each.status.failed for each in found.batches.values()) == [0, 2]
         assert found.unique_keys == {}
         redis, keys = self._bench.redis, self._bench.keys
         records = [each async for each in redis.scan_iter(keys.job_record("*"))]
@@ -318,13 +393,21 @@ def settled_by(stepper: Stepper) -> Iterable[str]:
             # The last argument of a variant is the number of its fair queues.
             kind, command = kind.removeprefix(scripts.FAIR), command[:-1]
         # Behind the name, the script, the number of keys, the keys, and the pool's id.
-        first = 4 + int(command[2]) if kind in ("ack", "finish", "move", "drop_cancelled") else 0
+        first = 4 + int(command[2]) if kind in ("ack", "finish", *_OF_ONE) else 0
         if kind == "ack" and answer:
             yield from map(does_of, command[first:])
         elif kind == "finish" and answer:
             yield from map(does_of, ended_by(command, first))
-        elif kind in ("move", "drop_cancelled") and answer:
+        elif kind in _OF_ONE and answer:
             yield does_of(command[first])
+
+
+def recorded_by(stepper: Stepper) -> Iterable[str]:
+    """Return the steps that Redis has recorded."""
+    for kind, command, answer in stepper.done:
+        # Behind the name, the script, the number of keys, the keys, and the payload.
+        if kind == "record_step" and answer and (step := command[6].decode()).startswith("step:"):
+            yield step.removeprefix("step:")
 
 
 def ended_by(command: Sequence[bytes], at: int) -> Iterable[bytes]:
@@ -370,10 +453,11 @@ async def run(server_url: str, file: Path, point: Point | None = None, *, fair: 
         assert process.exitcode == (-signal.SIGKILL if stepper.killed else 0)
         process.close()
         await stepper.stop()
-        began = diary.read("began")
+        began, steps = diary.read("began"), diary.read("step")
         await scenario.rescue()
         settled = Counter({job: began[job] for job in settled_by(stepper)})
-        await scenario.check(settled, killed=stepper.killed)
+        recorded = Counter({step: steps[step] for step in recorded_by(stepper)})
+        await scenario.check(settled, recorded, killed=stepper.killed)
     return stepper
 
 

@@ -21,21 +21,25 @@ from .architecture import ROOT
 PACKAGE = ROOT / "asyncwork"
 
 PUBLIC = {
-    "ArgumentEncodingError", "AsyncworkError", "Backoff", "CallNext", "CancelResult", "Client", "Deletion", "Diagnosis",
+    "ArgumentEncodingError", "AsyncworkError", "Backoff", "Batch",
+    "BatchEndedError", "BatchFailures", "BatchPage", "BatchResult", "BatchState", "BatchStatus",
+    "CallNext", "CancelResult", "Client", "Deletion", "Diagnosis",
     "Deployment", "Discard", "EmbeddedRedisError", "EnqueueManyError", "EnqueuedJob", "Enqueuer", "ErrorKind",
     "ErrorKinds", "FairQueue", "Partition", "QueueFull", "SearchResult", "Tenant",
     "HandlerError", "Heartbeat", "IgnoredArgument", "Job", "ArgumentMismatchError", "JobCounts", "JobLogFilter",
-    "JobOptions", "JobQuery", "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
+    "JobOptions", "JobQuery", "LostMembers",
+    "JobRecord", "Observation", "ActionResult", "Overview", "Page", "PayloadError",
     "PeriodicRun", "PeriodicState", "Tuning", "PoolCounts", "PoolEndedError", "PoolHealth", "PoolOptions", "Problem",
     "QueueInfo",
     "RedisUnavailable", "Repairs", "Retry", "ScheduleError", "ServerInfo", "Sizes", "Snooze", "Task", "UniqueKey",
     "UsageError", "WorkerPool", "error_kind", "Clock", "Extra", "HandlerDecision", "JobDecorator", "Named", "NoContext",
-    "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBoundTask", "SyncTask",
+    "OverruledVariable", "Redact", "BoundTask", "EnqueueOptions", "JobCall", "SyncBatch", "SyncBoundTask", "SyncTask",
     "CrashedError", "UnknownJobError", "Resources", "JobCancelled", "JobExpired", "JobFailed", "JobState", "JobStatus",
     "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
     "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
     "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited", "Limit", "LimitInfo", "Cost",
+    "EventTimeout", "JobStep", "StepError", "Superseded",
     "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
 }  # fmt: skip
 
@@ -201,7 +205,9 @@ def test_a_script_makes_no_key_and_rewrites_no_job(name: str) -> None:
 def test_only_the_scripts_that_are_called_are_there() -> None:
     called = set()
     for path in (ROOT / "asyncwork").rglob("*.py"):
-        called |= set(re.findall(r'(?:scripts\.(?:call|head)\(|run_script\([^"]*)"(\w+)"', path.read_text()))
+        called |= set(
+            re.findall(r'(?:scripts\.(?:call|head)\(|run_script\([^"]*|self\._script\()"(\w+)"', path.read_text())
+        )
     assert called == set(scripts.names())
 
 

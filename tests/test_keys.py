@@ -24,6 +24,7 @@ _PLACEHOLDERS = {
     "date": "YYYY-MM-DD",
     "token": "TOKEN",
     "job_id": "ID",
+    "batch_id": "ID",
     "key": "PERIODIC_JOB",
     "digest": "HEX",
     "tenant": "TENANT",
@@ -56,7 +57,8 @@ def made() -> set[str]:
         made = getattr(KEYS, name)
         if callable(made):
             made = made(*(_PLACEHOLDERS[each] for each in inspect.signature(made).parameters))
-        found.add(made)
+        # A batch has several.
+        found.update((made,) if isinstance(made, str) else made)
     # Those of fair queues; the list of the tenant without a name is the queue.
     *tenants, _ = KEYS.tenants.of("NAME")
     return found | {*tenants} | {KEYS.tenants.list("NAME", "TENANT").replace(":4:", ":LENGTH:")}

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from asyncwork import (
+    Batch,
     BoundTask,
     Client,
     Diagnosis,
@@ -26,6 +27,7 @@ from asyncwork import (
     EnqueueOptions,
     Enqueuer,
     Job,
+    JobEndedError,
     JobQuery,
     Limit,
     Rate,
@@ -36,6 +38,7 @@ from asyncwork import (
     Retry,
     Snooze,
     StreamTimeout,
+    SyncBatch,
     SyncBoundTask,
     SyncTask,
     Task,
@@ -57,7 +60,7 @@ from .test_types import MODULES, public_names
 from .tuned import QUICK, tuned
 
 PERIODIC = "wat:@hourly"
-REF, UNDO = f"~{'a' * 20}~0", "a" * 24
+REF, UNDO, BATCH = f"~{'a' * 20}~0", "a" * 24, "a" * 24
 DIAGNOSIS = Diagnosis([], [], "", "", 0, 0, 0, Repairs(locks={"wat": ["p"]}, unknown=["wat"]))
 
 LATER = JobCall("wat", None, EnqueueOptions(delay=60))
@@ -69,6 +72,12 @@ async def read(client: Client) -> list[object]:
     with suppress(StreamTimeout):
         return [each async for each in client.stream("a", timeout=0)]
     return []
+
+
+async def send(client: Client) -> None:
+    # Keys of other types hold no jobs.
+    with suppress(JobEndedError):
+        await client.signal("a" * 24, "approved")
 
 
 async def read_items(client: Client) -> list[object]:
@@ -153,12 +162,19 @@ CLIENT: dict[str, list[Call]] = {
         lambda client: client.delete_matching("queue:wat", JobQuery(name="wat")),
     ],
     "cancel": [lambda client: client.cancel("a" * 24)],
+    "signal": [send],
     "cancel_refs": [lambda client: client.cancel_refs("scheduled", [f"1.0{REF}"])],
     "cancel_matching": [
         lambda client: client.cancel_matching("scheduled"),
         lambda client: client.cancel_matching("queue:wat", JobQuery(name="wat")),
         lambda client: client.cancel_matching("busy"),
     ],
+    "batch": [lambda client: client.batch(BATCH)],
+    "batches": [lambda client: client.batches()],
+    "batch_failures": [lambda client: client.batch_failures(BATCH)],
+    "batch_results": [lambda client: client.batch_results(BATCH)],
+    "cancel_batch": [lambda client: client.cancel_batch(BATCH)],
+    "retry_batch": [lambda client: client.retry_batch(BATCH)],
     "stream": [read],
     "stream_items": [read_items],
     "restore": [lambda client: client.restore(UNDO)],
@@ -257,6 +273,42 @@ JOBS: dict[str, list[Call]] = {
 
 SYNC_JOBS: dict[str, list[Call]] = {"drain": [blocking(lambda jobs: jobs.drain())]}
 
+
+async def use_batch(batch: Batch, call: Call) -> None:
+    await batch.__aenter__()
+    await call(batch)
+    await batch.__aexit__(None, None, None)
+
+
+def use_sync_batch(batch: SyncBatch, call: Call) -> None:
+    batch.__enter__()
+    call(batch)
+    batch.__exit__(None, None, None)
+
+
+# Each is made within the block of a batch. What waits to be written raises at its end.
+IN_BATCH: dict[str, list[Call]] = {
+    "add": [lambda batch: batch.add("wat")],
+    "add_many": [lambda batch: batch.add_many("wat", [None] * 1500)],
+    "flush": [lambda batch: batch.flush()],
+}
+
+
+def in_block_of(call: Call) -> Call:
+    return lambda batch: use_batch(batch, call)
+
+
+BATCH_CALLS: dict[str, list[Call]] = {name: [in_block_of(call) for call in calls] for name, calls in IN_BATCH.items()}
+
+
+def in_block_of_sync(call: Call) -> Call:
+    return lambda batch: asyncio.to_thread(use_sync_batch, batch, call)
+
+
+SYNC_BATCH_CALLS: dict[str, list[Call]] = {
+    name: [in_block_of_sync(call) for call in calls] for name, calls in IN_BATCH.items()
+}
+
 CALLS = {
     Client: CLIENT,
     Enqueuer: ENQUEUER,
@@ -267,6 +319,8 @@ CALLS = {
     BoundTask: BOUND_TASK,
     SyncBoundTask: SYNC_BOUND_TASK,
     SyncTask: SYNC_TASK,
+    Batch: BATCH_CALLS,
+    SyncBatch: SYNC_BATCH_CALLS,
     WorkerPool: POOL,
     Jobs: JOBS,
     SyncJobs: SYNC_JOBS,
@@ -275,23 +329,27 @@ CALLS = {
 # Methods that do not call Redis.
 LOCAL = {
     Client: {"close", "limit"},
-    Enqueuer: {"close"},
+    # Batches are tried by `BATCH_CALLS`.
+    Enqueuer: {"close", "batch", "open_batch"},
     # A wait for a result goes on while Redis is away.
-    sync.Enqueuer: {"close", "result"},
+    sync.Enqueuer: {"close", "result", "batch", "open_batch"},
     Task: {"call", "options", "bind_values"},
     BoundTask: {"call"},
     SyncBoundTask: {"result"},
     SyncTask: {"result"},
     WorkerPool: {
         *("health", "job", "limit", "metrics_text", "middleware", "on_dead", "on_failure", "periodic", "periodically"),
-        *("reconfigure", "stop_soon"),
+        *("reconfigure", "stop_soon", "batch", "open_batch"),
     },
     Jobs: {"eager", "release"},
+    # A batch that was not written is cancelled without Redis.
+    Batch: {"add_batch", "cancel"},
+    SyncBatch: {"add_batch", "cancel"},
 }
 # Methods of a pool that has been started.
 OF_A_RUN = {"drain", "quiet", "resize", "stop", "wait"}
 # Each run needs a pool of its own.
-RUNNING = (WorkerPool, Jobs, SyncJobs)
+RUNNING = (WorkerPool, Jobs, SyncJobs, Batch, SyncBatch)
 
 
 @pytest.mark.parametrize("cls", CALLS)
@@ -322,6 +380,7 @@ def test_each_public_coroutine_is_called_here() -> None:
         sync.Enqueuer,
         SyncBoundTask,
         SyncTask,
+        SyncBatch,
         SyncJobs,
     }
 
@@ -358,6 +417,12 @@ async def opened(cls: type, url: str, namespace: str) -> AsyncIterator[Any]:
         yield {Task: task, BoundTask: later, SyncBoundTask: later.sync, SyncTask: task.sync}[cls]
         await pool.enqueuer.close()
         pool.sync_enqueuer.close()
+    elif cls is Batch:
+        async with Enqueuer(url, namespace=namespace) as enqueuer:
+            yield enqueuer.batch()
+    elif cls is SyncBatch:
+        with sync.Enqueuer(url, namespace=namespace) as sync_enqueuer:
+            yield sync_enqueuer.batch()
     elif cls is WorkerPool:
         yield pool_at(url, namespace)[0]
     elif cls in (Jobs, SyncJobs):

@@ -18,6 +18,8 @@ from .conftest import LIMIT, Bench, until
 
 # Scripts that remove a payload for good and write no record, and why they need none.
 WITHOUT_RECORDS = {
+    "ack_members": "members of batches whose type keeps nothing",
+    "settle_parent": "an entry of a batch, which is not a job",
     "ack": "only jobs whose type keeps no results are acknowledged by it",
     "change_periodic": "an instance of a periodic job that is not planned any more has not been enqueued yet",
     "drop_planned": "likewise",
@@ -118,18 +120,18 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
     moving = {name for name in found if not found[name] and _PUTS.search((folder / f"{name}.lua").read_text())}
     ending = {name for name, ends in found.items() if ends}
     assert found.keys() - moving - ending == WITHOUT_RECORDS.keys()
-    # `rest` moves a job, and writes its attempt.
+    # `rest` and `defer` move a job, and write its attempt.
     assert ending == {
-        *("delete", "delete_from_list", "drop_cancelled", "end_holder", "finish"),
+        *("defer", "delete", "delete_from_list", "drop_cancelled", "end_holder", "finish", "finish_steps"),
         *("free_unique", "move", "quarantine", "rest"),
     }
     assert moving == {
         *("admit", "claim", "debounce", "enqueue_holder", "fetch", "fetch_limited", "requeue", "requeue_front"),
-        *("restore", "restore_to_list", "throttle"),
+        *("restore", "restore_to_list", "signal", "throttle"),
     }
 
 
-@pytest.mark.parametrize("name", ["drop_cancelled", "end_holder", "finish", "move", "quarantine"])
+@pytest.mark.parametrize("name", ["drop_cancelled", "end_holder", "finish", "finish_steps", "move", "quarantine"])
 def test_each_script_that_ends_a_job_of_a_pool_ends_its_stream(name: str) -> None:
     text = (Path(scripts.__file__).parent / "lua" / f"{name}.lua").read_text()
     assert "write_end(" in re.sub(r"--.*", "", text)

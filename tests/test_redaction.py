@@ -235,6 +235,10 @@ async def fill(bench: Bench) -> list[str]:
     }
     await bench.redis.hset(bench.keys.observation(worker), mapping=observed)
     await put(bench, "dead", failed(err=err, args=args), at=1_400_000_000)
+    async with bench.enqueuer.batch("shown", on_done=("wat", args)) as batch:
+        await batch.add("wat", args)
+    await bench.redis.setbit(bench.keys.batch(batch.id)[2], 0, 1)
+    await put(bench, "dead", failed(err=err, args=args, id=f"{batch.id}-0", traceback=err))
     async with Client(bench.url, namespace=bench.namespace) as client:
         await client.delete("dead", [(await client.jobs("dead")).jobs[0].ref])
     gone = hashlib.sha256(PIN.encode()).hexdigest()[:12]

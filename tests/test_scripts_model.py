@@ -126,6 +126,17 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 # The scripts that the model leaves out, because they move no job, or only one that other tests make; and where they are
 # tested.
 ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            *("ack_members", "close_batch", "delete_members", "delete_members_from_list", "drop_cancelled_members"),
+            *("finish_members", "move_members", "quarantine_members", "reserve_members", "settle_members"),
+            "settle_parent",
+        ),
+        "test_batch_model.py",
+    ),
+    "free_unique_member": "test_batches.py",
+    "end_holder_members": "test_batches.py",
+    "finish_steps_members": "test_batches.py",
     "add_counts": "test_metrics.py",
     **dict.fromkeys(
         (
@@ -143,7 +154,9 @@ ELSEWHERE = {
     "end_deleted": "test_results.py",
     "end_lost": "test_doctor.py",
     "drop_planned": "test_periodic.py",
+    "defer": "test_steps.py",
     "emit": "test_streams.py",
+    "finish_steps": "test_steps.py",
     "end_holder": "test_unique_model.py",
     "enqueue_holder": "test_unique_model.py",
     "enqueue_limited": "test_max_waiting.py",
@@ -151,13 +164,17 @@ ELSEWHERE = {
     "free_holds": "test_unique_model.py",
     "free_unclaimed": "test_doctor.py",
     "join_reapers": "test_reaper.py",
+    "move_cursor": "test_steps.py",
     "read_lock": "test_doctor.py",
+    "read_steps": "test_steps.py",
     "rebuild_lock": "test_doctor.py",
+    "record_step": "test_steps.py",
     "renew_heartbeat": "test_processes.py",
     "request_state": "test_pool_requests.py",
     "rest": "test_rates.py",
     "run_periodic": "test_periodic_changes.py",
     "take_slot": "test_limits.py",
+    "signal": "test_steps.py",
     "throttle": "test_unique_modes.py",
     "watch": "test_results.py",
     "write_observations": "test_lost_state.py",

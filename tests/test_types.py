@@ -22,12 +22,14 @@ from typing import Any
 import pytest
 
 from asyncwork import (
+    Batch,
     BoundTask,
     EnqueueOptions,
     Enqueuer,
     JobDecorator,
     JobOptions,
     PoolOptions,
+    SyncBatch,
     SyncBoundTask,
     SyncTask,
     Task,
@@ -35,6 +37,7 @@ from asyncwork import (
     sync,
 )
 from asyncwork._jobs.enqueue_options import OptionsDict
+from asyncwork.batch import BaseBatch
 from asyncwork.testing import Jobs, SyncJobs
 
 from .architecture import ROOT
@@ -48,7 +51,7 @@ CASES = ROOT / "tests" / "typing"
 # Every type in a public signature can be imported
 
 # Pools make these, so their constructors are not public.
-MADE_BY_A_POOL = (BoundTask, SyncBoundTask, SyncTask, Task, JobDecorator)
+MADE_BY_A_POOL = (BaseBatch, Batch, SyncBatch, BoundTask, SyncBoundTask, SyncTask, Task, JobDecorator)
 # For type checkers alone, in the overloads of `@pool.job`.
 INTERNAL = {"Unannotated"}
 

@@ -27,6 +27,7 @@ from asyncwork import (
     Job,
     JobCall,
     JobOptions,
+    JobQuery,
     Retry,
     Snooze,
     Throttle,
@@ -38,6 +39,7 @@ from asyncwork import (
 )
 from asyncwork._jobs.hold import digest_of
 from asyncwork._jobs.periodic_job import PeriodicJob
+from asyncwork._redis.admin import Admin
 from asyncwork._redis.rule_requests import SUCCESSOR_AT
 from asyncwork.schedule import Schedule
 from asyncwork.testing import open_jobs
@@ -197,6 +199,75 @@ async def test_until_success_a_dead_job_holds_its_key_until_it_is_retried_and_do
         assert (await client.retry("dead", [dead.ref])).done == 1
         await until(no_holds(bench))
         assert len(steered.began) == 2
+
+
+async def test_a_dead_job_with_the_id_of_the_holder_does_not_free_the_key(bench: Bench) -> None:
+    steered = Steered(bench, BY_USER, max_fails=1)
+    steered.raises[1] = ValueError("ohno")
+    steered.let_go(1)
+    mine = steered.task.options(id="user-1")
+    async with steered.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await mine.enqueue(1, 1)
+        await until(lambda: bench.job_set("dead"))
+        assert not (await mine.enqueue(1, 2)).duplicate
+        await until(lambda: (1, 2) in steered.began)
+        (dead,) = (await client.jobs("dead")).jobs
+        with pytest.raises(UniqueConflictError, match="cannot be retried: job user-1 holds its key"):
+            await client.retry("dead", [dead.ref])
+        assert (await client.retry_matching("dead", JobQuery())).done == 0
+        deletion = await client.delete("dead", [dead.ref])
+        assert (await steered.task.enqueue(1, 3)).duplicate
+        assert await client.restore(deletion.undo) == 1
+        assert await Admin(bench.in_redis).delete_all("dead") == 1
+        assert (await steered.task.enqueue(1, 3)).duplicate
+        steered.let_go(2)
+        await until(no_holds(bench))
+    assert steered.began == [(1, 1), (1, 2)]
+
+
+async def test_a_deleted_job_is_not_restored_beside_one_with_its_id(bench: Bench) -> None:
+    steered = Steered(bench, BY_USER)
+    mine = steered.task.options(id="user-1", delay=1000)
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await mine.enqueue(1, 1)
+        (first,) = (await client.jobs("scheduled")).jobs
+        deletion = await client.delete("scheduled", [first.ref])
+        assert not (await mine.enqueue(1, 2)).duplicate
+        assert await client.restore(deletion.undo) == 0
+        assert len(await bench.job_set("scheduled")) == 1
+        (second,) = (await client.jobs("scheduled")).jobs
+        deletion = await client.delete("scheduled", [second.ref])
+        assert await client.restore(deletion.undo) == 1
+        assert await holds(bench) == [hold_key(bench, user=1)]
+        assert await client.cancel("user-1") is CancelResult.NOW
+        assert await holds(bench) == []
+
+
+async def test_a_job_does_not_wait_for_its_own_end(bench: Bench) -> None:
+    steered = Steered(bench, Unique(by=("user",), until="done", conflict="after"))
+    mine = steered.task.options(id="user-1")
+    async with steered.pool.running():
+        await mine.enqueue(1, 1)
+        await until(lambda: bool(steered.began))
+        # As one does that has not got the answer.
+        again = await mine.enqueue(1, 1)
+        assert (again.id, again.duplicate, again.replaced) == ("user-1", True, False)
+        assert await bench.job_set("scheduled") == []
+        steered.let_go(1)
+        await until(no_holds(bench))
+
+
+async def test_a_job_that_waits_for_a_dead_one_says_so(bench: Bench) -> None:
+    steered = Steered(bench, Unique(by=("user",), until="success", conflict="after"), max_fails=1)
+    steered.raises[1] = ValueError("ohno")
+    steered.let_go(1)
+    async with steered.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        dead = await steered.task.enqueue(1, 1)
+        await until(lambda: bench.job_set("dead"))
+        waits = await steered.task.enqueue(1, 2)
+        reason = await client.waiting_reason(waits.id)
+        assert reason == f"it waits until job {dead.id}, which holds its key, has succeeded or is deleted"
+        await client.cancel(waits.id)
 
 
 async def test_until_success_a_dead_job_that_is_deleted_frees_its_key_and_takes_it_when_it_is_restored(
@@ -362,6 +433,15 @@ async def test_after_runs_once_more_with_the_newest_arguments(bench: Bench) -> N
         assert parked[1] == SUCCESSOR_AT
         reason = await client.waiting_reason(jobs[0].id)
         assert reason == f"it waits until job {first.id}, which holds its key, has ended"
+        _, out, _ = await run("job", jobs[0].id, *on(bench))
+        assert re.search(r"^due +after another job$", out, re.MULTILINE)
+        _, out, _ = await run("jobs", "ls", "scheduled", *on(bench))
+        assert re.search(rf"^{jobs[0].id} +export +after another job ", out, re.MULTILINE)
+        async with serving(bench) as (_, web):
+            for page in ("/scheduled", f"/jobs/{jobs[0].id}", "/"):
+                answer = await web.get(page)
+                assert "after another job" in answer.text
+                assert "3000-01-01" not in answer.text
         assert steered.began == [(1, 1)]
         steered.let_go(1)
         await until(lambda: (1, 4) in steered.began)
@@ -678,7 +758,8 @@ async def test_a_key_of_another_type_keeps_no_job_out(bench: Bench, kind: str) -
 # The doctor
 
 
-async def test_the_doctor_frees_a_key_whose_job_is_nowhere(bench: Bench) -> None:
+@pytest.mark.parametrize("since", [1, 2**40])
+async def test_the_doctor_frees_a_key_whose_job_is_nowhere(bench: Bench, since: int) -> None:
     rule = Unique(by=("user",), until="done", conflict="after")
     steered = Steered(bench, rule)
     async with Client(bench.url, namespace=bench.namespace) as client:
@@ -695,7 +776,7 @@ async def test_the_doctor_frees_a_key_whose_job_is_nowhere(bench: Bench) -> None
         assert (await bench.audit())[0] == f"key {key} is held by job {lost.id}, which does not exist or has ended"
         assert not [each for each in (await client.diagnose(0)).problems if each.kind == "lost_hold"]
         # A young one may be that of a job that moves right now.
-        await bench.redis.hset(key, "since", 1)
+        await bench.redis.hset(key, "since", since)
         diagnosis = await client.diagnose(0)
         (problem,) = [each for each in diagnosis.problems if each.kind == "lost_hold"]
         assert problem.text.startswith("1 key is held for export by jobs that do not exist or have ended")
@@ -706,6 +787,29 @@ async def test_the_doctor_frees_a_key_whose_job_is_nowhere(bench: Bench) -> None
         async with steered.pool.running():
             await until(lambda: (1, 2) in steered.began)
             await until(no_holds(bench))
+
+
+async def test_the_doctor_finds_a_job_that_waits_for_the_end_of_none(bench: Bench) -> None:
+    steered = Steered(bench, Unique(by=("user",), until="done", conflict="after"))
+    async with steered.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+
+        async def found() -> list[str]:
+            return [each.command for each in (await client.diagnose(0)).problems if each.kind == "lost_successor"]
+
+        await steered.task.enqueue(1, 1)
+        await until(lambda: bool(steered.began))
+        waits = await steered.task.enqueue(1, 2)
+        assert await found() == []
+        # As a Redis does that evicts keys.
+        await bench.redis.delete(hold_key(bench, user=1))
+        steered.let_go(1)
+        await until(lambda: not steered.running)
+        assert await found() == [f"asyncwork jobs retry scheduled --id {waits.id}"]
+        assert (await run("jobs", "retry", "scheduled", "--id", waits.id, *on(bench)))[0] == 0
+        await until(lambda: (1, 2) in steered.began)
+        assert await found() == []
+        steered.let_go(2)
+        await until(no_holds(bench))
 
 
 async def test_the_doctor_leaves_the_keys_of_jobs_alone(bench: Bench) -> None:
@@ -766,6 +870,23 @@ async def test_the_api_and_a_page_show_who_holds_a_key_and_free_it(bench: Bench,
             await client.cancel(each.id)
 
 
+async def test_a_key_is_found_among_more_than_are_listed(bench: Bench) -> None:
+    names = {hold_key(bench, user=user): f"job-{user}" for user in range(10_500)}
+    async with bench.redis.pipeline(transaction=False) as pipe:
+        for key, job_id in names.items():
+            pipe.hset(key, mapping={"id": job_id, "since": 1, "until": "done"})
+        await pipe.execute()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        listed = {each.job_id for each in await client.unique_holders("export", limit=10_000)}
+        key, job_id = next((key, job_id) for key, job_id in names.items() if job_id not in listed)
+        assert not await client.free_unique("export", "job-x")
+        assert not await client.free_unique("other", job_id)
+        assert await client.free_unique("export", job_id)
+        assert not await client.free_unique("export", job_id)
+    assert await bench.redis.exists(*names) == len(names) - 1
+    await bench.redis.unlink(*names)
+
+
 async def test_a_retry_that_a_holder_prevents_is_a_conflict_for_the_api(bench: Bench) -> None:
     await bench.enqueuer.enqueue("export", {"user": 1}, unique=BY_USER)
     (payload,) = await bench.waiting("export")
@@ -809,6 +930,12 @@ async def test_the_terminal_debounces_and_throttles(bench: Bench) -> None:
         assert "will run with the new arguments" in outs[2]
     code, out, _ = await run("enqueue", "save", '{"doc": 1}', "--throttle", "100", "--by", "doc", *on(bench))
     assert (code, out.endswith("has started within the period; nothing was enqueued\n")) == (0, True)
+    code, _, err = await run("enqueue", "save", '{"doc": 1}', "--debounce", "5", "--unique-by", "doc", *on(bench))
+    assert code == 2
+    assert (
+        "--unique-by and --debounce exclude each other: write one of them; --debounce has its arguments from --by"
+        in err
+    )
 
 
 # Bad usage

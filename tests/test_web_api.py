@@ -772,7 +772,14 @@ async def test_redis_is_away() -> None:
         for path in set(paths) - {"/api/openapi.json"}:
             if path == "/api/periodic/preview":
                 continue  # It reads nothing.
-            given = {"location": "dead", "text": "x", "ref": f"1~{'0' * 20}~0", "key": "k", "queue": "q"}
+            given = {
+                "location": "dead",
+                "text": "x",
+                "ref": f"1~{'0' * 20}~0",
+                "key": "k",
+                "queue": "q",
+                "id": "0" * 24,
+            }
             text = await error(web, "GET", re.sub(r"\{.*?\}", "n", path), 503, params=given)
             assert "redis://" in text
             assert "secret" not in text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -402,3 +404,34 @@ def test_a_retry_is_put_back_after_the_attempt_before() -> None:
     assert [text for _, text, *_ in _events(status)] == ["Attempt 1: failed", "Back in its queue", "Attempt 2: done"]
     status = JobStatus("a", JobState.DONE, enqueued_at=9, ended_at=31, history=(JobAttempt(0, 0, "crashed"), *attempts))
     assert [text for _, text, *_ in _events(status)][:2] == ["Enqueued", "Attempt 1: crashed"]
+
+
+async def test_the_steps_of_a_job_are_shown_and_get_events(bench: Bench) -> None:
+    pool, got = bench.pool(), list[Any]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("charge", str, "<b>")
+        got.append(await job.event("appr/oved", timeout=3600))
+
+    async with serving(bench) as (_, web), pool.running():
+        job = await order.enqueue()
+        await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+        html = await page(web, job.id)
+        assert "&lt;b&gt;" in html
+        assert "waits for the event, and gives up" in html
+        path = re.findall(r'action="(/api/jobs/signal\?.*?)"', html)[0].replace("&amp;", "&")
+        status = (await web.get(f"/api/jobs/{job.id}")).json()
+        assert [(each["name"], each["kind"], each["state"]) for each in status["steps"]] == [
+            ("charge", "step", "done"),
+            ("appr/oved", "event", "waits"),
+        ]
+        response = await web.post(path, data={"value": "{", "back": "/"})
+        assert response.status_code == 400
+        response = await web.post(path, data={"value": '{"by": "ada"}', "back": f"/jobs/{job.id}"})
+        assert response.status_code == 303
+        assert response.headers["location"].startswith(f"/jobs/{job.id}?done=signal&n=1")
+        await until(lambda: got)
+        told = (await web.post(path.partition("?")[0], json={"id": job.id, "event": "appr/oved"})).json()
+        assert told["done"] == 0
+    assert got == [{"by": "ada"}]

@@ -349,6 +349,7 @@ _PARAMETERS = {
     "/queue": "?name=resize_image",
     "/find": "?text=card",
     "/confirm": "?action=delete&location=dead",
+    "/batch": "?id=b00000000000000000000001",
     "/periodic/job": "?key=a",
     "/periodic/new": "?name=cleanup_sessions&spec=0+30+2+*+*+1-5&tz=Europe/Berlin&args=%7B%22days%22:7%7D",
 }

@@ -118,7 +118,7 @@ class JobActions:
     async def retry_by_time(self, job_set: JobSet, at: int, job_id: str) -> bool:
         """Put the job with this score and id on its queue; return whether there was one."""
         members = await self._by_time(job_set, at, job_id)
-        return bool(members and await self._requeue_members(job_set, members))
+        return bool(members and await self.requeue_members(job_set, members))
 
     async def delete_by_time(self, job_set: JobSet, at: int, job_id: str) -> bool:
         """Delete the job with this score and id for good; return whether there was one."""
@@ -139,7 +139,7 @@ class JobActions:
         job_set = check_job_set(location)
         seconds = _checked(query, cursor, seconds)
         now = await self._redis.now()
-        return await self._bulk.run(job_set, query, cursor, seconds, now, self._requeue_members, requeues=True)
+        return await self._bulk.run(job_set, query, cursor, seconds, now, self.requeue_members, requeues=True)
 
     async def delete_matching(
         self, location: str, query: JobQuery, cursor: str, seconds: float | timedelta | None, who: str
@@ -222,7 +222,8 @@ class JobActions:
 
     # Moving jobs to their queues
 
-    async def _requeue_members(self, location: str, members: Sequence[Member]) -> int:
+    async def requeue_members(self, location: str, members: Sequence[Member]) -> int:
+        """Put jobs of a sorted set on their queues; return how many were still there."""
         moved, _ = await self._move(location, await self._moves(location, members))
         return moved
 

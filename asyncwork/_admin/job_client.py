@@ -17,6 +17,7 @@ from .cancel import CANCEL_SECONDS, JobCanceller
 from .job_records import JobReaders
 from .job_status import LOOKUP_SECONDS, JobStatusReader
 from .redaction import Redact, Redaction
+from .signals import JobSignaller
 from .status import StatusReader
 from .streams import StreamClient
 from .waiting_reason import WaitingReasonReader
@@ -35,6 +36,7 @@ class JobClient(StreamClient):
         self._job_status = JobStatusReader(self._in_redis, inspector, self._readers, self._status)
         self._waiting_reason = WaitingReasonReader(self._in_redis, inspector, self._job_status, self._status)
         self._canceller = JobCanceller(self._in_redis, inspector)
+        self._signaller = JobSignaller(self._in_redis)
         self._cancelling: set[asyncio.Task[CancelResult]] = set()
 
     async def status(self, job_id: str, *, seconds: float | timedelta = LOOKUP_SECONDS) -> JobStatus:
@@ -82,6 +84,25 @@ class JobClient(StreamClient):
             status = await self.status(job_id)
             record = hide_error(record, status.error, status.traceback)
         return result_of(job_id, record, ANY)
+
+    async def signal(self, job_id: str, event: str, value: Any = None) -> bool:
+        """Send an event to a job, which gets it from :meth:`Job.event`; a job that waits for it runs at once.
+
+        It may be sent before the job asks for it, also before the job has started: it is recorded, and is there then.
+        It is recorded for a dead job, too, in case that is retried. If a newer job with the same unique key runs in the
+        place of that job, the newer one gets it.
+
+        :param job_id: its id.
+        :param event: the name of the event.
+        :param value: what the event brings: anything that JSON can hold, at most 256 KiB of JSON.
+        :returns: whether it was recorded: ``False`` if an event of this name was sent to the job before, which stays;
+            or if it comes too late, because the job has already gone on without it.
+        :raises JobEndedError: when the job has ended, or there is none with that id.
+        :raises UsageError: when the id or the name is not valid, or the value is too long.
+        :raises ArgumentEncodingError: when JSON cannot hold the value.
+        """
+        with self._redis_errors():
+            return await self._signaller.signal(job_id, event, value)
 
     async def cancel(
         self, job_id: str, reason: str = "", *, who: str = "", seconds: float | timedelta = CANCEL_SECONDS

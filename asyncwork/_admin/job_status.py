@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .._jobs.location import BUSY, queue_location
+from .._jobs.membership import member_of
 from .._redis.cancels import Cancels
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.fair_queues import tenant_of
@@ -17,8 +18,10 @@ from .._redis.job_scan import JobScan
 from .._redis.member import Member
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
+from .._redis.step_records import StepRecords, steps_in
 from ..models.job_record import JobRecord
 from ..models.job_status import JobState, JobStatus
+from ..models.job_steps import JobStep
 from ..models.pools import Observation
 from .finished import redact_status
 from .job_records import JobReaders
@@ -65,6 +68,7 @@ class JobStatusReader:
         self._inspector = inspector
         self._in_progress = RunningJobs(namespace)
         self._cancels = Cancels(namespace)
+        self._step_records = StepRecords(namespace)
         self._readers = readers
         self._status = status
 
@@ -86,16 +90,27 @@ class JobStatusReader:
         for _ in range(MOST_ALIASES):
             status, waiting = await self._find(at, deadline)
             if status.state is not JobState.UNKNOWN or (newer := await newer_id(self._namespace, at)) is None:
-                return replace(status, id=job_id, cancellation=await self._cancellation(status)), waiting
+                status = replace(status, cancellation=await self._cancellation(status), steps=await self._steps(status))
+                return replace(status, id=job_id), waiting
             at = newer
         return JobStatus(job_id, JobState.UNKNOWN), None
+
+    async def _steps(self, status: JobStatus) -> tuple[JobStep, ...]:
+        """Return what is recorded of the steps of a job that has not ended for good."""
+        if status.state is JobState.UNKNOWN or (status.state.ended and status.state is not JobState.DEAD):
+            return ()
+        if not (fields := await self._step_records.fields(status.id)):
+            return ()
+        return steps_in(fields, await self._redis.now(), hidden=bool(self._readers.redaction))
 
     async def _cancellation(self, status: JobStatus) -> str:
         """Return who has cancelled a job that has not ended yet, and why; empty if it is not cancelled."""
         if status.state is JobState.UNKNOWN or status.state.ended:
             return ""
         try:
-            mark = (await self._cancels.read([status.id])).get(status.id)
+            member = member_of(status.id)
+            ids = [status.id] if member is None else [status.id, member.batch_id]
+            mark = next(iter((await self._cancels.read(ids)).values()), None)
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise

@@ -13,6 +13,8 @@ from .redaction import Redact
 # How many keys are read at most, and how long they are searched for, seconds.
 _MOST = 10_000
 _SECONDS = 2.0
+# How long the key of one job is searched for, seconds.
+_SECONDS_FOR_ONE = 20.0
 
 
 class UniqueClient(QueueClient):
@@ -48,6 +50,5 @@ class UniqueClient(QueueClient):
         check_arguments(job_id=job_id)
         text = name_of(name)
         with self._redis_errors():
-            found, _ = await self._holds.search(text, _MOST, _SECONDS)
-            held = {key: each for key, each in found.items() if each.job_id == job_id}
+            held = await self._holds.of_job(text, job_id, _SECONDS_FOR_ONE)
             return bool(held and await self._holds.free(held))

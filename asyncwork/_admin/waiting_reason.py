@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from .._doctor.wording import LISTED
 from .._jobs.location import JobSet, queue_name
+from .._jobs.membership import member_of
 from .._jobs.printable import plural, printable, utc_time
 from .._redis.cancels import Cancels
 from .._redis.holds import Holds
@@ -18,7 +19,7 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.protocol import encode
 from .._redis.rule_requests import SUCCESSOR_AT
-from ..models.job_status import JobState
+from ..models.job_status import JobState, JobStatus
 from ..models.limits import LimitInfo
 from ..models.pools import Heartbeat
 from ..models.queues import QueueInfo
@@ -59,7 +60,9 @@ class WaitingReasonReader:
         status, job = await self._job_status.find(job_id, seconds)
         if job is None or status.state is JobState.DEAD:
             return ""
-        if mark := (await self._cancels.read([status.id])).get(status.id):
+        member = member_of(status.id)
+        ids = [status.id] if member is None else [status.id, member.batch_id]
+        if mark := next(iter((await self._cancels.read(ids)).values()), None):
             return f"it is {printable(str(mark))}, and will not start"
         if queue_name(job.location):
             return "; ".join(await self._in_queue(job))
@@ -67,8 +70,9 @@ class WaitingReasonReader:
         if job.location == JobSet.SCHEDULED and job.record.at == SUCCESSOR_AT:
             holder = await self._holds.holder_before(name, status.id, seconds)
             if holder is not None:
-                return f"it waits until job {printable(holder.job_id)}, which holds its key, has ended"
-        reasons = [_delay(job, await self._redis.now())]
+                end = "has ended" if holder.until != "success" else "has succeeded or is deleted"
+                return f"it waits until job {printable(holder.job_id)}, which holds its key, {end}"
+        reasons = [_waits(job, status) or _delay(job, await self._redis.now())]
         reasons += _obstacles(name, await self._queue(name), await self._status.live_pools())
         return "; ".join(reasons)
 
@@ -203,6 +207,18 @@ def _pool(pool_id: str, heartbeat: Heartbeat | None) -> str:
     if heartbeat is None:
         return f"pool {printable(pool_id)}, which is gone,"
     return f"the pool on {printable(heartbeat.host) or 'an unknown host'}, process {heartbeat.pid},"
+
+
+def _waits(job: WaitingJob, status: JobStatus) -> str:
+    """Return what a job waits for that its handler has deferred; an empty text for any other."""
+    waits = [each for each in status.steps if each.state == "waits" and each.until >= (job.record.at or 0.0)]
+    if job.location != JobSet.SCHEDULED or not any(each.until == job.record.at for each in waits):
+        return ""
+    events = ", ".join(repr(printable(each.name)) for each in waits if each.kind == "event")
+    sleeps = [each for each in waits if each.kind == "sleep"]
+    reasons = [f"it waits for the event {events} until {utc_time(job.record.at or 0)}"] if events else []
+    reasons += [f"it sleeps until {utc_time(each.until)} ({printable(each.name)})" for each in sleeps]
+    return "; ".join(reasons)
 
 
 def _delay(job: WaitingJob, now: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from .._redis.keys import Keys
 from ..models.diagnosis import Diagnosis, Problem, Repairs
 from ..models.pools import Heartbeat
-from . import record_rules, rules
+from . import batch_rules, record_rules, rules
 from .periodic_rules import periodic_problems, unused_changes
 from .queue_rules import held_queues
 from .rate_rules import rate_problems
@@ -44,9 +44,12 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *periodic_problems(last.changes, live, keys),
         *rules.expiring(readings.recent),
         *record_rules.lost_holds(jobs.holds),
+        *record_rules.lost_successors(jobs.successors),
         *record_rules.lost_cancels(jobs.cancels),
         *record_rules.unkept_results(readings.records.kept, live),
         *record_rules.lost_waits(jobs.awaited),
+        *record_rules.lost_steps(jobs.stepped),
+        *batch_rules.batch_problems(jobs.batches),
         *record_rules.unexpiring(readings.records.unexpiring),
         *rate_problems(readings.rates, _bad_rate_states(readings)),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
@@ -91,10 +94,13 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         jobs.cancels,
         jobs.awaited,
         readings.records.unexpiring,
+        abandoned=sorted({*jobs.batches.abandoned, *jobs.batches.overdue}),
+        lost_members=jobs.batches.lost,
         holds=jobs.holds,
         rates=readings.rates.invalid_rates(),
         rate_states=_bad_rate_states(readings),
         tenants=sorted(jobs.tenants),
+        stepped=jobs.stepped,
     )
 
 

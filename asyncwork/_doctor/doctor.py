@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from .._admin.search import Searcher
 from .._jobs.clock import Clock, wall_clock
 from .._jobs.location import QUARANTINE
+from .._redis.batch_store import BatchStore
 from .._redis.cancels import Cancels
 from .._redis.holds import Holds
 from .._redis.inspector import Inspector
@@ -22,6 +23,8 @@ from .._redis.registry import Registry
 from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
 from ..models.unique_holder import UniqueHolder
+from .batch_reader import BatchReading, read_batches
+from .batch_rules import BatchFindings, batch_findings
 from .diagnosis import make_diagnosis
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
@@ -34,6 +37,8 @@ from .unfinished_jobs import UnfinishedJobReader, UnfinishedJobs
 
 # Jobs, and unique keys, beyond which the doctor does not read them all.
 MOST_JOBS = 100_000
+# The newest batches are read.
+_MOST_BATCHES = 1000
 
 # Seconds between two readings.
 _PAUSE = 1.0
@@ -69,6 +74,7 @@ class Doctor:
         self._cancels = Cancels(namespace)
         self._holds = Holds(namespace)
         self._changes = PeriodicChanges(namespace)
+        self._batches = BatchStore(namespace)
         self._unfinished = UnfinishedJobReader(namespace, inspector)
 
     async def diagnose(self, seconds: float) -> Diagnosis:
@@ -167,8 +173,8 @@ class Doctor:
         return RatesReading(await self._rates.read(), await self._rates.states(sorted(scan.rates)))
 
     async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
-        keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ())]
-        complete = scan.records is not None and scan.streams is not None
+        keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ()), *(scan.steps or ())]
+        complete = None not in (scan.records, scan.streams, scan.steps)
         return RecordsReading(await self._reader.kept_names(), await self._reader.unexpiring(keys), complete)
 
     async def _read_jobs(self, scan: NamespaceKeys, last: Reading, jobs: JobsReading) -> JobsReading:
@@ -180,7 +186,8 @@ class Doctor:
         may be young, because the key of the next job has another owner.
 
         The same holds for the mark of a job that is to be cancelled. A young one may be that of a cancel that has not
-        ended. It holds for a wait, too: a job that is dead may be retried by hand, so the dead jobs are read as well.
+        ended. It holds for a wait, too: a job that is dead may be retried by hand, so the dead jobs are read as
+        well; and for what is recorded of the steps of a job.
         """
         in_progress = {name: sorted(lock.in_progress) for name, lock in last.locks.items()}
         oldest = (last.now + UNIQUE_TTL - _YOUNG) * 1000
@@ -189,18 +196,28 @@ class Doctor:
         marks = await self._cancels.read(sorted(await self._cancels.ids()))
         marked = {job_id: mark.at for job_id, mark in marks.items() if mark.at < last.now - _YOUNG}
         awaited = await self._reader.awaited(scan.records or ())
+        stepped = await self._reader.stepped(scan.steps or ())
+        batches = await read_batches(self._namespace, await self._batches.ids(0, _MOST_BATCHES))
+        open_ids = {each.status.id for each in batches if not each.status.ended}
+        marked = {job_id: at for job_id, at in marked.items() if job_id not in open_ids}
         holds = await self._old_holds(scan, last.now)
-        unfinished = await self._unfinished.read(jobs.waiting, in_progress, {*marked, *awaited})
+        wanted = {*marked, *awaited, *stepped}
+        unfinished = await self._unfinished.read(jobs.waiting, in_progress, wanted, batch_ids=open_ids)
         left, lost = self._unclaimed(old, unfinished), marked.keys() - unfinished.ids
         awaited -= unfinished.ids
+        stepped -= unfinished.ids
         holds = _unheld(holds, unfinished)
-        if left or lost or awaited or holds:
-            dead = bool(awaited or holds)
-            again = await self._unfinished.read(jobs.waiting, in_progress, {*lost, *awaited}, dead=dead)
+        successors = await self._forgotten(unfinished.successors)
+        if left or lost or awaited or stepped or holds or successors:
+            wanted, dead = {*lost, *awaited, *stepped}, bool(awaited or stepped or holds)
+            again = await self._unfinished.read(jobs.waiting, in_progress, wanted, dead=dead)
             left = await self._reader.unchanged(self._unclaimed(left, again))
             lost = (lost - again.ids) & await self._cancels.ids()
             awaited = await self._reader.awaited([self._keys.job_record(each) for each in awaited - again.ids])
+            stepped = await self._reader.stepped([self._keys.steps(each) for each in stepped - again.ids])
             holds = _unheld(holds, again)
+            there = {each: key for each, key in successors.items() if each in again.successors}
+            successors = await self._forgotten(there)
         unclaimed = None if scan.unique_keys is None else left
         cancels = {job_id: marked[job_id] for job_id in sorted(lost)}
         return replace(
@@ -209,12 +226,46 @@ class Doctor:
             unclaimed=unclaimed,
             cancels=cancels,
             awaited=tuple(sorted(awaited)),
+            stepped=tuple(sorted(stepped)),
+            batches=await self._check_batches(batches, unfinished, jobs, in_progress, last.now),
             holds=holds,
+            successors=sorted(successors),
         )
 
+    async def _forgotten(self, successors: Mapping[str, str]) -> dict[str, str]:
+        """Return the jobs, with their keys, that wait for the end of another, and that no holder of a key knows."""
+        known = await self._holds.read({*successors.values()})
+        return {
+            job_id: key
+            for job_id, key in successors.items()
+            if (held := known.get(key)) is None or held.next_id != job_id
+        }
+
+    async def _check_batches(
+        self,
+        batches: Sequence[BatchReading],
+        first: UnfinishedJobs,
+        jobs: JobsReading,
+        in_progress: Mapping[str, Sequence[str]],
+        now: float,
+    ) -> BatchFindings:
+        """Return what is wrong with batches: what it was when they were read before all jobs, and still is."""
+        found = batch_findings(batches, first.members, now)
+        if not found:
+            return found
+        ids = {each.status.id for each in batches if not each.status.ended}
+        again = await self._unfinished.read(jobs.waiting, in_progress, batch_ids=ids)
+        seen = {each: first.members.get(each, set()) | again.members.get(each, set()) for each in ids}
+        current = await read_batches(self._namespace, [each.status.id for each in batches])
+        return found.still(batch_findings(current, seen, now))
+
     async def _old_holds(self, scan: NamespaceKeys, now: float) -> dict[str, UniqueHolder]:
-        """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key."""
-        return {key: each for key, each in (await self._holds.read(scan.holds)).items() if each.since < now - _YOUNG}
+        """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key.
+
+        A time in the future was written when Redis's clock was ahead.
+        """
+        found = await self._holds.read(scan.holds)
+        return {key: each for key, each in found.items() if not now - _YOUNG <= each.since <= now + _YOUNG}
 
     def _unclaimed(self, keys: Mapping[str, UniqueKey], jobs: UnfinishedJobs) -> dict[str, UniqueKey]:
         unclear = tuple(f"{self._keys.unique}{name}:" for name in jobs.unclear)

@@ -20,6 +20,7 @@ class NamespaceKeys:
     :ivar unique_keys: the keys that keep jobs unique; ``None`` when there are more than were asked for.
     :ivar records: the records of jobs; ``None`` when there are more than were asked for.
     :ivar streams: the streams of jobs; likewise.
+    :ivar steps: what is recorded of the steps of jobs; likewise.
     :ivar holds: the keys that jobs hold until they have ended, up to the number that was asked for.
     :ivar rates: the job names for which it is written how many tokens of their rate are taken.
     :ivar wrong_types: by key of a wrong type, the type of its value and the type that it must have.
@@ -30,6 +31,7 @@ class NamespaceKeys:
     unique_keys: list[str] | None = field(default_factory=list)
     records: list[str] | None = field(default_factory=list)
     streams: list[str] | None = field(default_factory=list)
+    steps: list[str] | None = field(default_factory=list)
     holds: list[str] = field(default_factory=list)
     rates: list[str] = field(default_factory=list)
     wrong_types: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -38,11 +40,11 @@ class NamespaceKeys:
 async def read_keys(namespace: Namespace, most: int) -> NamespaceKeys:
     """Scan the key space in steps for the keys of a namespace, without those of namespaces nested in it.
 
-    :param most: how many unique keys, records and streams to gather at most, of each.
+    :param most: how many unique keys, records, streams and steps to gather at most, of each.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
     keys, found = namespace.keys, NamespaceKeys()
-    starts = keys.unique, keys.job_record(""), keys.stream(""), keys.holds
+    starts = keys.unique, keys.job_record(""), keys.stream(""), keys.steps(""), keys.holds
     gathered: dict[str, list[str]] = {start: [] for start in starts}
     typed: list[str] = []
     async for key in scan_namespace(namespace):
@@ -62,7 +64,7 @@ async def read_keys(namespace: Namespace, most: int) -> NamespaceKeys:
                 found.holders.setdefault(part.name, set()).add(part.pool_id)
     found.wrong_types |= await wrong_types(namespace, typed)
     found.holds = gathered.pop(keys.holds)
-    found.unique_keys, found.records, found.streams = (
+    found.unique_keys, found.records, found.streams, found.steps = (
         each if len(each) <= most else None for each in gathered.values()
     )
     return found

@@ -94,6 +94,17 @@ class NamespaceReader:
                 found.add(key.removeprefix(start))
         return found
 
+    async def stepped(self, keys: Sequence[str]) -> set[str]:
+        """Return the ids of the jobs whose steps are recorded, without those that were deleted.
+
+        :param keys: of what is recorded of each job.
+        """
+        commands = [each for key in keys for each in (("HLEN", key), ("HEXISTS", key, "deleted"))]
+        replies = await send(self._redis, commands)
+        found = zip(keys, replies[::2], replies[1::2], strict=True)
+        start = self._keys.steps("")
+        return {key.removeprefix(start) for key, count, deleted in found if read_count(count) and deleted == 0}
+
     async def unexpiring(self, keys: Sequence[str]) -> list[str]:
         """Return those of the keys that never expire."""
         replies = await send(self._redis, [("TTL", key) for key in keys])

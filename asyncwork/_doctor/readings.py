@@ -21,6 +21,7 @@ from ..models.job_record import ErrorKinds
 from ..models.pools import Heartbeat
 from ..models.queues import JobCounts, QueueInfo
 from ..models.unique_holder import UniqueHolder
+from .batch_rules import BatchFindings
 from .heartbeats import HeartbeatHistory
 from .rate_rules import RatesReading
 
@@ -98,9 +99,12 @@ class JobsReading:
     :ivar unclaimed: unique keys that are held for no job; ``None`` when that was not read.
     :ivar cancels: ids that are marked to be cancelled and that no job has, with the time of the mark, epoch seconds.
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
+    :ivar stepped: ids whose steps are recorded and that no job has.
+    :ivar batches: what is wrong with batches.
     :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
         where all is right are left out.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
+    :ivar successors: ids of jobs that wait for the end of another, and that no holder of a key knows.
     """
 
     count: int
@@ -109,8 +113,11 @@ class JobsReading:
     unclaimed: Mapping[str, UniqueKey] | None
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
+    stepped: Sequence[str] = ()
+    batches: BatchFindings = field(default_factory=BatchFindings)
     tenants: Mapping[str, int] = field(default_factory=dict)
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
+    successors: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

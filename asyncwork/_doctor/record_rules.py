@@ -9,7 +9,7 @@ from .._redis.registry import served_without_records
 from ..models.diagnosis import Problem
 from ..models.pools import Heartbeat
 from ..models.unique_holder import UniqueHolder
-from .wording import listed
+from .wording import listed, shell_word
 
 _REPAIR = "asyncwork doctor --repair"
 
@@ -41,6 +41,20 @@ def lost_waits(awaited: Collection[str]) -> Iterator[Problem]:
         )
 
 
+def lost_steps(stepped: Collection[str]) -> Iterator[Problem]:
+    """Yield the problem of jobs whose steps are recorded and that do not exist."""
+    if stepped:
+        jobs = "1 job are recorded, which does" if len(stepped) == 1 else f"{len(stepped)} jobs are recorded, which do"
+        yield Problem(
+            "lost_steps",
+            "",
+            f"steps of {jobs} not exist ({listed(stepped)}): another program has ended "
+            f"{'it' if len(stepped) == 1 else 'them'}, or an attempt that took none",
+            "let the doctor have them expire in a day, or wait for 30 days",
+            _REPAIR,
+        )
+
+
 def unexpiring(names: Sequence[str]) -> Iterator[Problem]:
     """Yield the problem of keys that have no expiry, and should: records and streams of jobs, and the key that keeps
     pools from looking ahead.
@@ -68,6 +82,22 @@ def lost_holds(holds: Mapping[str, UniqueHolder]) -> Iterator[Problem]:
             "run such a job could not free its key",
             "let the doctor free the keys; their successors start then",
             _REPAIR,
+        )
+
+
+def lost_successors(successors: Sequence[str]) -> Iterator[Problem]:
+    """Yield the problem of jobs that wait for the end of another, and that no holder of a key knows."""
+    if successors:
+        are, they, them = (
+            ("1 job waits", "it", "it") if len(successors) == 1 else (f"{len(successors)} jobs wait", "they", "them")
+        )
+        yield Problem(
+            "lost_successor",
+            "",
+            f"{are} for the end of another, but no key says so, and {they} will not start ({listed(successors)}); a "
+            "program has deleted the key, or Redis has evicted it",
+            f"have {them} run now; if another job holds the key, that is refused: run {them} when it has ended",
+            f"asyncwork jobs retry scheduled --id {shell_word(min(successors))}",
         )
 
 

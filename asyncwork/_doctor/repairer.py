@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from .._jobs.membership import Member, MemberState
 from .._jobs.printable import plural
 from .._redis.admin import Admin
+from .._redis.batch_store import BatchStore
 from .._redis.batches import batches
 from .._redis.cancels import Cancels
 from .._redis.client import run_script
@@ -14,7 +16,9 @@ from .._redis.holds import Holds
 from .._redis.namespace import Namespace
 from .._redis.rates import Rates
 from .._redis.recovery import Recovery
-from ..models.diagnosis import Repairs, UniqueKey
+from .._redis.step_records import StepRecords
+from ..models.diagnosis import LostMembers, Repairs, UniqueKey
+from .batch_reader import read_batches
 from .commands import STEP, send
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
 
@@ -27,12 +31,15 @@ class Repairer:
     """Repairs what a diagnosis found, as far as it is still so."""
 
     def __init__(self, namespace: Namespace, reader: NamespaceReader) -> None:
+        self._namespace = namespace
         self._redis = namespace.redis
+        self._batches = BatchStore(namespace)
         self._keys = namespace.keys
         self._reader = reader
         self._recovery = Recovery(namespace)
         self._admin = Admin(namespace)
         self._cancels = Cancels(namespace)
+        self._steps = StepRecords(namespace)
         self._fair = FairQueues(namespace)
         self._holds = Holds(namespace)
         self._rates = Rates(namespace)
@@ -68,10 +75,20 @@ class Repairer:
 
         if repairs.awaited:
             yield f"ended the waits for jobs that do not exist: {await self._end_waits(repairs.awaited)}"
+        if repairs.abandoned:
+            for batch_id in repairs.abandoned:
+                await self._batches.close(batch_id)
+            yield f"closed batches, so that they end with their members: {', '.join(repairs.abandoned)}"
+        for batch_id, lost in repairs.lost_members.items():
+            settled = await self._settle_lost(batch_id, lost)
+            yield f"counted members of batch {batch_id} as failed that are nowhere: {settled}"
         if repairs.unexpiring:
             replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
             yield f"had keys expire in a day that should expire: {replies.count(1)}"
 
+        if repairs.stepped:
+            expiring = await self._steps.expire(repairs.stepped, _EXPIRY)
+            yield f"had the steps of jobs expire in a day that do not exist: {expiring}"
         if repairs.rates:
             yield f"removed rates that cannot be read: {await self._rates.remove_invalid(repairs.rates)}"
         if repairs.rate_states:
@@ -87,6 +104,14 @@ class Repairer:
             keys = [self._keys.job_record(each) for each in some]
             ended += int(await run_script(self._redis.client(), "end_lost", keys, [_EXPIRY, _LOST, *some]))
         return ended
+
+    async def _settle_lost(self, batch_id: str, lost: LostMembers) -> int:
+        """Count members of a batch as failed if no other has ended or was added meanwhile; return how many."""
+        found = await read_batches(self._namespace, [batch_id])
+        if [(each.status.total, each.status.left) for each in found] != [(lost.total, lost.left)]:
+            return 0
+        await self._batches.settle([Member(batch_id, number) for number in lost.numbers], MemberState.FAILED)
+        return len(lost.numbers)
 
     async def _recompute_lock(self, name: str, pool_ids: Sequence[str]) -> int:
         """Set these pools' shares of a lock to their numbers of jobs in progress, and the lock to the sum of all

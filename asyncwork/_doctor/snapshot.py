@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._jobs.membership import Member
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.fair_queues import FairQueues, FairState
 from .._redis.key_scan import scan_namespace
@@ -16,6 +17,7 @@ from .._redis.lock_state import LockState
 from .._redis.namespace import Namespace
 from .._redis.pool_requests import FIELDS
 from .._redis.protocol import decode
+from .batch_reader import BatchReading, read_batches
 
 
 @dataclass(slots=True)
@@ -56,6 +58,9 @@ class Snapshot:
     :ivar holds: by key that a job holds until it has ended, the id of the job and that of its successor.
     :ivar observed: the ids of workers that have an observation.
     :ivar cancels: the ids of jobs that are marked to be cancelled.
+    :ivar stepped: the ids of jobs whose steps are recorded, without those that were deleted.
+    :ivar batch_ids: the ids of batches.
+    :ivar batches: by id, the batches that are kept.
     :ivar rates: the fields of the hash of rates.
     :ivar rate_states: what is written about the tokens of rates, by job name.
     :ivar unreadable: keys of a wrong type.
@@ -70,9 +75,17 @@ class Snapshot:
     holds: dict[str, tuple[str, str]] = field(default_factory=dict)
     observed: set[str] = field(default_factory=set)
     cancels: set[str] = field(default_factory=set)
+    stepped: set[str] = field(default_factory=set)
+    batch_ids: list[str] = field(default_factory=list)
+    batches: dict[str, BatchReading] = field(default_factory=dict)
     rates: dict[bytes, bytes] = field(default_factory=dict)
     rate_states: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+
+    def has_ended(self, member: Member) -> bool:
+        """Return whether a member of a batch has ended; true as well if the batch is gone."""
+        batch = self.batches.get(member.batch_id)
+        return batch is None or batch.has_ended(member.number)
 
 
 async def take_snapshot(namespace: Namespace) -> Snapshot:
@@ -91,6 +104,7 @@ async def take_snapshot(namespace: Namespace) -> Snapshot:
             if not is_wrong_type(error):
                 raise
             found.unreadable.append(key)
+    found.batches = {each.status.id: each for each in await read_batches(namespace, found.batch_ids)}
     fair = FairQueues(namespace)
     for name in await fair.names():
         found.queues.setdefault(name, QueueState()).fair = await fair.read(name)
@@ -108,8 +122,13 @@ async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
     elif key.startswith(f"{keys.worker_pools}:"):
         if await client.type(key) == b"hash" and any(await client.hmget(key, list(FIELDS))):
             found.requested.add(key.removeprefix(f"{keys.worker_pools}:"))
+    elif key.startswith(keys.batch("")[0]) and len(key) == len(keys.batch("")[0]) + 24:
+        found.batch_ids.append(key[-24:])
     elif key == keys.cancels:
         found.cancels = set(map(decode, await client.hkeys(key)))
+    elif key.startswith(start := keys.steps("")):
+        if not await client.hexists(key, "deleted"):
+            found.stepped.add(key.removeprefix(start))
     elif key == keys.rates:
         found.rates = await client.hgetall(key)
     elif key.startswith(keys.rate("")):

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from .._jobs.hold import read_hold
 from .._jobs.location import JobSet, queue_location
+from .._jobs.membership import member_in
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.held_keys import MAY_BE_UNIQUE
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
+from .._redis.rule_requests import SUCCESSOR_AT
 from .._redis.running_jobs import id_among
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
@@ -28,16 +30,22 @@ class UnfinishedJobs:
     :ivar wanted: ids that are searched for, in UTF-8.
     :ivar claimed: the keys that unique jobs may hold, with the ids of these jobs.
     :ivar ids: those of the wanted ids that a job has.
+    :ivar batch_ids: the batches whose members are searched for.
+    :ivar members: by batch, the numbers of its members that are there.
     :ivar holding: by key, the ids of jobs that hold it until they have ended.
+    :ivar successors: the ids of jobs that wait for the end of another, with the key that the other holds.
     :ivar unclear: names of jobs whose unique key cannot be computed.
     """
 
     names: dict[str, Counter[str]] = field(default_factory=dict)
     claimed: dict[str, set[str]] = field(default_factory=dict)
     holding: dict[str, set[str]] = field(default_factory=dict)
+    successors: dict[str, str] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
     wanted: Collection[bytes] = ()
+    batch_ids: Collection[str] = ()
+    members: dict[str, set[int]] = field(default_factory=dict)
 
 
 class UnfinishedJobReader:
@@ -55,6 +63,7 @@ class UnfinishedJobReader:
         wanted: Iterable[str] = (),
         *,
         dead: bool = False,
+        batch_ids: Collection[str] = (),
     ) -> UnfinishedJobs:
         """Read every job that exists all the time, even if it moves meanwhile.
 
@@ -64,9 +73,10 @@ class UnfinishedJobReader:
         :param in_progress: by queue, the pools that may have jobs of it in progress.
         :param wanted: ids of jobs to search for.
         :param dead: whether to search among the dead jobs, too.
+        :param batch_ids: the batches whose members to search for.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        found = UnfinishedJobs(wanted={each.encode() for each in wanted})
+        found = UnfinishedJobs(wanted={each.encode() for each in wanted}, batch_ids=batch_ids)
         await self._read_running(found, in_progress)
         for location in (JobSet.RETRY, JobSet.SCHEDULED):
             found.names[location] = Counter()
@@ -84,7 +94,7 @@ class UnfinishedJobReader:
         names = found.names.get(location)
         while members := await scan.step():
             for member in members:
-                self._add(found, member.raw, names, dead=dead)
+                self._add(found, member.raw, names, dead=dead, is_successor=member.at == SUCCESSOR_AT)
             scan.mark_seen(members)
             if scan.ended:
                 break
@@ -108,11 +118,24 @@ class UnfinishedJobReader:
             return []
         return payloads
 
-    def _add(self, found: UnfinishedJobs, payload: bytes, names: Counter[str] | None, *, dead: bool = False) -> None:
+    def _add(
+        self,
+        found: UnfinishedJobs,
+        payload: bytes,
+        names: Counter[str] | None,
+        *,
+        dead: bool = False,
+        is_successor: bool = False,
+    ) -> None:
         if found.wanted and (job_id := id_among(payload, found.wanted)):
             found.ids.add(job_id)
+        if found.batch_ids and (member := member_in(payload)) and member.batch_id in found.batch_ids:
+            found.members.setdefault(member.batch_id, set()).add(member.number)
         if (hold := read_hold(payload)) is not None and not (dead and hold.dead_frees):
-            found.holding.setdefault(self._keys.hold(hold.name, hold.digest), set()).add(hold.job_id)
+            key = self._keys.hold(hold.name, hold.digest)
+            found.holding.setdefault(key, set()).add(hold.job_id)
+            if is_successor:
+                found.successors[hold.job_id] = key
         may_be_unique = MAY_BE_UNIQUE.search(payload)
         if names is None and not may_be_unique:
             return

@@ -57,16 +57,19 @@ _QUEUE_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
 ]
 
 
-def namespace_metrics(namespace: str, overview: Overview, today: JobCounts) -> str:
+def namespace_metrics(namespace: str, overview: Overview, today: JobCounts, open_batches: int = 0) -> str:
     """Return the metrics of a namespace as text.
 
     :param today: the counts of the current day (UTC).
+    :param open_batches: how many batches have not ended.
     """
     out = _begin(namespace, redis=True)
     _jobs(out, overview)
     _pools(out, overview)
     _queues(out, overview.queues)
     _today(out, today)
+    out.metric("asyncwork_namespace_open_batches", "gauge", "Batches that have not ended.")
+    out.sample(open_batches)
     out.metric("asyncwork_namespace_problems", "gauge", "Problems that one reading shows, by kind.")
     for kind, count in sorted(Counter(each.kind for each in overview.problems).items()):
         out.sample(count, kind=kind)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from .._json.codec import encode_args
 from ..errors import UsageError
 from .error_text import type_name_of
 from .printable import printable, shown
@@ -51,6 +50,9 @@ def tenant_text(value: object, what: str) -> str:
     if isinstance(value, str):
         text = str.__str__(value)
     elif isinstance(value, (bool, int, float)):
+        # Late, because commands that do not enqueue start without the codec.
+        from .._json.codec import encode_args
+
         text = encode_args({"": value})[4:-1].decode()
     else:
         raise UsageError(f"{what} must name a tenant by text or a number, not by {type_name_of(value)}: {shown(value)}")

@@ -12,23 +12,28 @@ from typing import NamedTuple
 from .._jobs.hold import read_hold
 from .._jobs.ids import make_identifier
 from .._jobs.location import JOB_SETS, JobSet, queue_name
+from .._jobs.membership import MemberState, member_in
+from .._jobs.step_names import KEPT_FOR
 from .._json import codec
 from ..errors import PayloadError
 from ..models.job_status import JobState
 from ..rate import Rate
+from .batch_store import BatchStore
 from .batches import batches
 from .client import run_script
-from .deleted_job import read_deleted
+from .deleted_job import id_in, read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .fair_queues import FairQueues, tenanted_name
 from .held_keys import HeldKeys
 from .limits import Limits
 from .member import Member
+from .member_calls import MemberCalls
 from .namespace import Namespace
 from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode, read_count, value_of
 from .rates import Rates
 from .rule_requests import SUCCESSOR_AT
+from .step_records import StepRecords
 from .unique_value import owned_by
 
 # Seconds for which a deletion can be undone.
@@ -71,6 +76,8 @@ class Admin:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
+        self._steps = StepRecords(namespace)
+        self._batches = BatchStore(namespace)
         self._fair = FairQueues(namespace)
         self._rates = Rates(namespace)
         self._limits = Limits(namespace)
@@ -215,13 +222,54 @@ class Admin:
         members: Sequence[Member],
         undo: str,
         kept: Mapping[str, int],
-        args: list[bytes | int | float],
+        head: Sequence[bytes | int | float],
     ) -> int:
+        """Delete some members of a location.
+
+        :param head: the first arguments of the script.
+        """
+        of_batches = [(each, found) for each in members if (found := member_in(each.raw)) is not None]
+        client, is_set, deleted = self._redis.client(), location in JOB_SETS, 0
+        if of_batches:
+            # A dead one has failed, also where its batch does not have that yet.
+            state = MemberState.FAILED if location == JobSet.DEAD else MemberState.CANCELLED
+            calls = MemberCalls(self._keys)
+            for each, member in of_batches:
+                calls.add(member, state, *self._deletion(location, [each], undo, kept, head))
+            fair = await self._fair_keys(location, [each.raw for each, _ in of_batches])
+            if is_set:
+                reply = await run_script(client, "delete_members", calls.keys, calls.args, fair=fair)
+            else:
+                reply = await run_script(client, "delete_members_from_list", calls.keys, calls.args, fair=fair)
+            deleted += reply[0]
+            left_out = {id(each) for each, _ in of_batches}
+            members = [each for each in members if id(each) not in left_out]
+        if members:
+            keys, args = self._deletion(location, members, undo, kept, head)
+            fair = await self._fair_keys(location, [each.raw for each in members])
+            if is_set:
+                return deleted + int(await run_script(client, "delete", keys, args, fair=fair))
+            deleted += int(await run_script(client, "delete_from_list", keys, args, fair=fair))
+        return deleted
+
+    def _deletion(
+        self,
+        location: str,
+        members: Sequence[Member],
+        undo: str,
+        kept: Mapping[str, int],
+        head: Sequence[bytes | int | float],
+    ) -> tuple[list[str], list[bytes | int | float]]:
+        """Return the keys and the arguments of the script that deletes members of a location."""
         keys = [self._keys.location(location), self._keys.deleted(undo), self._keys.scheduled]
-        now = time.time()
+        args, now = list(head), time.time()
         for member in members:
             job_id, unique_keys = self._held.unique_keys_of(member.raw)
             ended, hold = read_deleted(member.raw, kept), read_hold(member.raw)
+            if hold is not None and hold.dead_frees and location == JobSet.DEAD:
+                # It has freed the key. A job with its id may hold it by now.
+                hold = None
+            keys.append(self._keys.steps(id_in(member.raw)))
             if hold is not None:
                 job_id = encode(hold.job_id)
             args += (member.raw, job_id or ended.job_id, len(keys) + 1, len(keys) + len(unique_keys))
@@ -235,10 +283,7 @@ class Admin:
                 keys += (self._keys.hold(hold.name, hold.digest), self._keys.queue(hold.name))
             if location not in JOB_SETS:
                 args.append(member.rank)
-        client, fair = self._redis.client(), await self._fair_keys(location, [member.raw for member in members])
-        if location in JOB_SETS:
-            return int(await run_script(client, "delete", keys, args, fair=fair))
-        return int(await run_script(client, "delete_from_list", keys, args, fair=fair))
+        return keys, args
 
     async def _fair_keys(self, location: str, payloads: Sequence[bytes]) -> list[tuple[str, ...]]:
         """Return the keys of the fair queues that a deletion from a location concerns."""
@@ -263,6 +308,10 @@ class Admin:
             args = [time.time(), *(value for each in ended for value in each)]
             await run_script(self._redis.client(), "end_deleted", self._records(payloads, kept), args)
 
+    async def _settle(self, payloads: Sequence[bytes], state: MemberState) -> None:
+        """Note in their batches that jobs were deleted."""
+        await self._batches.settle([each for each in map(member_in, payloads) if each is not None], state)
+
     def _records(self, payloads: Iterable[bytes], kept: Mapping[str, int]) -> list[str]:
         """Return the keys of the records of those jobs that have one."""
         recorded = (read_deleted(payload, kept) for payload in payloads)
@@ -286,6 +335,8 @@ class Admin:
             payloads = await client.lrange(kept, start, start + _BATCH - 1)
             await self._held.free(payloads)
             await self._end_records(payloads, results)
+            await self._steps.expire(list(map(id_in, payloads)), UNDO_FOR if undo else 0)
+            await self._settle(payloads, MemberState.CANCELLED)
         if not undo:
             await client.unlink(kept)
         return count
@@ -307,6 +358,7 @@ class Admin:
                 restored += int(await run_script(client, "restore", keys, args, fair=fair))
             else:
                 restored += int(await run_script(client, "restore_to_list", keys, args, fair=fair))
+            await self._steps.expire(list(map(id_in, payloads)), KEPT_FOR, gone=False)
             async with client.pipeline(transaction=False) as pipe:
                 for job_id, key in self._held.unique_keys(payloads):
                     pipe.set(key, owned_by(job_id), ex=UNIQUE_TTL, nx=True)
@@ -340,8 +392,10 @@ class Admin:
         results = await self._kept_results()
         for start in range(0, count, _BATCH):
             payloads = await client.zrange(dropped, start, start + _BATCH - 1)
-            await self._held.free(payloads)
+            await self._held.free(payloads, dead=location == JobSet.DEAD)
             await self._end_records(payloads, results)
+            await self._steps.expire(list(map(id_in, payloads)), 0)
+            await self._settle(payloads, MemberState.FAILED if location == JobSet.DEAD else MemberState.CANCELLED)
         # UNLINK frees the memory in another thread, however much it is.
         await client.unlink(dropped)
         return count

@@ -20,7 +20,7 @@ from .namespace import Namespace
 from .protocol import decode, encode
 
 # Seconds for which the marks are kept after the newest of them, and for which one is kept among newer ones.
-_MARKS_TTL = 7 * 86_400
+MARKS_TTL = 7 * 86_400
 # Jobs in one command; keeps it far below 10 ms.
 _BATCH = 500
 
@@ -78,7 +78,7 @@ class Cancels:
         """Mark jobs. A job that is marked already keeps its first mark."""
         raw = mark.encode()
         for some in batches(job_ids, _BATCH):
-            args: list[bytes | int | str] = [_MARKS_TTL]
+            args: list[bytes | int | str] = [MARKS_TTL]
             for job_id in some:
                 args += (encode(job_id), raw)
             await run_script(self._redis.client(), "mark_cancelled", [self._keys.cancels], args)
@@ -109,7 +109,7 @@ class Cancels:
 
     async def clear_old(self, job_ids: Sequence[str]) -> None:
         """Remove those of the marks that are a week old. Their jobs have ended without removing them."""
-        marks, oldest = await self.read(job_ids), time.time() - _MARKS_TTL
+        marks, oldest = await self.read(job_ids), time.time() - MARKS_TTL
         await self.clear([job_id for job_id, mark in marks.items() if 0 < mark.at < oldest])
 
     async def clear(self, job_ids: Sequence[str]) -> set[str]:

@@ -1,11 +1,14 @@
-"""The one encoder that makes Redis commands of what a pool writes about its jobs."""
+"""The one encoder that makes Redis commands of what a pool writes about its jobs.
+
+One file for all commands of a pool, because they share the keys that are packed once.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from .._jobs.hold import Hold
 from .._jobs.location import JobSet
@@ -23,8 +26,10 @@ from .commands import (
     EndHolder,
     EndLookAhead,
     Fetch,
+    FinishJob,
     FreeUniqueKey,
     MarkSuspect,
+    MemberAck,
     MoveToQuarantine,
     MoveToSet,
     ReadMark,
@@ -36,11 +41,17 @@ from .commands import (
 )
 from .job_end import JobEnd
 from .keys import Keys
+from .member_calls import BatchKeys, shared_keys
+from .member_commands import EndMember
 from .protocol import command, encode, pack
 from .queue import Queue
+from .step_commands import DeferJob, FinishSteps, MoveCursor, ReadSteps, RecordStep
 
 # There are few of them: states, and names of jobs.
 _pack_once = lru_cache(maxsize=4096)(pack)
+
+# Of a call of a script: the number of its keys, the keys, packed, and the arguments.
+Parts: TypeAlias = tuple[int, bytes, list[bytes]]
 
 
 class CommandEncoder:
@@ -62,18 +73,22 @@ class CommandEncoder:
         self._heartbeat = pack(keys.heartbeat(pool_id.decode()).encode())
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
         self._packed_pool_id = pack(pool_id)
+        self._shared = pack(*map(encode, shared_keys(keys)))
+        self._members = pack(*map(encode, (keys.cancels, keys.scheduled, keys.open_batches)))
         # How the keys of records begin.
         self._record = encode(keys.job_record(""))
         # By queue, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
 
     def batch(self, batch: Batch) -> list[bytes]:
-        """Return the commands of a batch: one per queue with acks, one per queue with ends, then the others, then
-        those of the poll, then the fetch.
+        """Return the commands of a batch: one per queue with acks, one per queue with ends, one per queue with members
+        of batches, then the others, then those of the poll, then the fetch.
         """
         encoded = [self._ack(queue, payloads) for queue, payloads in batch.acks.items()]
         if batch.ends:
             encoded += [self._finish(queue, ends) for queue, ends in batch.ends.items()]
+        if batch.members:
+            encoded += [self._ack_members(queue, some) for queue, some in batch.members.items()]
         if batch.commands:
             encoded += [_ENCODERS[type(each)](self, each) for each in batch.commands]
         if batch.poll is not None:
@@ -162,11 +177,61 @@ class CommandEncoder:
     def _end_keys(self, end: JobEnd) -> bytes:
         return pack(encode(self._keys.job_record(end.job_id)), encode(self._keys.stream(end.job_id)))
 
+    def _ack_members(self, queue: Queue, members: Sequence[MemberAck]) -> bytes:
+        batches, args = BatchKeys(self._keys, 6), [self._pool_id]
+        for payload, (batch_id, index), state in members:
+            first = batches.first(batch_id)
+            job_id = b"%b-%d" % (batch_id.encode(), index)
+            args += (payload, job_id, b"%d" % first, b"%d" % index, state.encode())
+        keys = queue.ack_keys + self._members + pack(*map(encode, batches.names))
+        return scripts.call("ack_members", 6 + 4 * len(batches), keys, args, fair=queue.fair)
+
+    def _end_member(self, do: EndMember) -> bytes:
+        fair = do.queue.fair
+        match do.by:
+            case MoveToSet():
+                return scripts.call("move_members", *self._for_member(do, self._move_parts(do.by)), fair=fair)
+            case MoveToQuarantine():
+                parts = self._quarantine_parts(do.by)
+                return scripts.call("quarantine_members", *self._for_member(do, parts), fair=fair)
+            case DropCancelled():
+                return scripts.call("drop_cancelled_members", *self._for_member(do, self._drop_parts(do.by)), fair=fair)
+            case EndHolder():
+                return scripts.call("end_holder_members", *self._for_member(do, self._holder_parts(do.by)), fair=fair)
+            case FinishSteps():
+                parts = self._finish_steps_parts(do.by)
+                return scripts.call("finish_steps_members", *self._for_member(do, parts), fair=fair)
+            case FinishJob():
+                parts = self._finish_parts(do.by.queue, do.by.end)
+                return scripts.call("finish_members", *self._for_member(do, parts), fair=fair)
+
+    def _for_member(self, do: EndMember, parts: Parts) -> Parts:
+        """Return the parts of a call of the script that ends a member as another script does with these parts."""
+        count, keys, args = parts
+        batches = BatchKeys(self._keys, 3)
+        first, index = batches.first(do.member.batch_id), do.member.number
+        numbers = (b"1", b"%d" % first, b"%d" % index, do.state.encode(), b"%d" % count, b"%d" % len(args))
+        return 7 + count, self._shared + pack(*map(encode, batches.names)) + keys, [*numbers, *args]
+
+    def _finish_parts(self, queue: Queue, end: JobEnd) -> Parts:
+        keys = queue.ack_keys + self._cancels + self._finished + pack(encode(self._keys.job_record(end.job_id)))
+        count = 6
+        if end.stream_seconds:
+            count, keys = 7, keys + pack(encode(self._keys.stream(end.job_id)))
+        numbers = b"%d %d %d %d %d %d %.6f %.6f" % (
+            *(end.seconds, end.stream_seconds, end.listed, len(end.more)),
+            *(end.attempts, end.enqueued_at, end.started_at, end.ended_at),
+        )
+        args = [self._pool_id, end.payload, encode(end.job_id), numbers, end.state, end.name, *end.more]
+        return count, keys, args
+
     def _move_to_set(self, do: MoveToSet) -> bytes:
+        return scripts.call("move", *self._move_parts(do), fair=do.queue.fair)
+
+    def _move_parts(self, do: MoveToSet) -> Parts:
         keys = do.queue.ack_keys + self._sets[do.job_set]
         args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.payload, _holder(do.frees)]
-        count, keys = self._add_hold(*self._add_end(4, keys, args, do.end), do.queue, do.frees)
-        return scripts.call("move", count, keys, args, fair=do.queue.fair)
+        return (*self._add_hold(*self._add_end(4, keys, args, do.end), do.queue, do.frees), args)
 
     def _add_end(self, count: int, keys: bytes, args: list[bytes], end: JobEnd | None) -> tuple[int, bytes]:
         """Add the end of a job, if it has a record, to the keys and arguments of a script; return the keys."""
@@ -183,10 +248,12 @@ class CommandEncoder:
         return count + 3, keys + pack(encode(hold)) + self._sets[JobSet.SCHEDULED] + pack(queue.queue)
 
     def _end_holder(self, do: EndHolder) -> bytes:
+        return scripts.call("end_holder", *self._holder_parts(do), fair=do.queue.fair)
+
+    def _holder_parts(self, do: EndHolder) -> Parts:
         args = [self._pool_id, do.payloads[0], encode(do.hold.job_id)]
         count, keys = self._add_hold(4, do.queue.ack_keys + self._cancels, do.queue, do.hold)
-        count, keys = self._add_end(count, keys, args, do.end)
-        return scripts.call("end_holder", count, keys, args, fair=do.queue.fair)
+        return (*self._add_end(count, keys, args, do.end), args)
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
@@ -198,10 +265,12 @@ class CommandEncoder:
         return scripts.call("rest", count, keys, args, fair=do.queue.fair)
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
+        return scripts.call("quarantine", *self._quarantine_parts(do), fair=do.queue.fair)
+
+    def _quarantine_parts(self, do: MoveToQuarantine) -> Parts:
         args = [self._pool_id, do.payloads[0], do.entry, _holder(do.frees)]
         count, keys = self._add_end(4, do.queue.ack_keys + self._quarantine, args, do.end)
-        count, keys = self._add_hold(count, keys, do.queue, do.frees)
-        return scripts.call("quarantine", count, keys, args, fair=do.queue.fair)
+        return (*self._add_hold(count, keys, do.queue, do.frees), args)
 
     def _admit_popped(self, do: AdmitPopped) -> bytes:
         keys = do.queue.fetch_keys + self._marks
@@ -220,7 +289,11 @@ class CommandEncoder:
         keys = [*(key.encode() for key in do.keys), *records]
         args = [do.payloads[0], do.job_id.encode(), b"%d" % do.seconds]
         packed = pack(do.queue.in_progress) + self._cancels + pack(*keys)
-        return scripts.call("free_unique", 2 + len(keys), packed, args, fair=do.queue.fair)
+        if do.member is None:
+            return scripts.call("free_unique", 2 + len(keys), packed, args, fair=do.queue.fair)
+        packed = self._shared + pack(*map(encode, self._keys.batch(do.member.batch_id))) + packed
+        args = [b"%d" % do.member.number, *args]
+        return scripts.call("free_unique_member", 9 + len(keys), packed, args, fair=do.queue.fair)
 
     def _mark_suspect(self, do: MarkSuspect) -> bytes:
         args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]
@@ -236,9 +309,42 @@ class CommandEncoder:
         return scripts.call("read_mark", 2, keys, [do.payloads[0], encode(do.job_id)])
 
     def _drop_cancelled(self, do: DropCancelled) -> bytes:
+        return scripts.call("drop_cancelled", *self._drop_parts(do), fair=do.queue.fair)
+
+    def _drop_parts(self, do: DropCancelled) -> Parts:
         args = [self._pool_id, do.payloads[0], encode(do.job_id)]
-        count, keys = self._add_end(4, do.queue.ack_keys + self._cancels, args, do.end)
-        return scripts.call("drop_cancelled", count, keys, args, fair=do.queue.fair)
+        keys = do.queue.ack_keys + self._cancels + self._steps(do.job_id)
+        return (*self._add_end(5, keys, args, do.end), args)
+
+    def _steps(self, job_id: str) -> bytes:
+        return pack(encode(self._keys.steps(job_id)))
+
+    def _read_steps(self, do: ReadSteps) -> bytes:
+        keys = pack(do.queue.in_progress) + self._steps(do.job_id)
+        return scripts.call("read_steps", 2, keys, [do.payloads[0]])
+
+    def _record_step(self, do: RecordStep) -> bytes:
+        keys = pack(do.queue.in_progress) + self._steps(do.job_id)
+        return scripts.call("record_step", 2, keys, [do.payloads[0], do.field, do.value, b"%d" % do.seconds])
+
+    def _move_cursor(self, do: MoveCursor) -> bytes:
+        keys = pack(do.queue.in_progress) + self._steps(do.job_id)
+        return scripts.call("move_cursor", 2, keys, [do.payloads[0], do.field, do.value, b"%d" % do.seconds])
+
+    def _defer(self, do: DeferJob) -> bytes:
+        keys = do.queue.ack_keys + self._sets[JobSet.SCHEDULED] + pack(do.queue.queue) + self._steps(do.job_id)
+        numbers = b"%d" % do.seconds, b"%d" % len(do.events)
+        args = [self._pool_id, do.payloads[0], b"%d" % do.score, do.token, *numbers, do.renewed, *do.events]
+        count, keys = self._add_end(6, keys, args, do.end)
+        return scripts.call("defer", count, keys, args, fair=do.queue.fair)
+
+    def _finish_steps(self, do: FinishSteps) -> bytes:
+        return scripts.call("finish_steps", *self._finish_steps_parts(do), fair=do.queue.fair)
+
+    def _finish_steps_parts(self, do: FinishSteps) -> Parts:
+        args = [self._pool_id, do.payloads[0], encode(do.job_id), _holder(do.hold)]
+        keys = do.queue.ack_keys + self._cancels + self._steps(do.job_id)
+        return (*self._add_hold(*self._add_end(5, keys, args, do.end), do.queue, do.hold), args)
 
     def _begin_look_ahead(self, _: BeginLookAhead) -> bytes:
         return scripts.call("begin_look_ahead", 2, self._heartbeat + self._look_ahead_paused, [])
@@ -258,6 +364,7 @@ def _holder(frees: Hold | None) -> bytes:
 
 
 _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
+    EndMember: CommandEncoder._end_member,
     MoveToSet: CommandEncoder._move_to_set,
     RequeueFront: CommandEncoder._requeue_front,
     RequeueAndRest: CommandEncoder._requeue_and_rest,
@@ -275,4 +382,9 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,
     EndLookAhead: CommandEncoder._end_look_ahead,
+    ReadSteps: CommandEncoder._read_steps,
+    RecordStep: CommandEncoder._record_step,
+    MoveCursor: CommandEncoder._move_cursor,
+    DeferJob: CommandEncoder._defer,
+    FinishSteps: CommandEncoder._finish_steps,
 }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .._jobs.hold import Hold
 from .._jobs.location import JobSet
+from .._jobs.membership import Member, MemberState
 from .job_end import JobEnd
 from .queue import Queue
 from .queue_poll import QueuePoll
@@ -39,6 +41,21 @@ class MoveToSet(Command):
     payload: bytes
     end: JobEnd | None = None
     frees: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishJob(Command):
+    """Remove a job that has ended, and write its record. Only for members of batches: others are in a batch's ends."""
+
+    end: JobEnd
+
+
+class MemberAck(NamedTuple):
+    """A member of a batch that has ended and has no record."""
+
+    payload: bytes
+    member: Member
+    state: MemberState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,11 +135,13 @@ class FreeUniqueKey(Command):
 
     :ivar keys: the key in each way it may be spelled.
     :ivar seconds: for how long the job's record is kept, 0 if it has none.
+    :ivar member: if it is one of a batch. If a newer payload takes its place, it counts as cancelled there.
     """
 
     keys: Sequence[str]
     job_id: str
     seconds: int = 0
+    member: Member | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,11 +230,13 @@ class Batch:
 
     :ivar acks: the payloads of jobs that succeeded, by queue.
     :ivar ends: the ends of jobs that have a record, by queue.
+    :ivar members: the members of batches that have ended and have no record, by queue.
     :ivar claims: whether the commands claim the pool's jobs; such a batch holds nothing else.
     """
 
     acks: Mapping[Queue, Sequence[bytes]] = field(default_factory=dict)
     ends: Mapping[Queue, Sequence[JobEnd]] = field(default_factory=dict)
+    members: Mapping[Queue, Sequence[MemberAck]] = field(default_factory=dict)
     commands: Sequence[Command] = ()
     fetch: Fetch | None = None
     claims: bool = False

@@ -148,17 +148,19 @@ class DelayedJobs:
             key, at = firings.get(member, ("", 0))
             runs = keys.number(self._keys.periodic_runs(key)) if key else 0
             args += (member, destination, payload, key, at, runs, 0 if record is None else keys.number(record))
-            args.append(self._hold(keys, payload, "stay" if by_hand else "drop" if key else "move"))
+            mode = "stay" if by_hand else "drop" if key else "move"
+            args.append(self._hold(keys, payload, mode, dead=job_set is JobSet.DEAD))
         fair = await self._fair.keys_of(names)
         reply = await run_script(self._redis.client(), "requeue", keys.names, args, fair=fair)
         moved, refusal, refused, paused, held = reply
         holders = {number - 1: decode(job_id) for number, job_id in zip(held[::2], held[1::2], strict=True)}
         return Requeued(moved, refusal.decode(errors="replace"), _indexes(refused), _indexes(paused), holders)
 
-    def _hold(self, keys: _NumberedKeys, payload: bytes, mode: str) -> bytes:
+    def _hold(self, keys: _NumberedKeys, payload: bytes, mode: str, *, dead: bool) -> bytes:
         """Return what the script needs to know of a job that is to hold a key; empty for another job.
 
         :param mode: what happens if another job holds the key.
+        :param dead: whether the job is dead, and so may have freed the key.
         """
         if MAY_HOLD not in payload:
             return b""
@@ -168,6 +170,9 @@ class DelayedJobs:
             return b""
         if (hold := hold_of(job)) is None:
             return b""
+        if dead and hold.dead_frees and mode == "stay":
+            # A job with its id that holds the key is another one.
+            mode = "anew"
         mode = "begun" if job.fails and mode == "move" else mode
         return encode(f"{keys.number(self._keys.hold(hold.name, hold.digest))} {mode} {hold.until} {hold.job_id}")
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import PayloadError
 from ..job import Job
+
+# The id in a payload that gocraft/work or asyncwork has written, whose name, which is before it, has no quotes in it.
+_ID = re.compile(rb'\{"name":"[^"\\]*","id":"([^"\\]*)"')
+
+
+def id_in(payload: bytes) -> str:
+    """Return the id of the job of a payload; an empty one if it is not a job."""
+    # Nearly no payload need be decoded for that.
+    if (found := _ID.match(payload)) is not None:
+        return found[1].decode(errors="replace")
+    try:
+        return Job.decode(payload).id
+    except PayloadError:
+        return ""
 
 
 class DeletedJob(NamedTuple):

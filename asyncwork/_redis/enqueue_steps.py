@@ -49,8 +49,8 @@ class Result(NamedTuple):
 
 Steps = Generator[Request, list[Any], T]
 
-_LOADS = ("enqueue_limited", "enqueue_unique", "enqueue_unique_at", "enqueue_holder", "debounce", "throttle")
-_FAIR_LOADS = (*(f"{scripts.FAIR}{name}" for name in ("enqueue_unique", "enqueue_holder", "throttle")), "enqueue_fair")
+LOADS = ("enqueue_limited", "enqueue_unique", "enqueue_unique_at", "enqueue_holder", "debounce", "throttle")
+FAIR_LOADS = (*(f"{scripts.FAIR}{name}" for name in ("enqueue_unique", "enqueue_holder", "throttle")), "enqueue_fair")
 
 
 def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
@@ -142,7 +142,7 @@ def _send(new: NewJobs, positions: range) -> Steps[Result]:
     if not again:
         return Result(answered, [], None)
     answered = [each for each in answered if not isinstance(each[1], ScriptMissing)]
-    needed = (*_LOADS, *_FAIR_LOADS) if new.has_tenants else _LOADS
+    needed = (*LOADS, *FAIR_LOADS) if new.has_tenants else LOADS
     loads = [scripts.load_command(name) for name in needed]
     try:
         replies = yield Request(names, [*loads, *(each.command for each in again)])

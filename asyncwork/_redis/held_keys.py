@@ -26,12 +26,15 @@ class HeldKeys:
         self._redis = namespace.redis
         self._keys = namespace.keys
 
-    async def free(self, payloads: Sequence[bytes]) -> None:
-        """Delete the unique keys of deleted jobs, and free the keys that they hold."""
+    async def free(self, payloads: Sequence[bytes], *, dead: bool = False) -> None:
+        """Delete the unique keys of deleted jobs, and free the keys that they hold.
+
+        :param dead: whether they were dead. Then some have freed their keys, and one with their id may hold them.
+        """
         if owned := self.unique_keys(payloads):
             ids, keys = zip(*owned, strict=True)
             await run_script(self._redis.client(), "free_owned", keys, ids)
-        holds = [hold for hold in map(read_hold, payloads) if hold is not None]
+        holds = [hold for hold in map(read_hold, payloads) if hold is not None and not (dead and hold.dead_frees)]
         if holds:
             held, args = [self._keys.scheduled], list[bytes]()
             for hold in holds:

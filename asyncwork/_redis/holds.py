@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from ..models.unique_holder import UniqueHolder
 from .batches import batches
@@ -13,6 +13,8 @@ from .namespace import Namespace
 from .protocol import decode, encode, read_count
 
 _STEP = 100
+# Keys that one round trip of a search for a job reads.
+_SEARCHED = 1000
 
 
 class Holds:
@@ -53,19 +55,49 @@ class Holds:
         :param seconds: how long to search at most.
         """
         deadline, keys, complete = time.monotonic() + seconds, set[str](), True
-        start = f"{self._keys.holds}{name}:" if name else self._keys.holds
-        async for key in scan_keys(self._redis, start):
-            if name in ("", self._name(key)):
-                keys.add(key)
+        async for key in self._scan(name):
+            keys.add(key)
             if len(keys) >= most or time.monotonic() >= deadline:
                 complete = False
                 break
         return await self.read(keys), complete
 
+    async def of_job(self, name: str, job_id: str, seconds: float) -> dict[str, UniqueHolder]:
+        """Return the keys that one job holds, however many others hold keys.
+
+        :param seconds: how long to search at most.
+        """
+        return await self._where("id", name, job_id, seconds)
+
     async def holder_before(self, name: str, job_id: str, seconds: float) -> UniqueHolder | None:
         """Return the job for whose end a job waits; ``None`` if it waits for none."""
-        found, _ = await self.search(name, 100_000, seconds)
-        return next((each for each in found.values() if each.next_id == job_id), None)
+        return next(iter((await self._where("next_id", name, job_id, seconds)).values()), None)
+
+    async def _where(self, field: str, name: str, job_id: str, seconds: float) -> dict[str, UniqueHolder]:
+        """Return the keys of a name that have an id in a field; the search ends with the first of them."""
+        deadline, wanted, some = time.monotonic() + seconds, encode(job_id), list[str]()
+        async for key in self._scan(name):
+            some.append(key)
+            if len(some) == _SEARCHED:
+                if (found := await self._having(field, wanted, some)) or time.monotonic() >= deadline:
+                    return await self.read(found)
+                some.clear()
+        return await self.read(await self._having(field, wanted, some))
+
+    async def _having(self, field: str, wanted: bytes, keys: Sequence[str]) -> list[str]:
+        """Return those of some keys that have this value in a field."""
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hget(key, field)
+            replies = await pipe.execute(raise_on_error=False)
+        return [key for key, value in zip(keys, replies, strict=True) if value == wanted]
+
+    async def _scan(self, name: str) -> AsyncIterator[str]:
+        """Yield the keys of a name that are held; of all names if it is empty."""
+        start = f"{self._keys.holds}{name}:" if name else self._keys.holds
+        async for key in scan_keys(self._redis, start):
+            if name in ("", self._name(key)):
+                yield key
 
     async def free(self, holders: Mapping[str, UniqueHolder]) -> int:
         """Free keys that are held by the same jobs still; return how many. Their successors go to their queues."""

@@ -3,8 +3,8 @@
 They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``periodic_changes``, ``periodic_runs:``,
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
-``rate:``, ``job:``, ``stream:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues``, ``tenants:``, ``limits``,
-``limit:``, ``limit_jobs:`` and ``slots:`` are asyncwork's own.
+``rate:``, ``job:``, ``stream:``, ``step:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues``, ``tenants:``,
+``groups``, ``open_groups``, ``group:``, ``limits``, ``limit:``, ``limit_jobs:`` and ``slots:`` are asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -58,12 +58,16 @@ _KINDS = {
     "results": "hash",
     "look_ahead_paused": "string",
     "finished": "zset",
+    "groups": "zset",
+    "open_groups": "zset",
     "fair_queues": "set",
     "queue_options": "hash",
     "max_waiting": "hash",
     "rates": "hash",
     "limits": "hash",
 }
+# The bitmaps of a batch: its members that have ended, have failed and were cancelled.
+_BITMAPS = (":done", ":bad", ":cancelled")
 _KINDS_BY_START = (
     ("worker_pools:", "hash"),
     ("worker:", "hash"),
@@ -77,6 +81,7 @@ _KINDS_BY_START = (
     ("slots:", "zset"),
     ("job:", "hash"),
     ("stream:", "stream"),
+    ("step:", "hash"),
     *FAIR_KINDS,
     ("hold:", "hash"),
     ("debounce:", "hash"),
@@ -152,6 +157,9 @@ class Keys:
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
+        # Sorted sets: the id of a batch -> when it was created, epoch seconds. Of all, and of those not ended.
+        self.batches: str = start + "groups"
+        self.open_batches: str = start + "open_groups"
         # A set: the names of the queues whose tenants take turns.
         self.fair_queues: str = start + "fair_queues"
         self.tenants: FairKeys = FairKeys(start, self.queue)
@@ -180,6 +188,8 @@ class Keys:
         if (part := self.read_queue_key(key)) is not None:
             return _QUEUE_KINDS[part.role]
         rest = key.removeprefix(self.prefix)
+        if rest.startswith("group:"):
+            return "string" if rest.endswith(_BITMAPS) else "hash"
         if rest.startswith("deleted:"):
             return "string" if rest.endswith(":place") else "list"
         return _KINDS.get(rest) or next((kind for start, kind in _KINDS_BY_START if rest.startswith(start)), "")
@@ -282,6 +292,15 @@ class Keys:
     def stream(self, job_id: str) -> str:
         """The stream of the chunks that a job has emitted, and of its end."""
         return f"{self.prefix}stream:{job_id}"
+
+    def steps(self, job_id: str) -> str:
+        """The hash of what is recorded of a job's steps."""
+        return f"{self.prefix}step:{job_id}"
+
+    def batch(self, batch_id: str) -> tuple[str, str, str, str]:
+        """The hash of a batch, and the bitmaps of its members that have ended, have failed and were cancelled."""
+        key = f"{self.prefix}group:{batch_id}"
+        return (key, *(key + each for each in _BITMAPS))  # type: ignore[return-value]
 
     def ended_channel(self, process: str) -> str:
         """The channel on which a process gets the ids of jobs that have ended."""

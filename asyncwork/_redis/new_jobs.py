@@ -1,6 +1,8 @@
 """New jobs: checked and encoded, with the commands that write them to Redis.
 
 An asyncio connection and a blocking one send the same commands.
+
+One file for making the payloads and the commands, because both depend on where each job goes.
 """
 
 from __future__ import annotations
@@ -94,8 +96,21 @@ class NewJobs:
         )
         self.append(job, payload, None if placement == NEXT else placement)
 
-    def add_all(self, jobs: Iterable[object]) -> None:
+    def truncate(self, count: int) -> None:
+        """Keep only the first jobs."""
+        for position in range(count, len(self.jobs)):
+            self._placements.pop(position, None)
+            self._tasks.pop(position, None)
+        del self.jobs[count:], self._packed[count:]
+
+    def size(self, start: int = 0) -> int:
+        """Return the bytes of the jobs from a position on, as they are sent."""
+        return sum(map(len, self._packed[start:]))
+
+    def add_all(self, jobs: Iterable[object], ids: Iterator[str] | None = None) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.
+
+        :param ids: their ids; ``None`` for new ones.
 
         :raises UsageError, ArgumentEncodingError: as :meth:`add`; the message says for which job. Also when ``jobs``
             cannot be iterated over.
@@ -103,7 +118,7 @@ class NewJobs:
         check_jobs(jobs)
         now, frames = self._now, dict[str, PayloadFrame]()
         append_job, append_packed = self.jobs.append, self._packed.append
-        for given, random_id in zip(jobs, make_identifiers(), strict=False):
+        for given, random_id in zip(jobs, make_identifiers() if ids is None else ids, strict=False):
             try:
                 if type(given) is tuple and len(given) == 2:
                     name, args = given
@@ -130,7 +145,8 @@ class NewJobs:
                 size, before, between, after = frames[name]
                 encoded = encode_args(args if type(args) is dict else check_args(args))
                 append_packed(
-                    b"$%d%b%b%b%b%b" % (size + len(encoded), before, random_id.encode(), between, encoded, after)
+                    b"$%d%b%b%b%b%b"
+                    % (size + len(random_id) + len(encoded), before, random_id.encode(), between, encoded, after)
                 )
                 append_job(EnqueuedJob(name, random_id, args, now, now))
             except UsageError as error:

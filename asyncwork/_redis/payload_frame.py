@@ -11,7 +11,7 @@ from .._jobs.payload import write_payload
 class PayloadFrame(NamedTuple):
     """What the packed payloads of all jobs of a name have in common, if they have no options.
 
-    :ivar size: the bytes of a payload without its arguments.
+    :ivar size: the bytes of a payload without its id and its arguments.
     :ivar before: what stands before the id.
     :ivar between: what stands between the id and the arguments.
     :ivar after: what stands after the arguments.
@@ -27,4 +27,4 @@ class PayloadFrame(NamedTuple):
         """Return the frame for a name and the epoch second at which the jobs are enqueued."""
         id_ = make_identifier()
         before, after = write_payload(name, id_, now, b"").rsplit(id_.encode(), 1)
-        return cls(len(before) + len(id_) + len(after), b"\r\n" + before, after[:-1], after[-1:] + b"\r\n")
+        return cls(len(before) + len(after), b"\r\n" + before, after[:-1], after[-1:] + b"\r\n")

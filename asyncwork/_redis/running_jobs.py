@@ -47,6 +47,10 @@ class RunningJobs:
                 start += _STEP
         return found
 
+    async def lists_of(self, name: str) -> list[str]:
+        """Return the keys of the lists in which jobs of a name may be in progress."""
+        return [each for each in await self._lists() if (key := self._keys.read_queue_key(each)) and key.name == name]
+
     async def _lists(self) -> list[str]:
         """Return the keys of the lists that may exist: of the queues that each pool serves, because a job that was just
         popped has no share in the lock, and of those in whose locks it has a share.

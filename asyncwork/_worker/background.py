@@ -46,6 +46,7 @@ class BackgroundServices:
     :ivar observer: not among the loops, because it outlives the other services.
     :ivar rate_reader: to be started before the first fetch.
     :ivar requeuers: those of the retry set and of the scheduled set.
+    :ivar any_due: whether a batch has scheduled jobs, which are due at once, since they were last requeued.
     :ivar loops: the loops of all services except the observer.
     """
 
@@ -75,16 +76,14 @@ class BackgroundServices:
         self.rate_reader = _rate_reader_of(namespace, pool_id, job_options, options.heartbeat, dispatchers)
         reconciler = Reconciler(work_queue, dispatchers.main, workers.workers, tuning.reconcile)
         reaper = Reaper(
-            namespace,
-            pool_id,
-            period=tuning.reap,
-            dead_after=options.dead_after,
-            orphans_period=tuning.orphans,
+            namespace, pool_id, period=tuning.reap, dead_after=options.dead_after, orphans_period=tuning.orphans
         )
         trimmer = DeadTrimmer(namespace, period=tuning.trim, most=tuning.dead_max, seconds=tuning.dead_for)
         periodic_enqueuer = PeriodicEnqueuer(
             namespace, periodic, job_types.keys(), period=tuning.periodic, horizon=tuning.horizon
         )
+        self.any_due = False
+        dispatchers.on_due(self._on_due)
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(canceller),
@@ -98,6 +97,24 @@ class BackgroundServices:
             *(_reconciler_of(each, work_queue, tuning.reconcile) for each in dispatchers.runners),
         ]
         self.loops += _reviewers(namespace, fair_options(job_options), tuning.orphans)
+
+    def _on_due(self) -> None:
+        """Move what a batch has scheduled to its queue at once."""
+        self.any_due = True
+        self.loops[len(self.requeuers) - 1].wake()
+
+    async def requeue_due(self) -> bool:
+        """Requeue all due jobs; return whether a batch has scheduled any since the last time.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        any_due, self.any_due = self.any_due, False
+        if any_due:
+            for requeuer in self.requeuers:
+                while await requeuer.run_once() == 0:
+                    # A batch that is a member has ended another one.
+                    pass
+        return any_due
 
 
 def _reviewers(namespace: Namespace, fair: Mapping[str, FairOptions], period: float) -> list[ServiceLoop]:

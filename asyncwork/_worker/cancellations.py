@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._jobs.calling import Call
+from .._jobs.membership import member_of
 from .._redis.cancels import CancelMark
 from .._redis.commands import ClearMark, ReadMark
 from .._redis.queue import Queue
@@ -21,13 +22,17 @@ from .poison_pills import JobTakenError, PoisonPills
 class Cancellations:
     """The jobs of one pool that are to be cancelled.
 
-    :ivar marked: the ids of jobs that are to be cancelled, as the canceller last read them.
+    :ivar marked: the ids of jobs, and of batches, that are to be cancelled, as the canceller last read them.
     """
 
     def __init__(self, dispatcher: Dispatcher, poison_pills: PoisonPills) -> None:
         self._dispatcher = dispatcher
         self._poison_pills = poison_pills
         self.marked: set[str] = set()
+
+    def is_marked(self, job_id: str) -> bool:
+        """Return whether a job is to be cancelled, alone or with all of its batch."""
+        return job_id in self.marked or ((member := member_of(job_id)) is not None and member.batch_id in self.marked)
 
     def guard(self, call: Call, queue: Queue, payload: bytes, job: Job, crashes: int, limit: int) -> Call:
         """Return what runs a job that may have to be cancelled, or is a suspect.
@@ -36,7 +41,7 @@ class Cancellations:
             number plus one, times -1.
         :param limit: number of crashes from which it is not run any more; 0 for no limit.
         """
-        may_be_marked = crashes < 0 or job.id in self.marked
+        may_be_marked = crashes < 0 or self.is_marked(job.id)
         if crashes := -1 - crashes if crashes < 0 else crashes:
             call = self._poison_pills.wrap(call, queue, payload, crashes, limit)
         return self._unless_marked(call, queue, payload) if may_be_marked else call

@@ -77,6 +77,15 @@ class Chunk:
         finally:
             if limit is not None:
                 limit.stop()
+            self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        """Break the reference cycles, because to have the garbage collector find them costs as much as all the rest."""
+        for each in self._members:
+            # Those that were cut off are still needed, to say where they are.
+            if each.has_ended and each.task is not None and each.task.done():
+                each.task = None
+        self._members = [each for each in self._members if each.task is not None]
 
     def _jobs(self) -> list[Job]:
         return [each.job for each in self._members if each.job is not None]
@@ -177,10 +186,11 @@ class Chunk:
             if attempt.thread is None:
                 self._task.cancel()
 
-    def cut_off(self) -> None:
-        """Cancel the call, because the pool ends. A plain function goes on in its thread."""
+    def cut_off(self) -> asyncio.Task[None] | None:
+        """Cancel the call, because the pool ends, and return its task. A plain function goes on in its thread."""
         if self._task is not None and not self._is_cut_off:
             self._is_cut_off = True
             for job in self._group.jobs if self._group is not None else ():
                 attempt_of(job).interrupt()
             self._task.cancel()
+        return self._task

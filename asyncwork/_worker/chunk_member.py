@@ -69,8 +69,7 @@ class ChunkMember(Worker):
     __slots__ = ("_called", "_decoded", "_joined", "_outcome", "_trace", "chunk", "crashes", "held", "is_in_call")
 
     def __init__(self, env: WorkerEnvironment, overdue_in: float, held: HeldJob, worker_id: str) -> None:
-        super().__init__(env, overdue_in)
-        self.id = worker_id
+        super().__init__(env, overdue_in, worker_id)
         self.held = held
         self.queue, self.payload = held[0], held[1]
         self.crashes = crashes_of(held)
@@ -146,7 +145,7 @@ class ChunkMember(Worker):
                 raise UnknownJobError(job.name)
             self.job, self.started_at = job, clock()
             call = job_type.call if job.expires is None else job_type.in_time()
-            if crashes := crashes or (-1 if marked and job.id in marked else 0):
+            if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                 call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
             suspended = start(call, env.context(), job)
             if suspended is not None:

@@ -64,10 +64,13 @@ class ChunkRunner:
         self.worker_ids: list[str] = []
         self._free_ids: list[str] = []
         self._calls: set[asyncio.Task[None]] = set()
+        self._chunks: set[Chunk] = set()
         # Jobs that have been taken out of a chunk, to have a call for themselves each.
         self._waiting: list[ChunkMember] = []
         self._pause_timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
+        self._loop = asyncio.get_running_loop()
+        self._is_resizing = False
 
     def _running(self) -> list[tuple[Queue, bytes]]:
         return [
@@ -78,6 +81,13 @@ class ChunkRunner:
         """Take nothing more, and requeue what has not begun."""
         self.dispatcher.fetcher.stop()
         self._requeue_waiting()
+
+    def cut_off(self) -> list[asyncio.Task[None]]:
+        """Cancel the calls that run, because the pool ends; return their tasks.
+
+        A call can go on after all of its jobs have ended, because their middlewares did not wait for it.
+        """
+        return [task for each in self._chunks if (task := each.cut_off()) is not None]
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -109,7 +119,7 @@ class ChunkRunner:
             if not each.decode():
                 self._on_ended(each)
         members = [each for each in members if not each.has_ended]
-        task = asyncio.get_running_loop().create_task(
+        task = self._loop.create_task(
             self._run(members), name=f"asyncwork chunks of {self.queue.name}", context=self._variables.copy()
         )
         self._calls.add(task)
@@ -121,7 +131,7 @@ class ChunkRunner:
         assert task is not None
         try:
             if together := [each for each in members if not each.runs_alone]:
-                await self._make_chunk(together).run()
+                await self._run_chunk(together)
             alone = [each for each in members if each.runs_alone and not each.has_ended]
             self._waiting += alone
             if self.dispatcher.fetcher.state.quiet:
@@ -129,7 +139,7 @@ class ChunkRunner:
             for each in alone:
                 if each in self._waiting:
                     self._waiting.remove(each)
-                    await self._make_chunk([each]).run()
+                    await self._run_chunk([each])
         except Exception as defect:
             self._env.on_defect(defect)
         finally:
@@ -139,8 +149,8 @@ class ChunkRunner:
             self.resize()
             self._ready.begin_some()
 
-    def _make_chunk(self, members: Sequence[ChunkMember]) -> Chunk:
-        return Chunk(
+    async def _run_chunk(self, members: Sequence[ChunkMember]) -> None:
+        chunk = Chunk(
             members,
             self._chunked,
             self._job_type.options,
@@ -149,12 +159,24 @@ class ChunkRunner:
             on_called=self._job_type.metrics.record_chunk,
             on_ended=self._on_ended,
         )
+        self._chunks.add(chunk)
+        try:
+            await chunk.run()
+        finally:
+            self._chunks.discard(chunk)
 
     def _on_ended(self, member: ChunkMember) -> None:
         if self.members.pop(member, member) is member:
             return
         if member.id:
             self._free_ids.append(member.id)
+        # Once for all that end in this step.
+        if not self._is_resizing:
+            self._is_resizing = True
+            self._loop.call_soon(self._resize_soon)
+
+    def _resize_soon(self) -> None:
+        self._is_resizing = False
         self.resize()
 
     def _take_id(self) -> str:
@@ -184,7 +206,7 @@ class ChunkRunner:
         Otherwise that is noticed when Redis returns jobs, and here none may come.
         """
         if self._pause_timer is None and self._chunked.wait > _PAUSE_PERIOD:
-            self._pause_timer = asyncio.get_running_loop().call_later(_PAUSE_PERIOD, self._check_pause)
+            self._pause_timer = self._loop.call_later(_PAUSE_PERIOD, self._check_pause)
 
     def _check_pause(self) -> None:
         if self._ready.jobs and not self._is_stopped:

@@ -48,8 +48,11 @@ class Claims:
             by_queue[queue].append(payload)
         self._claimed = Counter((queue, payload) for queue, payloads in by_queue.items() for payload in payloads)
         now = int(self._lease.now())
-        claims: list[Command] = [ClaimJobs(queue, payloads, now) for queue, payloads in by_queue.items()]
-        return Batch(commands=[*claims, ClearReaped(self._queues[0], [])], claims=True)
+        commands: list[Command] = [ClaimJobs(queue, payloads, now) for queue, payloads in by_queue.items()]
+        # By this, the claims of the other dispatchers know that the jobs may have been requeued.
+        if self._lease.is_alone:
+            commands.append(ClearReaped(self._queues[0], []))
+        return Batch(commands=commands, claims=True)
 
     def on_replies(
         self, commands: Sequence[Command], replies: Sequence[Any], ready: Iterable[HeldJob]
@@ -63,7 +66,9 @@ class Claims:
             if isinstance(reply, ErrorReply):
                 return reply
         lost: Counter[tuple[Queue, bytes]] = Counter()
-        for claim, positions in zip(commands[:-1], replies[:-1], strict=True):
+        for claim, positions in zip(commands, replies, strict=True):
+            if isinstance(claim, ClearReaped):
+                continue
             lost.update((claim.queue, claim.payloads[position - 1]) for position in positions)
         kept: list[HeldJob] = []
         later: list[HeldJob] = []

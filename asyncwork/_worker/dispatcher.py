@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from .._redis.commands import Batch, Command
+from .._redis.commands import Batch, ClearReaped, Command, MemberAck
 from .._redis.errors import ErrorReply
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
@@ -98,6 +98,13 @@ class Dispatcher:
     def end(self, queue: Queue, end: JobEnd) -> None:
         """Have a job that has ended removed, and its record written."""
         self._results.ends[queue].append(end)
+        self._state.job_done()
+        if self._idle_pipelines:
+            self.wake_idle()
+
+    def ack_member(self, queue: Queue, ack: MemberAck) -> None:
+        """Have a member of a batch that has ended removed."""
+        self._results.members[queue].append(ack)
         self._state.job_done()
         if self._idle_pipelines:
             self.wake_idle()
@@ -188,6 +195,10 @@ class Dispatcher:
     def pipelines(self) -> Sequence[asyncio.Task[None]]:
         """The tasks that must not end while the pool runs."""
         return self._pipelines
+
+    def on_due(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` whenever a batch has scheduled jobs that are due now."""
+        self._results.on_due = wake
 
     def start(self) -> None:
         """Open the pipelines and begin to fetch."""
@@ -337,14 +348,14 @@ class Dispatcher:
         if claims.in_progress:
             return None
         all_blocked = len(state.blocked) == len(self.queues)
-        if all_blocked and not (state.running or results.acks or results.ends or results.commands or self.lease.reaped):
+        if all_blocked and not (state.running or results.unsent or self.lease.reaped):
             return None
         # Jobs may be held back although a heartbeat has renewed the lease meanwhile.
         if (self.lease.in_doubt or claims.held_back) and (batch := claims.begin(self._held_jobs())) is not None:
             return batch
         now = self._loop.time()
         fetch, poll = state.next_fetch(now, acked=results.acked), state.next_poll(now)
-        if fetch is None and poll is None and not (results.acks or results.ends or results.commands):
+        if fetch is None and poll is None and not results.unsent:
             return None
         if state.free > 0 and state.backlog:
             # Another pipeline fetches for the other workers.
@@ -393,6 +404,8 @@ class Dispatcher:
         result = self._claims.on_replies(batch.commands, replies, self.ready.jobs)
         if not isinstance(result, ErrorReply):
             kept, dropped = result
+            if not self.lease.is_alone and self.lease.all_claimed:
+                self._results.add(ClearReaped(self.queues[0], []))
             # The claim may have made another heartbeat.
             self._state.look_ahead.revoke()
             for _ in range(dropped):

@@ -44,10 +44,12 @@ class DispatcherFactory:
         # A type that runs in chunks has a pipeline, and a connection that blocks.
         return self._options.tuning.pipelines + 2 * sum(each.chunked is not None for each in self._job_types.values())
 
-    def _lease(self) -> Lease:
+    def _lease(self, *, has_queues: bool = True) -> Lease:
         # Shorter than `dead_after`, because a job begins some time after the lease is checked.
-        lease = Lease(self._options.dead_after * 0.8, self._clock)
-        self._leases.append(lease)
+        lease = Lease(self._options.dead_after * 0.8, self._clock, self._leases if has_queues else None)
+        if has_queues:
+            # Without queues there are no jobs to claim, so this one stays in doubt.
+            self._leases.append(lease)
         return lease
 
     def workers(self, running: Callable[[], Iterable[tuple[Queue, bytes]]], possible_loss: asyncio.Event) -> Dispatcher:
@@ -58,7 +60,8 @@ class DispatcherFactory:
             for name, each in sorted(self._job_types.items())
             if each.chunked is None
         ]
-        return Dispatcher(self._work_queue, queues, self._lease(), limits, running=running, possible_loss=possible_loss)
+        lease = self._lease(has_queues=bool(queues))
+        return Dispatcher(self._work_queue, queues, lease, limits, running=running, possible_loss=possible_loss)
 
     def chunk_runners(
         self,

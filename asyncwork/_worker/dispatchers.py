@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from .chunk_runner import ChunkRunner
@@ -46,6 +46,11 @@ class Dispatchers:
         self.all_workers = AllWorkers(slots, self.runners)
         self._all = [main, *(each.dispatcher for each in runners)]
 
+    def on_due(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` whenever a batch has scheduled jobs that are due now."""
+        for each in self._all:
+            each.on_due(wake)
+
     def start(self) -> None:
         """Begin to fetch."""
         for each in self._all:
@@ -86,6 +91,10 @@ class Dispatchers:
         """Take note that the pool runs another number of jobs at once."""
         for each in self.runners:
             each.resize()
+
+    def cut_off_calls(self) -> list[asyncio.Task[None]]:
+        """Cancel the calls of chunks that run, because the pool ends; return their tasks."""
+        return [task for each in self.runners for task in each.cut_off()]
 
     async def end_pops(self) -> None:
         """End all blocking pops."""

@@ -2,6 +2,8 @@
 
 The nesting of the task groups is the order of the shutdown: the heartbeat and the observer outlive the other services,
 and these outlive the workers.
+
+One file for all parts of a run, because the order in which they are made, started and stopped is one decision.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from .dispatcher_factory import DispatcherFactory
 from .dispatchers import AllWorkers, Dispatchers
 from .expiry import Expiry, RedisClock
 from .hooks import HookRunner
+from .job_steps import PoolSteps
 from .job_streams import JobStreams
 from .job_type import JobType, ignored_arguments, queue_options, written_options
 from .metrics import PoolMetrics
@@ -94,7 +97,7 @@ class Launcher:
         factory = DispatcherFactory(self._work_queue, options, job_types, clock)
         self._dispatcher = factory.workers(self._running, self._possible_loss)
         self._cancellations = Cancellations(self._dispatcher, PoisonPills(self._dispatcher, self._workers_end))
-        self._worker_set = WorkerSet(self.workers, self._worker_maker(keys, context), self._dispatcher)
+        self._worker_set, self._steps = self._make_workers(keys, context)
         make_environment = partial(self._environment, keys, context)
         self._chunk_runners += factory.chunk_runners(make_environment, lambda: self._worker_set.concurrency)
         self._dispatchers = Dispatchers(self._dispatcher, self.workers, self._chunk_runners)
@@ -126,9 +129,11 @@ class Launcher:
         """Return the time by Redis's clock, epoch seconds."""
         return self._redis_clock.now()
 
-    def _worker_maker(self, keys: Keys, context: Callable[[], Any]) -> Callable[[], Worker]:
+    def _make_workers(self, keys: Keys, context: Callable[[], Any]) -> tuple[WorkerSet, PoolSteps]:
         environment = self._environment(keys, context, self._dispatcher)
-        return lambda: Worker(environment, self._options.tuning.overdue)
+        overdue = self._options.tuning.overdue
+        workers = WorkerSet(self.workers, lambda: Worker(environment, overdue), self._dispatcher)
+        return workers, PoolSteps(self._dispatcher, self.workers, environment.stepped, self._now_in_redis)
 
     def _environment(self, keys: Keys, context: Callable[[], Any], dispatcher: Dispatcher) -> WorkerEnvironment:
         return WorkerEnvironment(
@@ -252,9 +257,9 @@ class Launcher:
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
         try:
-            for requeuer in self._services.requeuers:
-                await requeuer.run_once()
-            await self._dispatchers.drain()
+            self._services.any_due = True
+            while await self._services.requeue_due():
+                await self._dispatchers.drain()
             while self._hooks is not None and self._hooks.running:
                 await self._hooks.finish()
                 # A hook may have enqueued jobs.
@@ -322,6 +327,7 @@ class Launcher:
     async def _work(self) -> None:
         """Run the workers and the dispatcher until stopped, then shut them down."""
         self._worker_set.start()
+        self._steps.start()
         self._dispatchers.start()
         self.started.set()
         stopping = asyncio.create_task(self.state.stopping.wait())
@@ -345,6 +351,7 @@ class Launcher:
             self._cancelling_workers = True
             await self._shutdown.cancel_workers()
             await self._shutdown.write_results()
+            self._steps.stop()
             await self._streams.close()
             if self._hooks is not None:
                 await self._hooks.close()

@@ -21,12 +21,14 @@ class Lease:
     jobs. The heartbeat's thread renews it; the event loop reads it.
 
     :param seconds: how long the lease lasts after a heartbeat.
+    :param siblings: the leases of all dispatchers of the pool, this one among them; ``None`` if it is the only one.
     :ivar reaped: whether another pool has considered this one dead since its jobs were last claimed.
     :ivar expires: until when no other pool can have requeued this pool's jobs, epoch seconds.
     """
 
-    def __init__(self, seconds: float, clock: Clock) -> None:
+    def __init__(self, seconds: float, clock: Clock, siblings: Sequence[Lease] | None = None) -> None:
         self.reaped = False
+        self._siblings = siblings if siblings is not None else [self]
         self._seconds = seconds
         self._clock = clock
         self.expires = clock() + seconds
@@ -40,6 +42,16 @@ class Lease:
     def in_doubt(self) -> bool:
         """Whether another pool may have requeued this pool's jobs since they were last claimed."""
         return self._reaps != self._claimed or self._clock() > self.expires or time.monotonic() > self._until
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the pool has no other lease."""
+        return len(self._siblings) == 1
+
+    @property
+    def all_claimed(self) -> bool:
+        """Whether no lease of the pool is in doubt."""
+        return not any(each.in_doubt for each in self._siblings)
 
     def now(self) -> float:
         """Return the time by the clock of the heartbeats, epoch seconds."""

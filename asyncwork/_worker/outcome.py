@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import TypeAlias
 
 from .._jobs.error_text import describe_error, format_error, is_of, text_of, traceback_of
+from .._jobs.step_waits import Deferred
 from .._redis.cancels import CancelMark
 from ..decisions import Discard, RateLimited, Retry, Snooze
-from ..errors import ArgumentMismatchError, CrashedError, UnknownJobError
+from ..errors import ArgumentMismatchError, CrashedError, StepError, UnknownJobError
 from ..job import Job
 from ..options import JobOptions
 from .backoff import attribute, retry_delay, whole_seconds
@@ -154,6 +155,8 @@ def decide(
         # Not within this second, in which the requeued job would have the same bytes: a command about this attempt that
         # is sent again would then take the next attempt.
         return RunAt(int(now) + max(1, seconds))
+    if type(error) is Deferred:
+        return RunAt(error.until) if cancel is None else cancel.outcome()
     if is_of(error, RateLimited) and (rest := whole_seconds(attribute(error, "retry_after"), now)) is not None:
         if cancel is not None:
             return cancel.outcome()
@@ -188,7 +191,7 @@ def may_retry(options: JobOptions, error: BaseException, fails: int) -> bool:
 def _is_permanent(error: BaseException) -> bool:
     """Return whether another attempt would fail in the same way."""
     # A subclass may have properties that raise.
-    return is_of(error, CrashedError) or (type(error) is ArgumentMismatchError and error.permanent)
+    return is_of(error, CrashedError, StepError) or (type(error) is ArgumentMismatchError and error.permanent)
 
 
 def describe(error: BaseException) -> str:

@@ -7,14 +7,17 @@ import logging
 from .._jobs.error_text import is_of
 from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
+from .._jobs.membership import MemberState, member_in
 from .._jobs.printable import printable, utc_time
 from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
+from .._redis.step_commands import FinishSteps
 from ..decisions import Retry
 from ..job import Job
 from . import outcome
 from .dispatcher import Dispatcher
+from .member_results import record_member
 
 logger = logging.getLogger("asyncwork.job")
 
@@ -28,10 +31,15 @@ def command_for(
     """
     hold = read_hold(payload)
     match decided:
-        case outcome.Done() | outcome.Drop() | outcome.Expired() | outcome.Cancelled() if hold is not None:
+        case outcome.Done() if hold is not None:
             return EndHolder(queue, [payload], hold, end)
-        case outcome.Done() | outcome.Drop() | outcome.Expired():
+        case outcome.Done():
             return None
+        case outcome.Drop() | outcome.Expired():
+            # An attempt before may have taken steps.
+            return FinishSteps(queue, [payload], Job.decode(payload).id, end, hold)
+        case outcome.Cancelled(job_id=job_id) if hold is not None:
+            return FinishSteps(queue, [payload], job_id, end, hold)
         case outcome.Cancelled(job_id=job_id):
             return DropCancelled(queue, [payload], job_id, end)
         case outcome.RetryAt(at):
@@ -46,22 +54,37 @@ def command_for(
             return RequeueAndRest(queue, [payload], seconds=seconds, end=end)
 
 
-def record_success(dispatcher: Dispatcher, queue: Queue, payload: bytes, end: JobEnd | None) -> None:
+def record_success(
+    dispatcher: Dispatcher, queue: Queue, payload: bytes, end: JobEnd | None, finish: FinishSteps | None = None
+) -> None:
     """Record that a job has succeeded.
 
     :param end: for its record, if it has one.
+    :param finish: ends it, if it has taken steps.
     """
-    hold = read_hold(payload)
-    record(dispatcher, queue, payload, None if hold is None else EndHolder(queue, [payload], hold, end), end)
+    command: Command | None = finish
+    if command is None and (hold := read_hold(payload)) is not None:
+        command = EndHolder(queue, [payload], hold, end)
+    record(dispatcher, queue, payload, command, end)
 
 
-def record(dispatcher: Dispatcher, queue: Queue, payload: bytes, command: Command | None, end: JobEnd | None) -> None:
+def record(
+    dispatcher: Dispatcher,
+    queue: Queue,
+    payload: bytes,
+    command: Command | None,
+    end: JobEnd | None,
+    state: MemberState = MemberState.DONE,
+) -> None:
     """Have the outcome of an attempt recorded.
 
     :param command: what records it; ``None`` if the job is acknowledged.
     :param end: for the record of an acknowledged job, if it has one.
+    :param state: how it has ended, for its batch, if it is acknowledged or frees a key.
     """
-    if command is not None:
+    if (member := member_in(payload)) is not None:
+        record_member(dispatcher, queue, payload, member, command, end, state)
+    elif command is not None:
         dispatcher.finish(command)
     elif end is not None:
         dispatcher.end(queue, end)

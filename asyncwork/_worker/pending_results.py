@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from .._redis.commands import Batch, Command, Fetch
+from .._redis.commands import Batch, Command, Fetch, MemberAck
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_end import JobEnd
+from .._redis.member_commands import EndMember
 from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .services.outage import Outage
@@ -18,6 +19,7 @@ from .services.outage import Outage
 OnReply: TypeAlias = Callable[[Any], None]
 
 _NO_ENDS: Mapping[Queue, Sequence[JobEnd]] = MappingProxyType({})
+_NO_MEMBERS: Mapping[Queue, Sequence[MemberAck]] = MappingProxyType({})
 
 
 class PendingResults:
@@ -28,15 +30,19 @@ class PendingResults:
     :param most_rejected: the number of rejected commands from which a queue counts as crowded.
     :ivar acks: payloads of jobs that succeeded, by queue, for the next batch.
     :ivar ends: the ends of jobs that have a record, by queue, for the next batch.
+    :ivar members: the members of batches that have ended and have no record, by queue, for the next batch.
     :ivar commands: other commands for the next batch.
+    :ivar on_due: called when a batch has scheduled jobs that are due now.
     :ivar rejected: commands that are sent again later.
     """
 
     def __init__(self, wakeup: Callable[[], None], on_possible_loss: Callable[[], None], most_rejected: int) -> None:
         self.acks: defaultdict[Queue, list[bytes]] = defaultdict(list)
         self.ends: defaultdict[Queue, list[JobEnd]] = defaultdict(list)
+        self.members: defaultdict[Queue, list[MemberAck]] = defaultdict(list)
         self.commands: list[Command] = []
         self.rejected = RejectedCommands(self.add, most_rejected)
+        self.on_due: Callable[[], None] = lambda: None
         self._wakeup = wakeup
         self._on_possible_loss = on_possible_loss
         self._on_reply: dict[Command, OnReply] = {}
@@ -44,7 +50,7 @@ class PendingResults:
 
     def __bool__(self) -> bool:
         """Whether there is anything that Redis has not confirmed."""
-        return bool(self.acks or self.ends or self.commands or self._in_flight or self.rejected)
+        return bool(self.acks or self.ends or self.members or self.commands or self._in_flight or self.rejected)
 
     def add(self, command: Command, on_reply: OnReply | None = None) -> None:
         """Have a command sent with the next batch.
@@ -59,14 +65,22 @@ class PendingResults:
     @property
     def acked(self) -> Collection[Queue]:
         """The queues of the jobs that the next batch acknowledges."""
-        return {**self.acks, **self.ends} if self.ends else self.acks
+        return {**self.acks, **self.ends, **self.members} if self.ends or self.members else self.acks
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is anything for the next batch."""
+        return bool(self.acks or self.ends or self.commands or self.members)
 
     def take(self, fetch: Fetch | None = None, poll: QueuePoll | None = None) -> Batch:
         """Return a batch with everything that is to be sent now."""
-        batch = Batch(self.acks, self.ends or _NO_ENDS, self.commands, fetch, poll=poll)
+        members = self.members or _NO_MEMBERS
+        batch = Batch(self.acks, self.ends or _NO_ENDS, members, self.commands, fetch, poll=poll)
         self.acks, self.commands = defaultdict(list), []
         if batch.ends:
             self.ends = defaultdict(list)
+        if batch.members:
+            self.members = defaultdict(list)
         self._in_flight.add(batch)
         return batch
 
@@ -77,6 +91,8 @@ class PendingResults:
             self.acks[queue] += payloads
         for queue, ends in batch.ends.items():
             self.ends[queue] += ends
+        for queue, members in batch.members.items():
+            self.members[queue] += members
         self.commands += batch.commands
 
     def on_replies(self, batch: Batch, replies: Sequence[Any]) -> ErrorReply | None:
@@ -103,6 +119,16 @@ class PendingResults:
                 error = reply
                 if is_wrong_type(reply):
                     self._on_possible_loss()
+        for queue, members in batch.members.items():
+            reply = replies[at]
+            at += 1
+            if isinstance(reply, ErrorReply):
+                self.members[queue] += members
+                error = reply
+                if is_wrong_type(reply):
+                    self._on_possible_loss()
+            elif reply:
+                self.on_due()
         for command in batch.commands:
             reply = replies[at]
             at += 1
@@ -121,25 +147,28 @@ class PendingResults:
             self.rejected.discard(command)
         if (on_reply := self._on_reply.pop(command, None)) is not None:
             on_reply(reply)
+        if type(command) is EndMember and reply[1]:
+            self.on_due()
 
     def unacknowledged(self) -> int:
         """Return the number of results that still are to be sent."""
-        return _size(self.acks, self.ends, self.commands) + len(self.rejected.delayed)
+        return _size(self.acks, self.ends, self.members, self.commands) + len(self.rejected.delayed)
 
     def unconfirmed(self) -> int:
         """Return the number of results that Redis has not confirmed. May be called from any thread."""
-        in_flight = sum(_size(batch.acks, batch.ends, batch.commands) for batch in list(self._in_flight))
+        in_flight = sum(_size(batch.acks, batch.ends, batch.members, batch.commands) for batch in list(self._in_flight))
         return in_flight + self.unacknowledged()
 
     def jobs(self) -> Iterator[tuple[Queue, bytes]]:
         """Yield the jobs whose results Redis may not have, as queue and payload."""
-        in_flight = [(batch.acks, batch.ends, batch.commands) for batch in self._in_flight]
-        here = (self.acks, self.ends, self.commands)
-        for acks, ends, commands in [*in_flight, here, ({}, {}, self.rejected.delayed)]:
+        in_flight = [(batch.acks, (batch.ends, batch.members), batch.commands) for batch in self._in_flight]
+        here = (self.acks, (self.ends, self.members), self.commands)
+        for acks, ended, commands in [*in_flight, here, ({}, (), self.rejected.delayed)]:
             for queue, payloads in acks.items():
                 yield from ((queue, payload) for payload in payloads)
-            for queue, some in ends.items():
-                yield from ((queue, end.payload) for end in some)
+            for by_queue in ended:
+                for queue, some in by_queue.items():
+                    yield from ((queue, each.payload) for each in some)
             for command in commands:
                 yield from ((command.queue, payload) for payload in command.payloads)
 
@@ -149,10 +178,13 @@ class PendingResults:
 
 
 def _size(
-    acks: Mapping[Queue, Sequence[bytes]], ends: Mapping[Queue, Sequence[JobEnd]], commands: Sequence[Command]
+    acks: Mapping[Queue, Sequence[bytes]],
+    ends: Mapping[Queue, Sequence[JobEnd]],
+    members: Mapping[Queue, Sequence[MemberAck]],
+    commands: Sequence[Command],
 ) -> int:
     # Lists of the values, which the event loop cannot change while another thread adds them.
-    jobs = sum(map(len, list(acks.values()))) + sum(map(len, list(ends.values())))
+    jobs = sum(sum(map(len, list(each.values()))) for each in (acks, ends, members))
     # Others, such as the announcement of a pool that looks ahead, are about no job.
     return jobs + sum(1 for command in list(commands) if command.payloads)
 

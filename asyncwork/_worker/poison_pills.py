@@ -1,9 +1,9 @@
 """Poison pills: jobs that kill the process that runs them.
 
-All jobs that were running when a pool died are suspects. A job that was running in two such pools is run isolated: its
-pool marks it, and runs no other suspect beside it. If that pool dies too, the marked job alone is to blame, unless a
-job ran beside it that was not a suspect; then the marked job is exempted once, and the others are suspects as well. So
-other jobs finish, and the poison pills remain.
+All jobs that were running when a pool died are suspects. A job that was running in two such pools, or would be dead
+after the next, is run isolated: its pool marks it, and runs no other suspect beside it. If that pool dies too, the
+marked job alone is to blame, unless a job ran beside it that was not a suspect; then the marked job is exempted once,
+and the others are suspects as well. So other jobs finish, and the poison pills remain.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class PoisonPills:
             if limit and crashes >= limit:
                 self._clear(queue, payload)
                 raise CrashedError(f"its process died {plural(crashes, 'time')} while it was running")
-            if crashes < _ISOLATED_FROM:
+            # One crash before the limit, too: in the next, jobs that have not begun must not be blamed beside it.
+            if crashes < _ISOLATED_FROM and crashes + 1 != limit:
                 await self._run_beside_others(call, context, job, queue, payload)
             else:
                 await self._run_isolated(call, context, job, queue, payload)

@@ -86,8 +86,9 @@ class Shutdown:
         tasks = [worker.task for worker in self._workers if worker.task is not None]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_STEP_LIMIT)
+        calls = self._dispatchers.cut_off_calls()
+        if tasks or calls:
+            await asyncio.wait([*tasks, *calls], timeout=_STEP_LIMIT)
         # A job that swallows its cancellation and returns has ended, and is not counted.
         if cancelled := sum(worker.payload is not None for worker in self._workers):
             logger.warning("cancelled %s; they go back to the front of their queues", plural(cancelled, "running job"))
@@ -96,6 +97,9 @@ class Shutdown:
                 self._cut_off.setdefault(worker.queue.name, []).append(attempt)
             if worker.task is not None and not worker.task.done():
                 logger.error("abandoned %r: it did not end when it was cancelled", worker.job)
+        for call in calls:
+            if not call.done():
+                logger.error("abandoned %s: it did not end when it was cancelled", call.get_name())
 
     async def write_results(self) -> None:
         """Write to Redis the results that it does not have yet, and close the dispatchers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from .._jobs.membership import member_of
 from .._redis.commands import FreeUniqueKey
 from .._redis.queue import Queue
 from ..errors import PayloadError
@@ -22,7 +23,7 @@ async def free_unique_key(env: WorkerEnvironment, queue: Queue, job: Job) -> Job
     dispatcher, keys, job_type = env.dispatcher, env.unique_keys(job), env.job_types.get(job.name)
     seconds = job_type.keeper.seconds if job_type is not None and job_type.keeper is not None else 0
     while True:
-        command = FreeUniqueKey(queue, [job.raw], keys=keys, job_id=job.id, seconds=seconds)
+        command = FreeUniqueKey(queue, [job.raw], keys=keys, job_id=job.id, seconds=seconds, member=member_of(job.id))
         (is_held, *newest), in_time = await dispatcher.request_in_time(command)
         if in_time or newest or not is_held:
             break

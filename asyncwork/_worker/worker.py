@@ -11,6 +11,8 @@ job:
   references behind.
 - Timers, callbacks and tasks run in the context variables of the code that started them. A cancellation that comes from
   a job that has ended is therefore ignored.
+
+One file for the loop and the ways in which an attempt ends, because each of them leaves the worker free exactly once.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from .._jobs.calling import Call
 from .._jobs.current_job import current_job
 from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
+from .._jobs.membership import SHORTEST_ID
 from .._jobs.quarantine import decode_failure
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
@@ -36,6 +39,7 @@ from ..options import JobOptions
 from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
+from .job_steps import end_steps
 from .job_type import JobType
 from .outcome_record import record_success
 from .poison_pills import JobTakenError
@@ -58,6 +62,7 @@ class Worker:
     """One slot of a pool.
 
     :param overdue_in: seconds after which a job that was to end is overdue.
+    :param worker_id: its id; ``None`` for a new one.
     :ivar id: 24 hex digits.
     :ivar task: the task in which it runs now; the last one when the workers are to end.
     :ivar job: the job it runs now, or ``None``.
@@ -73,10 +78,10 @@ class Worker:
         *("job", "payload", "queue", "started_at", "task", "waiting"),
     )
 
-    def __init__(self, env: WorkerEnvironment, overdue_in: float) -> None:
+    def __init__(self, env: WorkerEnvironment, overdue_in: float, worker_id: str | None = None) -> None:
         self._env = env
         self._overdue_in = overdue_in
-        self.id = make_identifier()
+        self.id = make_identifier() if worker_id is None else worker_id
         self._pid = forks.pid
         self.task: WorkerTask | None = None
         self.job: Job | None = None
@@ -204,9 +209,9 @@ class Worker:
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise UnknownJobError(job.name)
-                self.job, self.started_at = job, now
+                self.job, self.started_at, may_be_member = job, now, len(job.id) >= SHORTEST_ID
                 call = job_type.call if job.expires is None else job_type.in_time()
-                if crashes := crashes or (-1 if marked and job.id in marked else 0):
+                if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
                 if suspended is not None:
@@ -222,7 +227,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if job_type.keeper is None and not marked and job._hold is None:
+                if not (job_type.keeper or marked or may_be_member or job._hold or env.stepped):
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -232,11 +237,20 @@ class Worker:
         return True
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
-        """Record the success of a job whose result is kept, that was to be cancelled, or that holds a key."""
+        """Record the success of a job that is not just acknowledged."""
         assert self.payload is not None
-        (queue, *_), keeper = held, job_type.keeper
+        (queue, *_), steps, keeper = held, end_steps(self._env.stepped, job), job_type.keeper
+        if steps is not None and (steps.lost or steps.deferred is not None):
+            # The handler has caught what was to end the attempt.
+            if steps.lost:
+                self._release(job)
+            else:
+                recorder = FailureRecorder(self._env, queue, self.payload, job, job_type)
+                recorder.defer(steps, started_at, now, crashes_of(held))
+            return
         end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
-        record_success(self._env.dispatcher, queue, self.payload, end)
+        finish = None if steps is None else steps.finish(end)
+        record_success(self._env.dispatcher, queue, self.payload, end, finish)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 
@@ -295,6 +309,7 @@ class Worker:
         """Record that an attempt has raised; return how the worker goes on."""
         if forks.pid != self._pid:
             forks.end_process(error)
+        steps = end_steps(self._env.stepped, job)
         interruption, self.interruption = self.interruption, None
         if interruption is not None:
             interruption.end()
@@ -306,9 +321,11 @@ class Worker:
             return After.RAISE
         began = self.job is not None and not self.waiting
         self.waiting = False
-        if is_of(error, JobTakenError):
+        if is_of(error, JobTakenError) or (steps is not None and steps.lost):
             self._release(job)
             return After.NEW_TASK
+        if steps is not None:
+            error = steps.cause_of(error) or error
         cancel = None if interruption is None else interruption.cancel
         if interruption is not None:
             error = interruption.error_of(error)

@@ -27,6 +27,7 @@ class WorkerEnvironment:
     :ivar on_defect: called with an unexpected exception, which has ended a worker.
     :ivar runs: returns whether a worker runs a job now.
     :ivar hooks: called for failed attempts; ``None`` if the pool has no hooks.
+    :ivar stepped: the jobs that run and have asked for a step.
     :ivar warned: job names for which it was logged that they leave their task cancelled.
     """
 
@@ -41,3 +42,4 @@ class WorkerEnvironment:
     runs: Callable[[Job], bool]
     hooks: HookRunner | None
     warned: set[str] = field(default_factory=set, init=False)
+    stepped: set[Job] = field(default_factory=set, init=False)

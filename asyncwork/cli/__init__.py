@@ -95,6 +95,8 @@ def _run_command(options: argparse.Namespace) -> int:
             from .jobs import jobs as command
         case "periodic":
             from .periodic import periodic as command
+        case "batches":
+            from .batches import batches as command
         case "deletions":
             from .deletions import deletions as command
         case "limits":

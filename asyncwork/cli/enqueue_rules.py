@@ -40,12 +40,13 @@ def read_rules(options: argparse.Namespace, read_key: Callable[[str], dict[str, 
         )
     is_unique = options.unique or options.unique_by is not None
     flags = {
-        "--unique": is_unique,
+        "--unique" if options.unique_by is None else "--unique-by": is_unique,
         "--debounce": options.debounce is not None,
         "--throttle": options.throttle is not None,
     }
     if len(given := [flag for flag, is_given in flags.items() if is_given]) > 1:
-        raise UsageError(f"{' and '.join(given)} exclude each other: write one of them")
+        instead = "" if options.unique_by is None else f"; {given[-1]} has its arguments from --by"
+        raise UsageError(f"{' and '.join(given)} exclude each other: write one of them{instead}")
     for flag, value, needed, has in (
         ("--until", options.until, "--unique or --unique-by", is_unique),
         ("--conflict", options.conflict, "--unique or --unique-by", is_unique),

@@ -16,11 +16,13 @@ from .._jobs.printable import printable, utc_time
 from ..client import Client
 from ..errors import AsyncworkError, RedisUnavailable
 from ..models.job_status import JobAttempt, JobState, JobStatus
+from ..models.job_steps import JobStep
 from . import settings, streams
 from .command_hints import CommandHints
 from .errors import FAILED
 from .json_text import object_text
 from .summary import duration
+from .times import time_and_age
 
 # Seconds between two readings, at least.
 _POLL = 0.5
@@ -194,13 +196,14 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         "ended": status.ended_at,
         "expires": status.expires,
     }
-    yield from ((label, _time(at, now)) for label, at in times.items() if at)
+    yield from ((label, time_and_age(at, now)) for label, at in times.items() if at)
     if status.timeout is not None:
         yield "timeout", duration(status.timeout) if status.timeout else "none"
     if status.args:
         yield "arguments", "none" if status.args == "null" else printable(status.args)
     if status.error:
         yield "error", printable(status.error)
+    yield from ((each.kind, _step(each, now)) for each in status.steps)
     yield from ((f"attempt {n}", _attempt(each)) for n, each in enumerate(status.history, 1))
     if view.has_result:
         yield "result", printable(json.dumps(view.result, ensure_ascii=False))
@@ -208,11 +211,25 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
         yield "result", f"was not kept: {printable(status.problem)}"
 
 
-def _time(at: float, now: float | None) -> str:
-    if now is None:
-        return utc_time(at)
-    age = duration(abs(round(now - at)))
-    return f"{utc_time(at)}, {age} ago" if at <= now else f"{utc_time(at)}, in {age}"
+def _step(step: JobStep, now: float | None) -> str:
+    value = f": {printable(step.value)}" if step.value not in ("", "null") else ""
+    took = max(0.0, step.ended_at - step.started_at)
+    match step.kind, step.state:
+        case "step", "done":
+            text = f"done in {duration(took)}, {time_and_age(step.ended_at, now)}"
+        case _, "waits":
+            text = f"waits until {time_and_age(step.until, now)}"
+        case "sleep", "done":
+            text = f"over since {time_and_age(step.until, now)}"
+        case "event", "late":
+            text = f"has not come by {time_and_age(step.until, now)}"
+        case "event", "done" | "early":
+            text = f"came at {time_and_age(step.ended_at, now)}"
+        case "cursor", _:
+            text = f"{'after the last row' if step.state == 'done' else 'at a row'}, {time_and_age(step.ended_at, now)}"
+        case _:
+            text = step.state
+    return f"{printable(step.name)} {text}{value}"
 
 
 def _attempt(attempt: JobAttempt) -> str:

@@ -15,6 +15,7 @@ from . import settings
 from .job_actions import ActionOnJobs
 from .job_listing import JobListing
 from .job_selection import Selection, query_of
+from .job_signal import signal_job
 from .session import Session
 
 # Options that only some verbs have, by the verbs.
@@ -30,7 +31,7 @@ def jobs(options: argparse.Namespace) -> int:
     """Run the command; return the exit code.
 
     :raises UsageError: when the location or an option is invalid.
-    :raises NothingMatches: when no job matches, or the answer was no.
+    :raises NothingMatches: when no job matches, the answer was no, or an event was not recorded.
     :raises RedisUnavailable: when Redis refuses, or cannot be reached.
     :raises OutputError: when standard output cannot be written.
     """
@@ -38,6 +39,10 @@ def jobs(options: argparse.Namespace) -> int:
     for name, verbs in _ONLY.items():
         if getattr(options, name) and verb not in verbs:
             raise UsageError(f"--{name} is for {', '.join(verbs)}")
+    if verb == "signal":
+        return signal_job(options)
+    if options.event is not None:
+        raise UsageError(f"{verb} takes a location only, not {shown(options.event)}")
     session, selection = Session(options), _selection(options)
     asyncio.run(_run(session, verb, selection, options))
     return 0

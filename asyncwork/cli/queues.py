@@ -216,7 +216,11 @@ class _Queues:
         if most is None:
             self._report(queue, f"takes as many jobs as its enqueuers say; {plural(queue.count, 'job')} waiting")
         else:
-            limit = f"takes at most {plural(most, 'waiting job')}" if most else "takes any number of waiting jobs"
+            limit = (
+                f"takes at most {plural(most, 'waiting job')} from enqueuers that have a limit"
+                if most
+                else "takes any number of waiting jobs"
+            )
             self._report(queue, f"{limit}; {plural(queue.count, 'job')} waiting")
 
     async def _rate(self, queue: QueueInfo, limit: _Limit) -> None:

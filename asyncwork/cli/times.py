@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._jobs.printable import utc_time
+from .._jobs.times import LATEST
 from .summary import duration
 
+# What is shown of the time of a job that waits for the end of another. It is scheduled for the latest time.
+_AFTER_ANOTHER = "after another job"
 
-def time_and_age(at: float, now: float) -> str:
-    """Return a time, epoch seconds, in UTC, and how long ago it was."""
-    return f"{utc_time(at)}, {age(at, now, duration)}"
+
+def time_and_age(at: float, now: float | None) -> str:
+    """Return a time, epoch seconds, in UTC, and how long ago it was, unless ``now`` is ``None``."""
+    if at == LATEST:
+        return _AFTER_ANOTHER
+    return utc_time(at) if now is None else f"{utc_time(at)}, {age(at, now, duration)}"
 
 
 def brief(seconds: float) -> str:
@@ -20,5 +26,7 @@ def brief(seconds: float) -> str:
 
 def age(at: float, now: float, form: Callable[[float], str] = brief) -> str:
     """Return how long ago a time was, or in how long it will be."""
+    if at == LATEST:
+        return _AFTER_ANOTHER
     text = form(abs(round(now - at)))
     return f"{text} ago" if at <= now else f"in {text}"

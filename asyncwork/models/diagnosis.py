@@ -81,6 +81,19 @@ class UniqueKey(NamedTuple):
     owner: str
 
 
+class LostMembers(NamedTuple):
+    """Members of a batch that have not ended and are nowhere.
+
+    :ivar total: how many members the batch had when it was read.
+    :ivar left: how many of them had not ended.
+    :ivar numbers: those to be counted as failed.
+    """
+
+    total: int
+    left: int
+    numbers: Sequence[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Repairs:
     """The repairs that a diagnosis suggests. Each is made only if the namespace is still as it was diagnosed.
@@ -93,9 +106,13 @@ class Repairs:
     :ivar cancels: ids of jobs that are marked to be cancelled and do not exist, with the time of the mark.
     :ivar awaited: ids of jobs that are waited for and do not exist.
     :ivar unexpiring: keys that have no expiry, and should.
+    :ivar abandoned: ids of batches that are to be closed, because their creators will not, or that have to schedule
+        callbacks.
+    :ivar lost_members: by id of a batch, its members that are nowhere.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
     :ivar rates: job names with a rate that cannot be read.
     :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
+    :ivar stepped: ids of jobs whose steps are recorded and that do not exist.
     :ivar tenants: fair queues for whose tenants Redis holds something that does not follow from their jobs.
     """
 
@@ -106,14 +123,18 @@ class Repairs:
     cancels: Mapping[str, int] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     unexpiring: Sequence[str] = ()
+    abandoned: Sequence[str] = ()
+    lost_members: Mapping[str, LostMembers] = field(default_factory=dict)
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
     rates: Sequence[str] = ()
     rate_states: Sequence[str] = ()
     tenants: Sequence[str] = ()
+    stepped: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        return any(map(bool, (*found, self.holds, self.rates, self.rate_states, self.tenants)))
+        more = (self.holds, self.rates, self.rate_states, self.tenants, self.stepped, self.abandoned, self.lost_members)
+        return any(map(bool, (*found, *more)))
 
 
 @dataclass(frozen=True, slots=True)

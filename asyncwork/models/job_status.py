@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .job_steps import JobStep
+
 
 class JobState(StrEnum):
     """Where a job is, or how it has ended.
@@ -131,6 +133,7 @@ class JobStatus:
     :ivar cancellation: who has cancelled it and why, such as ``"cancelled by ada: too slow"``, if it has not ended yet;
         empty if it was not cancelled.
     :ivar overdue: whether it goes on although its time is over, or it was cancelled, some seconds ago.
+    :ivar steps: what it has recorded of its steps, in the order in which they began, if it has not ended or is dead.
     """
 
     id: str
@@ -154,6 +157,7 @@ class JobStatus:
     expires: float = 0.0
     cancellation: str = ""
     overdue: bool = False
+    steps: tuple[JobStep, ...] = ()
 
     @property
     def requeued(self) -> bool:

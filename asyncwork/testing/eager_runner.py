@@ -26,6 +26,7 @@ from ..worker_pool import WorkerPool
 from .background_loop import run_plain
 from .eager_limits import run_within
 from .eager_resources import EagerResources
+from .memory_steps import steps_in_memory
 from .recorded_stream import RecordedStream
 from .records import JobRun, name_of, progress_of, run_at_of
 
@@ -82,6 +83,7 @@ class EagerRunner:
         stream = RecordedStream(job)
         if job_type.options.stream is not None:
             job._sink = stream
+        job._steps = steps = steps_in_memory(job, self._clock)
         error: BaseException | None = None
         started_at = self._clock()
         try:
@@ -91,6 +93,9 @@ class EagerRunner:
             if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
             error = raised
+        # A task group wraps what ends an attempt that waits, and a handler may catch it.
+        error = steps.cause_of(error)
+        steps.end()
         # The handler may have replaced it.
         job.raw = payload
         now = self._clock()

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from .._doctor.rate_rules import is_state
 from .._doctor.snapshot import Snapshot, take_snapshot
 from .._jobs.hold import read_hold
+from .._jobs.location import JobSet
+from .._jobs.membership import member_of
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.fair_queues import tenant_of
@@ -25,9 +27,10 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     """Check a namespace in which no program writes at the moment; return a line for each violation.
 
     Every job is in exactly one location. The lock of every queue is the sum of the pools' shares, and each share is
-    the length of that pool's in-progress list. No unique key is held for a job that does not exist, and no such job is
-    marked to be cancelled. Every job that is unique until it has ended holds its key, or waits until another one has
-    ended. Pools that are gone left nothing behind.
+    the length of that pool's in-progress list. No unique key is held for a job that does not exist, no such job is
+    marked to be cancelled, and no steps of one are recorded. Every job that is unique until it has ended holds its key,
+    or waits until another one has ended. The counts of every batch are those of its bitmaps, its members that have not
+    ended exist, and what it had to schedule is scheduled. Pools that are gone left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
     :raises RedisUnavailable: when Redis refuses or cannot be reached.
@@ -54,6 +57,8 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_unique_keys(found),
         *_holds(found, namespace.keys),
         *_cancels(found),
+        *_steps(found),
+        *_batches(found),
         *_locks(found),
         *_tenants(found),
         *_rates(found),
@@ -113,8 +118,41 @@ def _holds(found: Snapshot, keys: Keys) -> Iterator[str]:
 
 def _cancels(found: Snapshot) -> Iterator[str]:
     if found.cancels:
-        ids = {_id_of(payload) for _, payload in _jobs(found)}
+        ids = {_id_of(payload) for _, payload in _jobs(found)} | {*found.batches}
         yield from (f"job {each} is marked to be cancelled, but does not exist" for each in sorted(found.cancels - ids))
+
+
+def _steps(found: Snapshot) -> Iterator[str]:
+    if found.stepped:
+        ids = {_id_of(payload) for _, payload in _jobs(found)}
+        for job_id in sorted(found.stepped - ids):
+            if not any(job_id.encode() in entry for entry in found.quarantine):
+                yield f"steps of job {job_id} are recorded, but it does not exist"
+
+
+def _batches(found: Snapshot) -> Iterator[str]:
+    if not found.batches:
+        return
+    members: Counter[str] = Counter()
+    for location, payload in _jobs(found):
+        # A dead job has ended.
+        if location != JobSet.DEAD and (member := member_of(_id_of(payload))) and not found.has_ended(member):
+            members[member.batch_id] += 1
+    for each in found.batches.values():
+        if each.parent is not None and not each.status.ended and not found.has_ended(each.parent):
+            members[each.parent.batch_id] += 1
+    for batch_id, each in found.batches.items():
+        status = each.status
+        counted = {"ended": status.total - status.left, "failed": status.failed, "cancelled": status.cancelled}
+        for (name, count), bits in zip(counted.items(), each.bits, strict=True):
+            if count != bits:
+                yield f"batch {batch_id}: {count} members are counted as {name}, but {bits} bits say so"
+        if members[batch_id] != status.left:
+            yield f"batch {batch_id}: {status.left} members are left, but {members[batch_id]} exist"
+        if not status.ended and not status.open and status.left == 0:
+            yield f"batch {batch_id} has no member left, but has not ended"
+        if each.overdue:
+            yield f"batch {batch_id}: {', '.join(each.overdue)} should be scheduled by now"
 
 
 def _rates(found: Snapshot) -> Iterator[str]:

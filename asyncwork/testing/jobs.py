@@ -33,6 +33,7 @@ from .eager_runner import EagerRunner
 from .held_launcher import HeldLauncher, cause_of
 from .invariants import audit
 from .listing import Wanted, described, list_jobs
+from .memory_steps import steps_cause
 from .moving_clock import MovingClock
 from .recorded_stream import RecordedStream, record_stream
 from .records import DRAIN_LIMIT, JobRun, ListedJob, name_of, progress_of
@@ -252,9 +253,10 @@ class Jobs:
             result = await call_next()
         except BaseException as error:
             if not self._is_cut_off(error):
-                self._add(before, args, cause_of(self.pool._launcher, job, error), progress_of(job), stream)
+                cause = cause_of(self.pool._launcher, job, error)
+                self._add(before, args, steps_cause(job, cause), progress_of(job), stream)
             raise
-        self._add(before, args, None, progress_of(job), stream)
+        self._add(before, args, steps_cause(job, None), progress_of(job), stream)
         return result
 
     def _is_cut_off(self, error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Actions on jobs, queues, pools and periodic jobs, each of them a POST."""
+"""Actions on jobs, queues, pools, batches and periodic jobs, each of them a POST."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from .._admin.query import JobQuery
+from .._json import codec
 from ..client import Client
-from ..errors import UsageError
+from ..errors import JobEndedError, PayloadError, UsageError
 from ..models.actions import ActionResult, CancelResult
 from ..rate import Rate
-from . import audit_log, limit_actions, tenant_actions
+from . import audit_log, batch_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
@@ -160,6 +161,23 @@ async def _cancel_selection(request: Request, params: Params, reason: str) -> Re
     return _redirect(request, params.text("back"), "cancel", outcome) if params.is_form else JsonResponse(outcome)
 
 
+def _signal(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    job_id, event, text = params.required("id"), params.required("event"), params.text("value").strip()
+    try:
+        value = codec.decode(text.encode()) if text else None
+    except PayloadError as error:
+        raise UsageError(f'value must be JSON, such as 5, "text" or {{"by": "ada"}}: {error}') from None
+    # Not the value, which may be a secret.
+    return PreparedAction({"id": job_id, "event": event}, _send(client, job_id, event, value))
+
+
+async def _send(client: Client, job_id: str, event: str, value: object) -> ActionResult:
+    try:
+        return ActionResult(int(await client.signal(job_id, event, value)), 1)
+    except JobEndedError:
+        return ActionResult(0, 1)
+
+
 def _restore(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     return PreparedAction({}, counted(client.restore(params.required("undo"))))
 
@@ -246,12 +264,15 @@ def _is_local(path: str, root: str) -> bool:
     return ".." not in segments and "." not in segments
 
 
+_PREPARED = PREPARED | batch_actions.PREPARED | limit_actions.PREPARED | tenant_actions.PREPARED
+
 routes: list[Route] = [
     _route("/api/jobs/retry", "retry", _retry),
     _route("/api/jobs/delete", "delete", _delete),
     _route("/api/jobs/count", VIEW, _count),
     Route("/api/jobs/cancel", require_permission("cancel", _cancel), methods=["POST"]),
     _route("/api/jobs/restore", "restore", _restore),
+    _route("/api/jobs/signal", "signal", _signal),
     _route("/api/queues/pause", "pause", named("queue", lambda client, queue, _: client.pause(queue))),
     _route("/api/queues/unpause", "unpause", named("queue", lambda client, queue, _: client.unpause(queue))),
     _route("/api/queues/cap", "cap", _cap),
@@ -266,8 +287,5 @@ routes: list[Route] = [
     ),
     _route("/api/pools/resize", "resize", _resize),
     _route("/api/pools/stop", "stop", named("pool", lambda client, pool, user: client.stop_pool(pool, who=user))),
-    *(
-        _route(path, action, prepare)
-        for path, (action, prepare) in {**PREPARED, **tenant_actions.PREPARED, **limit_actions.PREPARED}.items()
-    ),
+    *(_route(path, action, prepare) for path, (action, prepare) in _PREPARED.items()),
 ]

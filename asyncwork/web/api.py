@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ..models.batches import BatchStatus
 from ..models.job_record import Page
 from ..models.job_status import JobState, JobStatus
 from ..models.queues import JobCounts
@@ -119,6 +120,24 @@ async def _find(app: AppContext, params: Params) -> object:
     return await app.client.find(params.required("text"), cursor=params.text("cursor"), limit=params.per_page())
 
 
+async def _batches(app: AppContext, params: Params) -> object:
+    found = await app.client.batches(params.page(), per_page=params.per_page())
+    return {**asdict(found), "batches": list(map(_batch_fields, found.batches))}
+
+
+async def _batch(app: AppContext, params: Params) -> object:
+    batch = await app.client.batch(params.required("id"))
+    if batch is None:
+        raise HTTPException(404, "there is no batch with this id, or it is not kept any more")
+    found = await app.client.batch_failures(batch.id, params.page(), per_page=params.per_page())
+    failures = [{**asdict(each), "args": _args(each), "waiting_reason": ""} for each in found.jobs]
+    return {**_batch_fields(batch), "failures": {**asdict(found), "jobs": failures}}
+
+
+def _batch_fields(batch: BatchStatus) -> dict[str, object]:
+    return {**asdict(batch), "state": batch.state, "done": batch.done}
+
+
 async def _periodic(app: AppContext, params: Params) -> object:
     return {"periodic": await app.client.periodic_jobs()}
 
@@ -218,6 +237,8 @@ routes: list[Route] = [
     Route("/api/jobs/{job_id:path}", _job_status),
     _route("/api/errors", _errors),
     _route("/api/find", _find),
+    _route("/api/batches", _batches),
+    _route("/api/batch", _batch),
     _route("/api/periodic", _periodic),
     _route("/api/periodic/runs", _periodic_runs),
     _route("/api/periodic/preview", _periodic_preview),

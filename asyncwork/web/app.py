@@ -57,12 +57,12 @@ def create_app(
     :param auth: ``user:password``, required by HTTP Basic authentication; use it over TLS only.
     :param read_only: whether to disable all actions.
     :param authorize: given a request and an action (``view``, ``retry``, ``delete``, ``restore``, ``pause``,
-        ``unpause``, ``cap``, ``rate``, ``empty``, ``forget``, ``cancel``, ``pause_tenant``, ``unpause_tenant``,
-        ``set_tenant``, ``quiet``, ``unquiet``, ``resize``, ``stop``, ``free``, ``pause_periodic``,
-        ``unpause_periodic``, ``run_periodic``, ``add_periodic``, ``edit_periodic``, ``reset_periodic`` or
-        ``remove_periodic``), returns True or the user's name to allow it, False or None to refuse it; it may be async.
-        It is called once for the action of a request. For the controls that a page shows, its result is cached for a
-        minute. An HTTPException that it raises becomes the response.
+        ``unpause``, ``cap``, ``rate``, ``empty``, ``forget``, ``cancel``, ``signal``, ``pause_tenant``,
+        ``unpause_tenant``, ``set_tenant``, ``quiet``, ``unquiet``, ``resize``, ``stop``, ``free``, ``pause_periodic``,
+        ``unpause_periodic``, ``run_periodic``, ``add_periodic``, ``edit_periodic``, ``reset_periodic``,
+        ``remove_periodic``, ``cancel_batch`` or ``retry_batch``), returns True or the user's name to allow it, False
+        or None to refuse it; it may be async. It is called once for the action of a request. For the controls that a
+        page shows, its result is cached for a minute. An HTTPException that it raises becomes the response.
     :param hosts: allowed host names of the server, without ports, in addition to those of this machine; ``["*"]``
         allows any. ``None`` allows no others without ``auth`` and ``authorize``, and any with one of them. The check
         prevents DNS rebinding: another site can point its own name at this server, and its pages would then have the

@@ -22,11 +22,11 @@ from .formatting import quoted
 
 VIEW = "view"
 ACTIONS = (
-    *(VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "rate", "empty", "forget", "cancel"),
+    *(VIEW, "retry", "delete", "restore", "pause", "unpause", "cap", "rate", "empty", "forget", "cancel", "signal"),
     *("pause_tenant", "unpause_tenant", "set_tenant"),
     *("quiet", "unquiet", "resize", "stop", "free"),
     *("pause_periodic", "unpause_periodic", "run_periodic", "add_periodic", "edit_periodic"),
-    *("reset_periodic", "remove_periodic"),
+    *("reset_periodic", "remove_periodic", "cancel_batch", "retry_batch"),
 )
 
 # Given a request and one of ACTIONS, returns True or the user's name to allow the action, False or None to refuse it.

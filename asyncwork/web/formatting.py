@@ -10,6 +10,7 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from .._jobs.printable import EARLIEST_DATE, LATEST_DATE, utc_time
+from .._jobs.times import LATEST
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -184,6 +185,9 @@ def time_tag(at: float | None, now: float | None, kind: str = "ago") -> Markup:
     """
     if at is None:
         return Markup('<span class="none">–</span>')
+    if at == LATEST:
+        # A job that waits for the end of another is scheduled for this time.
+        return Markup("<span>after another job</span>")
     if not EARLIEST_DATE <= at <= LATEST_DATE:
         return Markup("<span>%s</span>") % utc_time(at)
     stamp = f"{datetime.fromtimestamp(int(at), UTC).isoformat()[:19]}Z"

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..models.job_record import ErrorKind, JobRecord
 from ..models.job_status import JobState
 from . import listing
+from .batch_pages import confirm_batch
 from .formatting import plain_text, quoted
 from .labels import CANCEL_HINT, LOCATIONS, MAX_UNDO_JOBS, UNDO_HINT, action_label, location_labels
 from .links import has_page, job_path
@@ -20,6 +21,7 @@ from .periodic_pages import confirm_periodic
 from .render import PageContent, PageRequest
 
 _PERIODIC = ("reset_periodic", "remove_periodic")
+_CONFIRMED = (*_PERIODIC, "cancel_batch")
 
 # Maximum number of characters of a text and of a name that a job's page shows in full.
 _MAX_TEXT = 20_000
@@ -184,9 +186,11 @@ async def confirm(page: PageRequest) -> PageContent:
     """Ask for confirmation before a job is cancelled, before all matching jobs are retried, deleted or cancelled, or
     before a queue is emptied or forgotten, a pool is quieted or stopped, or a periodic job is reset or removed.
     """
-    action = page.params.choice("action", "delete", "retry", "cancel", "empty", "forget", "quiet", "stop", *_PERIODIC)
+    action = page.params.choice("action", "delete", "retry", "cancel", "empty", "forget", "quiet", "stop", *_CONFIRMED)
     if action in _PERIODIC:
         return await confirm_periodic(page, action)
+    if action == "cancel_batch":
+        return await confirm_batch(page, action)
     if action in ("quiet", "stop"):
         return _confirm_pool(page.params.required("pool"), action)
     if action in ("empty", "forget"):

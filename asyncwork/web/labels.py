@@ -30,6 +30,7 @@ _ACTION_LABELS = {
     "empty": "Empty",
     "forget": "Forget",
     "cancel": "Cancel",
+    "signal": "Send",
     "quiet": "Quiet",
     "unquiet": "Unquiet",
     "resize": "Resize",
@@ -42,6 +43,8 @@ _ACTION_LABELS = {
     "edit_periodic": "Save",
     "reset_periodic": "Reset",
     "remove_periodic": "Remove",
+    "cancel_batch": "Cancel the batch",
+    "retry_batch": "Retry dead jobs",
 }
 
 # What a message says after an action; `{}` stands for the number of jobs. The page hands these to actions.js.
@@ -73,7 +76,13 @@ MESSAGES = {
     "edit_periodic": "Periodic job changed.",
     "reset_periodic": "Periodic job reset to what the code says.",
     "remove_periodic": "Periodic job removed.",
+    "cancel_batch": "{} cancelled; those that run are asked to end.",
+    "cancel_batch_none": "What runs is asked to end, and nothing else waits.",
+    "retry_batch": "{} requeued.",
+    "retry_batch_none": "No job of this batch is dead.",
     "cancel": "{} cancelled, or asked to end.",
+    "signal": "Event sent.",
+    "signal_none": "Nothing was sent: the job has this event already, goes on without it, or has ended.",
     "cancel_none": "Nothing to cancel: what was chosen has ended already.",
 }
 

@@ -43,9 +43,10 @@ async def _read(client: Client) -> str:
     try:
         async with asyncio.timeout(_TIMEOUT):
             overview, (today,) = await client.overview(), await client.days(1)
+            open_batches = await client._open_batch_count()
     except (RedisUnavailable, TimeoutError):
         return unavailable_metrics(client.namespace)
-    return namespace_metrics(client.namespace, overview, today)
+    return namespace_metrics(client.namespace, overview, today, open_batches)
 
 
 def route() -> Route:

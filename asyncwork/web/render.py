@@ -15,12 +15,14 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from .._jobs.membership import batch_of
 from .._version import version
 from ..client import Client
 from ..models.diagnosis import Overview
 from ..models.queues import JobCounts, Sizes
 from ..options import MOST_WORKERS
 from . import assets, charts, cron_words, formatting, json_tree, labels
+from .batch_actions import BATCH_ACTIONS
 from .context import app_context
 from .flash import read_flash
 from .links import Links, has_page, job_path
@@ -39,13 +41,14 @@ _PAGE_ACTIONS = {
     "list.html": _JOB_ACTIONS,
     "find.html": _JOB_ACTIONS,
     "job.html": _JOB_ACTIONS,
-    "status.html": _JOB_ACTIONS,
+    "status.html": (*_JOB_ACTIONS, "signal"),
     "busy.html": ("cancel", "quiet", "unquiet", "resize", "stop"),
     "queue.html": ("delete", "cancel", *_QUEUE_ACTIONS, "pause_tenant", "unpause_tenant", "set_tenant"),
     "queues.html": _QUEUE_ACTIONS,
     "periodic.html": PERIODIC_ACTIONS,
     "periodic_job.html": PERIODIC_ACTIONS,
     "periodic_new.html": PERIODIC_ACTIONS,
+    "batch.html": BATCH_ACTIONS,
     "deleted.html": ("restore",),
     "unique.html": ("free",),
     "confirm.html": (),
@@ -189,10 +192,12 @@ async def _frame_values(request: Request, page: PageRequest | None, actions: Ite
         "can": lambda *actions: not allowed.isdisjoint(actions),
         "sizes": Sizes(),
         "finished_count": 0,
+        "batch_count": 0,
         "alarms": {},
     }
     if page is not None:
         frame["finished_count"] = await page.client._finished_count()
+        frame["batch_count"] = await page.client._batch_count()
         problems, sizes = page.overview.problems, page.overview.sizes
         dead = sum(minute.dead for minute in page.hour)
         frame |= {"sizes": sizes, "problems": problems}
@@ -245,6 +250,7 @@ _ENVIRONMENT.globals.update(
     action_label=labels.action_label,
     location_labels=labels.location_labels,
     has_page=has_page,
+    batch_of=batch_of,
     job_path=job_path,
     undo_hint=labels.UNDO_HINT,
     cancel_hint=labels.CANCEL_HINT,

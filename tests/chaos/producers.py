@@ -107,6 +107,7 @@ class Producer:
             (2, self._keyed),
             (3, lambda: self._exclusive(self._rng.choice(list(EXCLUSIVE)))),
             (1, self._many),
+            (2, self._batch),
             (3, self._hostile),
         ]
         weights, acts = zip(*kinds, strict=True)
@@ -128,6 +129,20 @@ class Producer:
                 (act,) = self._rng.choices(acts, weights)
                 await act()
             await asyncio.sleep(self._rng.random() * self._pause)
+
+    async def _batch(self) -> bool:
+        """Create a batch, whose callback runs when all of its members have."""
+        numbers = [self._ledger.number("quick") for _ in range(self._rng.choice((2, 5)))]
+        batch = self._enqueuer.batch(on_done=("quick", {"number": numbers[-1]}))
+        try:
+            async with batch:
+                await batch.add_many("quick", [{"number": number} for number in numbers[:-1]])
+        except RedisUnavailable:
+            self._ledger.doubtful.update(numbers)
+            return False
+        ids = [f"{batch.id}-{number}" for number in range(len(numbers) - 1)]
+        self._ledger.confirmed |= dict.fromkeys([*ids, f"{batch.id}-done"], "quick")
+        return True
 
     async def _hostile(self) -> bool:
         name, kind = self._rng.choice(_HOSTILE)

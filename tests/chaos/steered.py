@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from asyncwork import Job, WorkerPool
@@ -17,9 +20,11 @@ _LONG = 60.0
 # What those do that are tracked: end at once, last, are due later, or fail at first and wait for their retry.
 TRACKED = ("at once", "lasting", "scheduled", "retried")
 TIMING_OUT = ("timing_out", "timing_out_threaded")
-NAMES = ("tracked", "tracked_threaded", "expiring", "emitting", *TIMING_OUT)
+NAMES = ("tracked", "tracked_threaded", "expiring", "emitting", "stepping", *TIMING_OUT)
 # The chunks of those that emit.
 CHUNKS = 3
+# The steps of those that take some.
+STEPS = 4
 # As the account names them.
 STEERED_KINDS = frozenset({*(f"tracked {kind}" for kind in TRACKED), *NAMES} - {"tracked"})
 
@@ -63,6 +68,28 @@ async def emitting(job: Job, number: int) -> str:
     return answer(number)
 
 
+async def stepping(job: Job, number: int) -> str:
+    """Takes steps, and fails between them at first. No attempt may see another result of a step than any before."""
+    seen = Path(os.environ["CHAOS_RECORD"], "steps")
+    seen.mkdir(exist_ok=True)
+    has_two = False
+    for n in range(STEPS):
+        result = await job.step(f"step {n}", draw)
+        file = seen / f"{job.id} {n}"
+        with file.open("a") as notes:
+            notes.write(f"{result}\n")
+        has_two |= len(set(file.read_text().split())) > 1
+        if n == 1 and not job.fails:
+            raise ValueError("not yet")
+    return "a step has two results" if has_two else answer(number)
+
+
+async def draw() -> str:
+    """Returns what no other call does."""
+    await asyncio.sleep(0.02)
+    return token_hex(8)
+
+
 async def timing_out(number: int) -> str:
     """Takes too long."""
     await asyncio.sleep(_LONG)
@@ -81,5 +108,6 @@ def register(pool: WorkerPool[Any]) -> None:
     pool.job(result=_KEPT)(tracked_threaded)
     pool.job(result=_KEPT)(expiring)
     pool.job(result=_KEPT, stream=_KEPT)(emitting)
+    pool.job(result=_KEPT, backoff=lambda job: 1)(stepping)
     for handler in (timing_out, timing_out_threaded):
         pool.job(result=_KEPT, timeout=TIMEOUT, max_fails=1)(handler)

@@ -43,6 +43,7 @@ _WEIGHTS = {
     "tracked_threaded": 2,
     "expiring": 3,
     "emitting": 3,
+    "stepping": 3,
     "timing_out": 1,
     "timing_out_threaded": 1,
 }

@@ -124,6 +124,27 @@ async def test_a_retry_goes_there_and_here_and_back(mixed: Mixed) -> None:
     assert all((each.id, each.args) == (job.id, ARGS) for each in starts)
 
 
+async def test_a_member_that_fails_in_go_and_is_done_in_python_ends_its_batch(mixed: Mixed) -> None:
+    async with mixed.bench.enqueuer.batch(on_success=("called", None)) as batch:
+        await batch.add("wat", ARGS)
+    await mixed.run_go("wat", fails=1, backoff=3600)
+    async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
+        found = await client.batch(batch.id)
+        assert found is not None
+        assert (found.left, found.failed) == (1, 0)
+        await bring_forward(mixed, "retry")
+        pool = mixed.python("wat", "called")
+        async with pool.running():
+            await mixed.until_ran(3)
+        found = await client.batch(batch.id)
+        assert found is not None
+        assert (found.done, found.ended) == (1, True)
+    ends = await mixed.events("end")
+    assert [(each.by, each.id) for each in ends] == [
+        ("go", f"{batch.id}-0"), ("python", f"{batch.id}-0"), ("python", f"{batch.id}-success"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("first", ["go", "python"])
 async def test_a_retry_that_is_due_is_moved_by_the_other(mixed: Mixed, first: str) -> None:
     job = await mixed.bench.enqueuer.enqueue("wat", ARGS)

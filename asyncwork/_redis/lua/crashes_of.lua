@@ -1,5 +1,6 @@
 -- Shared by scripts with `-- include crashes_of`: how many times a job was running when a process died. If the job may
 -- have to be cancelled, the number is that, plus one, times -1: -1 for no crash.
+-- include batch_of
 
 -- So many ids in a payload are looked up. One with more, or with an id that is spelled with escapes, may have to be
 -- cancelled: the worker finds out.
@@ -14,7 +15,9 @@ local function may_be_cancelled(payload, cancels)
   for id in string.gmatch(payload, '"id"%s*:%s*"([^"]*)"') do
     looked = looked + 1
     -- pcall: a key of another type must keep no job from running.
-    if looked > MOST_IDS or string.find(id, '\\', 1, true) or redis.pcall('hexists', cancels, id) == 1 then
+    if looked > MOST_IDS or string.find(id, '\\', 1, true) or redis.pcall('hexists', cancels, id) == 1
+      or batch_of(id) and redis.pcall('hexists', cancels, batch_of(id)) == 1
+    then
       return true
     end
   end

@@ -55,7 +55,8 @@ if conflict == 'replace' or conflict == 'after' then
     return {2, held[1]}
   end
 end
-if conflict ~= 'after' then
+-- A job does not wait for its own end: its enqueuer has not got the answer, and tries again.
+if conflict ~= 'after' or held[1] == ARGV[2] then
   return {0, held[1]}
 end
 local due = ARGV[5] ~= '' and ARGV[5] or '0'

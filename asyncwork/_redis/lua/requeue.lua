@@ -7,7 +7,8 @@
 --         runs in KEYS, otherwise '', 0 and 0; for a dead job the number of its record in KEYS, otherwise 0; for a job
 --         that holds a key 'NUMBER MODE UNTIL ID', otherwise '': the number of the hold in KEYS; what happens if another
 --         job holds the key: 'stay', 'drop', or 'move' all the same, as does 'begun', a job whose arguments must not be
---         exchanged for another's any more; until what it holds the key; its id
+--         exchanged for another's any more; 'anew' is as 'stay', for a job that has freed the key, so that one with its id
+--         is another; until what it holds the key; its id
 -- Returns {moved, refusal, refused, paused, held}: how many were moved, the error for those that were not or '', and
 --         their numbers, from 1; the numbers of those that were deleted, because they are paused; and {number, id, …} of
 --         those that stay or were dropped because the job `id` holds their key. The push comes first: if it fails,
@@ -56,7 +57,10 @@ for i = 2, #ARGV, 8 do
     paused[#paused + 1] = (i + 6) / 8
   elseif score then
     local hold, mode, until_what, id = read_hold(ARGV[i + 7])
-    local holder = hold and (mode == 'stay' or mode == 'drop') and other_holder(KEYS[hold], id)
+    local holder
+    if mode == 'stay' or mode == 'drop' or mode == 'anew' then
+      holder = other_holder(KEYS[hold], mode ~= 'anew' and id)
+    end
     if holder then
       held[#held + 1] = (i + 6) / 8
       held[#held + 1] = holder

@@ -16,10 +16,13 @@ local function may_be_restored(holders, payload, successor)
     return true, successor
   end
   local id, until_what, hold = holder[1], holder[2], KEYS[holder[3]]
-  if take_hold(hold, id, until_what, payload) == '' then
+  -- A deleted job has freed its key, so that one with its id is another. pcall: a key of another type is no hold.
+  local other = redis.pcall('hget', hold, 'id')
+  if type(other) ~= 'string' then
+    take_hold(hold, id, until_what, payload)
     return true, false
   end
-  if successor and redis.call('hsetnx', hold, 'next_id', id) == 1 then
+  if successor and other ~= id and redis.call('hsetnx', hold, 'next_id', id) == 1 then
     redis.call('hset', hold, 'next', payload, 'next_at', '0')
     return true, true
   end

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from ..._jobs.membership import member_of
 from ..._redis.cancels import Cancels
 from ..._redis.errors import ConnectionBroken, ErrorReply, is_out_of_connections, is_temporary
 from ..._redis.namespace import Namespace
@@ -90,9 +91,11 @@ class Canceller:
             await self._cancels.clear_old(list(marked))
             self._cleared_at = time.monotonic()
         # The handler may have replaced the id by any object.
-        running = [(worker, job) for worker, job in running if type(job.id) is str and job.id in marked]
+        running = [(worker, job) for worker, job in running if type(job.id) is str]
+        running = [(worker, job) for worker, job in running if self._cancellations.is_marked(job.id)]
         if running:
-            marks = await self._cancels.read([job.id for _, job in running])
+            members = {job.id: member.batch_id for _, job in running if (member := member_of(job.id)) is not None}
+            marks = await self._cancels.read([*{job.id for _, job in running}, *set(members.values())])
             for worker, job in running:
-                if (mark := marks.get(job.id)) is not None:
+                if (mark := marks.get(job.id) or marks.get(members.get(job.id, ""))) is not None:
                     worker.interrupt(job, CancelRequested(job.id, mark))

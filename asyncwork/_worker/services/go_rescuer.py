@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 
 from ..._jobs.location import JobSet
+from ..._jobs.membership import SETTLE_NAME
 from ..._jobs.printable import plural
 from ..._json.members import splice
-from ..._redis.delayed import DelayedJobs
+from ..._redis.batch_store import BatchStore
+from ..._redis.delayed import DelayedJobs, Scored
 from ..._redis.namespace import Namespace
 from ..._redis.registry import Registry
 from ...job import Job
@@ -32,6 +34,7 @@ class GoRescuer:
     def __init__(self, namespace: Namespace, period: float) -> None:
         self._redis = namespace.redis
         self._delayed = DelayedJobs(namespace)
+        self._batches = BatchStore(namespace)
         self._registry = Registry(namespace)
         self._period = period
         self._newest = 0.0
@@ -54,6 +57,8 @@ class GoRescuer:
 
     async def _rescue(self, members: list[bytes]) -> int:
         killed = [(member, job) for member in members if (job := _killed(member)) is not None]
+        settled = [(Scored(member, 0.0), job) for member, job in killed if job.name == SETTLE_NAME]
+        taken, _ = await self._batches.settle_parents(JobSet.DEAD, settled)
         registered = await self._registry.registered_names(sorted({job.name for _, job in killed}))
         now = b"%d" % int(await self._redis.now()) if killed else b""
         moves: list[tuple[bytes, str | None, bytes]] = [
@@ -62,11 +67,11 @@ class GoRescuer:
             if job.name in registered
         ]
         if not moves:
-            return 0
+            return len(taken)
         moved = (await self._delayed.requeue(JobSet.DEAD, moves)).moved
         if moved:
             logger.warning("rescued %s killed by a Go pool that does not handle their name", plural(moved, "dead job"))
-        return moved
+        return moved + len(taken)
 
 
 def _killed(member: bytes) -> Job | None:

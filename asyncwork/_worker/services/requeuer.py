@@ -1,4 +1,7 @@
-"""The requeuer: requeues the due jobs of the retry set or the scheduled set."""
+"""The requeuer: requeues the due jobs of the retry set or the scheduled set.
+
+One file for a pass and the jobs that it skips, because a job that is skipped wrongly waits for ever.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..._jobs.location import JobSet
+from ..._jobs.membership import SETTLE_NAME
 from ..._jobs.payload import with_expiry, with_hold, with_time
 from ..._jobs.periodic_job import firing_of
 from ..._jobs.printable import printable
 from ..._jobs.quarantine import decode_failure, write_entry
+from ..._redis.batch_store import BatchStore
 from ..._redis.delayed import DelayedJobs, Due, Scored
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
@@ -115,6 +120,7 @@ class Requeuer:
         self._registry = Registry(namespace)
         self._instances = PeriodicInstances(namespace)
         self._changes = PeriodicChanges(namespace)
+        self._batches = BatchStore(namespace)
         self._set = job_set
         # A job in the retry set has its time limit from its first attempt.
         self._expires = expires if job_set is JobSet.SCHEDULED else _NO_EXPIRY
@@ -122,6 +128,8 @@ class Requeuer:
         self._period = period
         self._periodic = frozenset(periodic)
         self._pass_lock = asyncio.Lock()
+        # Whether a batch that has ended has scheduled jobs meanwhile.
+        self._more_due = False
         # Until when each name counts as registered, by the monotonic clock.
         self._registered_until: dict[str, float] = {}
         self._heartbeats: Sequence[Heartbeat] = ()
@@ -149,7 +157,7 @@ class Requeuer:
             return await self._pass()
 
     async def _pass(self) -> float:
-        self._new_refusal, self._newly_logged = "", set()
+        self._new_refusal, self._newly_logged, self._more_due = "", set(), False
         due = await self._delayed.due(self._set, _BATCH, [(each.highest, each.count) for each in self._ranges])
         reread = {*due.changed, *await self._unblocked(due)}
         ranges: list[_SkippedRange] = []
@@ -171,6 +179,8 @@ class Requeuer:
         return self._until_next(due)
 
     def _until_next(self, due: Due) -> float:
+        if self._more_due:
+            return 0.0
         full_second = math.floor(due.now) + 1
         at = full_second if due.next is None else min(full_second, due.next)
         return min(max(at - due.now, 0.0) + _AFTER, self._period)
@@ -232,6 +242,9 @@ class Requeuer:
         :returns: the members that stay in the set, with the names of the jobs.
         """
         jobs, transfers, instances = self._decode(page, now)
+        if entries := [each for each in jobs if each[1].name == SETTLE_NAME]:
+            settled, self._more_due = await self._batches.settle_parents(self._set, entries)
+            jobs = [each for each in jobs if each[0].payload not in settled]
         registered = await self._registered_of({job.name for _, job in jobs})
         dropped = await self._drop_superseded(instances)
         stay: list[tuple[Scored, str | None]] = [
@@ -243,6 +256,7 @@ class Requeuer:
             return stay
         firings = {member: (each.key, each.at) for member, each in instances.items()}
         result = await self._delayed.requeue(self._set, transfers, firings)
+        await self._batches.settle_quarantined([each.member for each in transfers if each.queue is None])
         for number in result.paused:
             each = instances[transfers[number].member]
             text = "dropped the instance of periodic job %s at %d: it is paused"

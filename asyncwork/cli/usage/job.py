@@ -7,8 +7,8 @@ from typing import Any
 from .command import add_command, add_redis_options
 
 _DESCRIPTION = """\
-Show what is known of one job: its state, why it waits, its times, attempts, error, progress and arguments, and its
-result if that is kept.
+Show what is known of one job: its state, why it waits, its times, attempts, error, progress, arguments and steps, and
+its result if that is kept.
 
 How a job has ended is known of dead jobs, and of those whose type is registered with result=SECONDS or history=True,
 while that is kept.

@@ -6,7 +6,7 @@ from typing import Any
 
 from .command import ACTING_CODES, add_command, add_output_options, add_redis_options, add_yes_option
 
-VERBS = ("ls", "show", "errors", "find", "retry", "rm", "cancel")
+VERBS = ("ls", "show", "errors", "find", "retry", "rm", "cancel", "signal")
 LOCATIONS = ("retry", "scheduled", "dead", "quarantine", "busy", "finished")
 
 _DESCRIPTION = """\
@@ -20,6 +20,8 @@ verbs:
   retry LOCATION   put jobs of retry, scheduled or dead on their queues now
   rm LOCATION      delete jobs
   cancel LOCATION  cancel jobs of a queue, of retry or scheduled, or running ones (busy)
+  signal ID EVENT [JSON]
+                   send an event to the job with an id, which goes on at once if it waits for that
 
 locations:
   queue:NAME     the jobs that wait in a queue, the next to run first
@@ -43,6 +45,7 @@ examples:
   asyncwork jobs retry dead --error 'TimeoutError: no reply after … s'
   asyncwork jobs rm queue:export --arg user=7
   asyncwork jobs cancel busy --name export --reason 'the disk is full' --yes
+  asyncwork jobs signal 5f2b7c0e9a6d4b1c8e3f0a2d approved '{{"by": "ada"}}'
   asyncwork jobs ls scheduled --all --json | jq -r '.jobs[].id'
 """
 
@@ -52,7 +55,10 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "jobs", "show, retry, delete or cancel jobs", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("verb", metavar="VERB", choices=VERBS, help=", ".join(VERBS))
-    add("location", metavar="LOCATION", help=f"queue:NAME, {', '.join(LOCATIONS)}; for find, the text")
+    locations = f"queue:NAME, {', '.join(LOCATIONS)}; for find, the text; for signal, the id of the job"
+    add("location", metavar="LOCATION", help=locations)
+    add("event", metavar="EVENT", nargs="?", help="for signal: the name of the event")
+    add("value", metavar="JSON", nargs="?", help="for signal: what the event brings, null by default")
     add("--name", metavar="NAME", help="jobs of this name")
     add("--error", metavar="TEXT", help="jobs with an error like this: other numbers, ids and quoted texts match too")
     add("--text", metavar="TEXT", help="jobs with this text in their id, name, arguments or error")

@@ -40,7 +40,7 @@ const MESSAGES = JSON.parse(one("#toasts").dataset.messages);
 const message = (action, count) => ((!count && MESSAGES[`${action}_none`]) || MESSAGES[action]).replace("{}", jobs(count));
 const actionOf = (url) => {
   const [kind, action] = new URL(url, location).pathname.split("/").slice(-2);
-  return kind === "periodic" ? `${action}_periodic` : action;
+  return { periodic: `${action}_periodic`, batches: `${action}_batch` }[kind] || action;
 };
 
 afterUndo = (restored) => {

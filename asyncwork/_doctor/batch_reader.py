@@ -1,0 +1,79 @@
+"""Reads batches with the bitmaps of their members, to compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .._admin.batches import read_batch
+from .._jobs.membership import Callback, Member, member_of
+from .._redis.batch_store import BatchFields, BatchStore
+from .._redis.namespace import Namespace
+from .._redis.protocol import read_count
+from ..errors import PayloadError
+from ..job import Job
+from ..models.batches import BatchStatus
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReading:
+    """A batch at one moment.
+
+    :ivar numbers: how many numbers of members it has given away. Some of them may not have been used.
+    :ivar parent: the member of another batch that it is; ``None`` if it is none.
+    :ivar bits: how many of its members have ended, have failed and were cancelled, by its bitmaps.
+    :ivar ended_bits: the bitmap of the members that have ended.
+    :ivar overdue: the callbacks that should have been scheduled.
+    """
+
+    status: BatchStatus
+    numbers: int
+    parent: Member | None
+    bits: tuple[int, int, int]
+    ended_bits: bytes
+    overdue: tuple[str, ...]
+
+    def has_ended(self, number: int) -> bool:
+        """Return whether a member has ended, by its bitmap."""
+        at, bit = divmod(number, 8)
+        return at < len(self.ended_bits) and bool(self.ended_bits[at] & (0x80 >> bit))
+
+    def unended(self) -> Iterator[int]:
+        """Yield the numbers of members that have not ended, or were never used."""
+        return (number for number in range(self.numbers) if not self.has_ended(number))
+
+
+async def read_batches(namespace: Namespace, batch_ids: Sequence[str]) -> list[BatchReading]:
+    """Return batches; those that are gone are left out.
+
+    :raises RedisError, OSError: when Redis refuses or cannot be reached.
+    """
+    store, found = BatchStore(namespace), []
+    for batch_id in batch_ids:
+        while True:
+            (fields,) = await store.read([batch_id])
+            if not fields:
+                break
+            bits = await store.bits(batch_id)
+            # A member may have ended between the two.
+            if await store.read([batch_id]) == [fields]:
+                ended, failed, cancelled = (int.from_bytes(each).bit_count() for each in bits)
+                found.append(_reading(batch_id, fields, (ended, failed, cancelled), bits.ended))
+                break
+    return found
+
+
+def _reading(batch_id: str, fields: BatchFields, bits: tuple[int, int, int], ended_bits: bytes) -> BatchReading:
+    status = read_batch(batch_id, fields)
+    good = status.ended and not status.failed and not status.cancelled
+    is_due = {Callback.FAILURE: status.failed > 0, Callback.DONE: status.ended, Callback.SUCCESS: good}
+    overdue = [each.value for each in Callback if is_due[each] and each.value in status.waiting]
+    numbers = read_count(fields.get(b"next")) or 0
+    return BatchReading(status, numbers, _parent(fields.get(b"parent")), bits, ended_bits, tuple(overdue))
+
+
+def _parent(entry: bytes | None) -> Member | None:
+    try:
+        return None if entry is None else member_of(Job.decode(entry).id)
+    except PayloadError:
+        return None

@@ -1,0 +1,111 @@
+"""What a batch is created with: its name, its tags, and its callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import NamedTuple
+
+from .._json.codec import encode_string
+from ..errors import UsageError
+from ..unique import Debounce, Throttle
+from .enqueue_options import AT_ONCE
+from .job_call import JobCall
+from .membership import Callback, callback_id
+from .names import is_utf8, job_name
+from .payload import encode_job
+from .printable import shown
+
+# Characters of a name or a tag, and tags of a batch.
+_LONGEST = 200
+_MOST_TAGS = 20
+
+
+class BatchOptions(NamedTuple):
+    """What a batch is created with.
+
+    :ivar callbacks: for each callback that it has, the name of the job and its payload.
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    callbacks: Mapping[Callback, tuple[str, bytes]]
+
+    @property
+    def encoded_tags(self) -> bytes:
+        """The tags as JSON."""
+        return b"[%b]" % b",".join(map(encode_string, self.tags))
+
+
+def batch_options(
+    batch_id: str, name: object, tags: object, callbacks: Mapping[Callback, object | None], now: int
+) -> BatchOptions:
+    """Return what a batch is created with.
+
+    :param callbacks: the calls to enqueue; ``None`` for none.
+    :param now: epoch seconds.
+    :raises UsageError: when the name or a tag is no short text, or a callback is no call of a job, or has options that
+        it cannot have.
+    :raises ArgumentEncodingError: when JSON cannot hold the arguments of a callback.
+    """
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise UsageError(f"tags must be a list of texts, such as [{shown(tags)}], not {type(tags).__name__}")
+    checked = tuple(_short_text(each, "a tag of a batch", least=1) for each in tags)
+    if len(checked) > _MOST_TAGS:
+        raise UsageError(f"a batch has {_MOST_TAGS} tags at most, not {len(checked)}")
+    given = {each: call for each, call in callbacks.items() if call is not None}
+    return BatchOptions(
+        _short_text(name, "the name of a batch"),
+        checked,
+        {each: _callback(batch_id, each, call, now) for each, call in given.items()},
+    )
+
+
+def _short_text(text: object, label: str, *, least: int = 0) -> str:
+    if not isinstance(text, str) or not least <= len(text) <= _LONGEST or not text.isprintable() or not is_utf8(text):
+        raise UsageError(f"{label} is a printable text of {least} to {_LONGEST} characters, not {shown(text)}")
+    return text
+
+
+def _callback(batch_id: str, callback: Callback, call: object, now: int) -> tuple[str, bytes]:
+    label = f"on_{callback.value}"
+    timeout: float | timedelta | None = None
+    if isinstance(call, JobCall):
+        name, args, options = call.name, call.args, call.options
+        timeout = options.timeout
+        if options is not AT_ONCE and any(
+            getattr(options, each) != getattr(AT_ONCE, each) for each in type(options).__slots__ if each != "timeout"
+        ):
+            raise UsageError(
+                f"{label}: a callback is enqueued when its batch says so, so it has no options but timeout"
+            )
+    elif isinstance(call, tuple) and len(call) == 2 and (call[1] is None or isinstance(call[1], Mapping)):
+        name, args = job_name(call[0]), call[1]
+    else:
+        raise UsageError(f"{label} must be a task.call(…), or a pair (name, arguments), not {shown(call)}")
+    assert not isinstance(timeout, timedelta)
+    job, payload = encode_job(name, args, now, job_id=callback_id(batch_id, callback), timeout=timeout)
+    return job.name, payload
+
+
+def check_members(jobs: Iterable[object]) -> None:
+    """Check the options of jobs that are to be members of a batch.
+
+    :raises UsageError: when one has an id of its own, or is unique by a mapping.
+    """
+    for position, each in enumerate(jobs):
+        if not isinstance(each, JobCall) or each.options is AT_ONCE:
+            continue
+        if each.options.id is not None:
+            raise UsageError(f"job {position}: the id of a member says to which batch it belongs: leave out id")
+        rule = each.options.rule
+        if isinstance(rule, (Debounce, Throttle)) or (rule is not None and rule.conflict == "replace"):
+            raise UsageError(
+                f"job {position}: a member of a batch cannot have a rule by which a newer job takes its place: "
+                f"{shown(rule)}"
+            )
+        if isinstance(each.options.unique, Mapping):
+            raise UsageError(
+                f"job {position}: a member of a batch cannot be unique by a mapping, because a newer job would run in "
+                "its place: pass unique=True"
+            )

@@ -1,0 +1,92 @@
+"""Members of batches, and their callbacks. Their ids begin with that of their batch.
+
+The member with the number 7 of the batch ``B`` has the id ``B-7``, and the callbacks of that batch have the ids
+``B-success``, ``B-done`` and ``B-failure``. Nothing else says that a job belongs to a batch.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+from .._json import codec
+from ..errors import PayloadError
+
+# Longer ids may be those of members. On the hot path, others are recognized by their length.
+SHORTEST_ID = 26
+_MEMBER = re.compile(r"([0-9a-f]{24})-(0|[1-9][0-9]{0,8})")
+_OF_BATCH = re.compile(r"([0-9a-f]{24})-(?:[0-9]{1,9}|success|done|failure)")
+_PLAIN = re.compile(rb'\{"name":"[^"\\]*","id":"([0-9a-f]{24})-(0|[1-9][0-9]{0,8})",')
+# In the bytes of a payload, maybe only within its arguments.
+_MAY_BE_MEMBER = re.compile(rb'"id"\s*:\s*"[0-9a-f]{24}-[0-9]')
+
+# The name in the scheduled set of the entries by which batches that have ended settle their members of other batches.
+# Requeuers do that instead of moving them to a queue.
+SETTLE_NAME = "asyncwork:settle"
+
+
+class Callback(StrEnum):
+    """When a callback of a batch is enqueued."""
+
+    SUCCESS = "success"
+    DONE = "done"
+    FAILURE = "failure"
+
+
+class MemberState(StrEnum):
+    """How a member of a batch has ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Member(NamedTuple):
+    """A member of a batch.
+
+    :ivar number: in the batch, from 0.
+    """
+
+    batch_id: str
+    number: int
+
+    @property
+    def job_id(self) -> str:
+        """Its id as a job."""
+        return member_id(self.batch_id, self.number)
+
+
+def member_id(batch_id: str, number: int) -> str:
+    """Return the id of the job that is a member of a batch."""
+    return f"{batch_id}-{number}"
+
+
+def callback_id(batch_id: str, callback: Callback) -> str:
+    """Return the id of the job that is a callback of a batch."""
+    return f"{batch_id}-{callback.value}"
+
+
+def member_of(job_id: object) -> Member | None:
+    """Return what a job's id says of its batch; ``None`` if it is no member of any."""
+    found = _MEMBER.fullmatch(job_id) if isinstance(job_id, str) else None
+    return None if found is None else Member(found[1], int(found[2]))
+
+
+def batch_of(job_id: object) -> str | None:
+    """Return the id of the batch whose member or callback a job is; ``None`` if there is none."""
+    found = _OF_BATCH.fullmatch(job_id) if isinstance(job_id, str) else None
+    return None if found is None else found[1]
+
+
+def member_in(payload: bytes) -> Member | None:
+    """Return what the payload of a job says of its batch; ``None`` if it is no member, or no job."""
+    # The plain layout, in which nothing comes before the id that may hold another.
+    if (found := _PLAIN.match(payload)) is not None:
+        return Member(found[1].decode(), int(found[2]))
+    if not _MAY_BE_MEMBER.search(payload):
+        return None
+    try:
+        return member_of(codec.decode_job(payload).get("id"))
+    except PayloadError:
+        return None

@@ -1,0 +1,333 @@
+"""The steps of one attempt of a job: each runs once over all attempts, and a wait frees the worker.
+
+What is recorded is read once, when the attempt first asks for a step. A wait ends the attempt: as soon as no step runs
+any more, each call that waits raises :class:`Deferred`, and the worker has the job run again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EventTimeout, JobEndedError, StepError, Superseded, UsageError
+from . import step_fields
+from .attempt import Attempt, attempt_of
+from .calling import Threads, call_by_kind
+from .clock import Clock
+from .conversions import Conversion
+from .error_text import is_of
+from .function_kinds import is_async, refuse_generator
+from .printable import shown
+from .step_cursor import StepCursor
+from .step_fields import CURSOR, EVENT, SLEEP, STEP, WAIT, field_of
+from .step_names import MOST_STEPS, TOTAL_LIMIT, check_name
+from .step_values import conversion_of, decode_event, decode_result, encode_result
+from .step_waits import Deferred, StepStore, Wait
+from .times import LATEST, seconds_of
+
+if TYPE_CHECKING:
+    from ..job import Job
+    from .calling import RunPlain
+
+# A wait that is over within so many seconds keeps its worker.
+_SHORT = 1.0
+
+# The name of the step in which the code runs.
+_within: ContextVar[str | None] = ContextVar("asyncwork_step", default=None)
+
+
+class StepRun:
+    """The steps of one attempt.
+
+    :param clock: the clock by which delayed jobs are due.
+    :param threads: limits how many plain functions run at once.
+    :param run_plain: runs plain functions.
+    :ivar deferred: raised to end the attempt, because it waits; ``None`` until then.
+    :ivar lost: whether another pool has the job.
+    :ivar has_ended: whether the attempt has ended.
+    """
+
+    def __init__(self, job: Job, store: StepStore, clock: Clock, threads: Threads, run_plain: RunPlain) -> None:
+        self._job = job
+        # The handler may replace them.
+        self._label = f"{job.name} {job.id}"
+        self._store = store
+        self._clock = clock
+        self._threads = threads
+        self._run_plain = run_plain
+        # That of the first step, because a job may be made where no event loop runs.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reading = asyncio.Lock()
+        self._fields: dict[bytes, bytes] | None = None
+        self._total = 0
+        self._used: set[str] = set()
+        self._waits: list[Wait] = []
+        # How many steps are under way, and what is set when there are none.
+        self._active = 0
+        self._none_active = asyncio.Event()
+        self._none_active.set()
+        self._cursors: list[StepCursor[Any, Any]] = []
+        self.deferred: Deferred | None = None
+        self.lost: bool = False
+        self.has_ended: bool = False
+
+    async def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what a function has returned, and run it unless it has; see :meth:`Job.step`."""
+        name = self._begin(name)
+        if not callable(function):
+            raise UsageError(f"step {name!r} needs a function and its arguments, not {shown(function)}")
+        returns, field = conversion_of(function), field_of(STEP, name)
+        with self._as_active():
+            fields = await self._read()
+            if field not in fields:
+                self._check_room(name, fields)
+                if self._store.is_in_doubt():
+                    await self._read_again()
+                await self._run(name, field, function, args, kwargs, returns)
+            return decode_result(name, self._known()[field], returns)
+
+    async def _run(
+        self,
+        name: str,
+        field: bytes,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        returns: Conversion,
+    ) -> None:
+        """Run a step and record what it returns."""
+        started_at = self._clock()
+        inside = _within.set(name)
+        try:
+            result = await self._call(function, args, kwargs)
+        finally:
+            _within.reset(inside)
+        encoded = encode_result(name, result, returns)
+        if self._total + len(encoded) > TOTAL_LIMIT:
+            raise StepError(
+                f"step {name!r} has run, and what it returned cannot be recorded: the results of the job's steps would "
+                f"have more than {TOTAL_LIMIT} bytes: return where they are stored"
+            )
+        await self._record(field, step_fields.done(started_at, self._clock(), encoded))
+        if attempt_of(self._job).interrupted and not is_async(function):
+            # The attempt was to end while a thread ran, which nothing can end.
+            raise asyncio.CancelledError
+
+    async def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def call(_: Any, job: Job) -> Any:
+            return function(*args, **kwargs)
+
+        # A second thread beside the first has an attempt of its own, because an attempt knows of one thread.
+        attempt = attempt_of(self._job)
+        if attempt.thread is not None:
+            attempt = Attempt()
+        result = await call_by_kind(function, call, self._threads, self._run_plain, lambda _: attempt)(None, self._job)
+        return await result if inspect.isawaitable(result) else refuse_generator(function, result)
+
+    async def sleep(self, name: str, delay: Any) -> None:
+        """Wait without a worker; see :meth:`Job.sleep`."""
+        name, seconds = self._begin(name), seconds_of(delay, "the time to sleep")
+        field = field_of(SLEEP, name)
+        with self._as_active():
+            until = await self._until(name, field, seconds)
+        await self._wait(Wait(until, name, is_event=False))
+
+    async def event(self, name: str, wanted: Any, timeout: Any) -> Any:
+        """Wait for an event without a worker; see :meth:`Job.event`."""
+        name, seconds = self._begin(name), seconds_of(timeout, "timeout")
+        field = field_of(EVENT, name)
+        with self._as_active():
+            found = (await self._read()).get(field)
+            until = 0 if found is not None else await self._until(name, field_of(WAIT, name), seconds)
+        if found is None:
+            await self._wait(Wait(until, name, is_event=True))
+            with self._as_active():
+                # Either this comes first, or the event does, which then stays.
+                found = await self._record(field, step_fields.too_late(self._clock()))
+        if len(step_fields.read(found)) < 2:
+            raise EventTimeout(f"event {name!r} of {self._label} has not come in {seconds:g} s (timeout=…)")
+        return decode_event(name, found, wanted)
+
+    def cursor(self, name: str, source: Callable[..., Any]) -> StepCursor[Any, Any]:
+        """Return what iterates over rows from where the last attempt was; see :meth:`Job.cursor`."""
+        cursor: StepCursor[Any, Any] = StepCursor(self, self._begin(name), source)
+        self._cursors.append(cursor)
+        return cursor
+
+    async def position(self, name: str) -> bytes | None:
+        """Return the recorded position of a cursor; ``None`` if there is none."""
+        with self._as_active():
+            fields = await self._read()
+            field = field_of(CURSOR, name)
+            if field not in fields:
+                self._check_room(name, fields)
+            return fields.get(field)
+
+    async def end_cursor(self, name: str, position: bytes) -> None:
+        """Record that a cursor has no more rows."""
+        with self._as_active():
+            moved = step_fields.position_of(self._clock(), position, ended=True)
+            if not await self._store.move(field_of(CURSOR, name), moved):
+                self._on_lost()
+                raise self._superseded()
+
+    def move_cursor(self, name: str, position: bytes) -> None:
+        """Record the position of a cursor soon."""
+        value = step_fields.position_of(self._clock(), position)
+        self._store.move_soon(field_of(CURSOR, name), value, self._on_lost)
+
+    def cause_of(self, error: BaseException | None) -> BaseException | None:
+        """Return the error by which the outcome of the attempt is decided.
+
+        :param error: what the handler raised, ``None`` if it has returned. It may have caught the error by which a wait
+            ends the attempt, and a task group wraps that.
+        """
+        if self.deferred is None or not (error is None or _is_only(error, Deferred)):
+            return error
+        return self.deferred
+
+    def end(self) -> None:
+        """Take no more steps, because the attempt has ended; have the positions of cursors recorded."""
+        if not self.has_ended:
+            for cursor in self._cursors:
+                cursor.flush()
+            self.has_ended = True
+
+    def check(self) -> None:
+        """Check that the attempt may go on.
+
+        :raises Superseded: when another pool has the job.
+        :raises Deferred: when the attempt waits.
+        :raises JobEndedError: when it has ended.
+        """
+        if self.lost:
+            raise self._superseded()
+        if self.has_ended:
+            raise JobEndedError(
+                f"{self._label} can take no more steps: this attempt has ended; await each step before the handler "
+                "returns"
+            )
+        if self.deferred is not None:
+            raise Deferred(self.deferred.waits)
+
+    def _begin(self, name: object) -> str:
+        """Return the name of a step that is to begin.
+
+        :raises UsageError: when it is not valid, has been used in this attempt, or would be within another step; or
+            in another event loop than the pool's.
+        """
+        name = check_name(name)
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if loop is not self._loop:
+            raise UsageError("steps belong to the event loop in which the job runs")
+        if (outer := _within.get()) is not None:
+            raise UsageError(
+                f"step {name!r} is within step {outer!r}, which would not run again if it were done: take them one "
+                "after the other"
+            )
+        self.check()
+        if name in self._used:
+            raise UsageError(f"two steps of this job are called {name!r}: give each a name of its own")
+        self._used.add(name)
+        return name
+
+    @contextmanager
+    def _as_active(self) -> Iterator[None]:
+        """Let no wait end the attempt meanwhile."""
+        self._active += 1
+        self._none_active.clear()
+        try:
+            yield
+        finally:
+            self._active -= 1
+            if not self._active:
+                self._none_active.set()
+
+    async def _read(self) -> dict[bytes, bytes]:
+        async with self._reading:
+            if self._fields is None:
+                await self._read_again()
+        self.check()
+        return self._known()
+
+    def _known(self) -> dict[bytes, bytes]:
+        assert self._fields is not None
+        return self._fields
+
+    async def _read_again(self) -> None:
+        found = await self._store.read()
+        if found is None:
+            self._on_lost()
+            raise self._superseded()
+        self._fields = {**found, **(self._fields or {})}
+        self._total = sum(map(len, self._fields.values()))
+
+    def _check_room(self, name: str, fields: dict[bytes, bytes]) -> None:
+        kinds = (STEP.encode(), SLEEP.encode(), WAIT.encode(), CURSOR.encode())
+        if sum(each.startswith(kinds) for each in fields) >= MOST_STEPS:
+            raise UsageError(
+                f"step {name!r} is one too many: a job has at most {MOST_STEPS} steps; let one of them do more, or "
+                "enqueue further jobs"
+            )
+
+    async def _record(self, field: bytes, value: bytes) -> bytes:
+        """Record a value; return the one that is recorded, which an attempt before may have been quicker with."""
+        recorded = await self._store.record(field, value)
+        if recorded is None:
+            self._on_lost()
+            raise self._superseded()
+        self._known()[field] = recorded
+        self._total += len(recorded)
+        return recorded
+
+    async def _until(self, name: str, field: bytes, seconds: float) -> int:
+        """Return until when to wait, epoch second, as the first attempt that got here has recorded it."""
+        fields = await self._read()
+        if field not in fields:
+            self._check_room(name, fields)
+            now = self._clock()
+            await self._record(field, step_fields.until(now, min(math.ceil(now + seconds), LATEST)))
+        found = step_fields.read(self._known()[field])
+        if len(found) < 2 or type(found[1]) not in (int, float):
+            raise StepError(f"what is recorded of the wait {name!r} cannot be read")
+        return int(found[1])
+
+    async def _wait(self, wait: Wait) -> None:
+        """Return if a wait is over, or will be within a second; else end the attempt."""
+        left = wait.until - self._clock()
+        if left <= _SHORT:
+            if left > 0:
+                await asyncio.sleep(left)
+                self.check()
+            return
+        self._waits.append(wait)
+        try:
+            while self._active:
+                # Another step may begin in the turn in which the last one ends.
+                await self._none_active.wait()
+                await asyncio.sleep(0)
+            self.check()
+            self.deferred = Deferred(tuple(self._waits))
+            raise self.deferred
+        finally:
+            self._waits.remove(wait)
+
+    def _on_lost(self) -> None:
+        self.lost = True
+
+    def _superseded(self) -> Superseded:
+        return Superseded(f"{self._label} is another pool's by now: this attempt takes no more steps")
+
+
+def _is_only(error: BaseException, kind: type[BaseException]) -> bool:
+    """Return whether an error is of a kind, or a group of nothing else but that and cancellations."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split((kind, asyncio.CancelledError))[1] is None
+    return is_of(error, kind)

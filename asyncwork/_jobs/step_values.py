@@ -1,0 +1,114 @@
+"""What steps return and events bring: how it is written as JSON, and read again by its annotation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from .._json import codec
+from ..errors import ArgumentEncodingError, PayloadError, StepError
+from .argument_types import conversion
+from .conversions import ANY, Conversion
+from .error_text import describe_error
+from .mismatch import Mismatch, NotWritable, path_below, wrong_type
+from .return_type import return_conversion
+from .signature import AnnotatedParameter, read_signature
+from .step_fields import read
+from .step_names import RESULT_LIMIT
+
+_REPEATED = "The job is dead, because another attempt would run the step again; retried by hand, it does"
+
+
+def conversion_of(function: Callable[..., Any]) -> Conversion:
+    """Return how what a function returns is written and read.
+
+    :raises HandlerError: when no JSON value can ever be of the annotated type, or it is no function.
+    """
+    try:
+        return _known_conversion(function)
+    except TypeError:  # it cannot be hashed
+        return _read_conversion(function)
+
+
+@lru_cache(maxsize=1024)
+def _known_conversion(function: Callable[..., Any]) -> Conversion:
+    return _read_conversion(function)
+
+
+def _read_conversion(function: Callable[..., Any]) -> Conversion:
+    try:
+        inspect.signature(function)
+    except ValueError:  # one that is written in C
+        return ANY
+    return return_conversion(function)
+
+
+def position_conversion(source: Callable[..., Any]) -> Conversion:
+    """Return how the position of a cursor is written and read: by the annotation of the first parameter of its source.
+
+    :raises HandlerError: when no JSON value can ever be of that type, or it is no function.
+    """
+    parameters: list[AnnotatedParameter] = read_signature(source)
+    annotation = parameters[0][1] if parameters else Any
+    if parameters and annotation is not parameters[0][0].empty:
+        return conversion(annotation)
+    return ANY
+
+
+def encode_result(name: str, value: object, returns: Conversion) -> bytes:
+    """Return what a step has returned, as JSON.
+
+    :raises StepError: when JSON cannot hold it, or it is too long.
+    """
+    try:
+        encoded = codec.encode_value(value if returns.encode is None else returns.encode(value))
+    except NotWritable as error:
+        problem = f"result{path_below(error)}: {error.reason}"
+    except ArgumentEncodingError as error:
+        problem = str(error)
+    except Exception as error:  # a class of the application may raise anything
+        problem = describe_error(error)
+    else:
+        if len(encoded) <= RESULT_LIMIT:
+            return encoded
+        problem = f"its JSON has {len(encoded)} bytes, and at most {RESULT_LIMIT} are kept: return where it is stored"
+    raise StepError(f"step {name!r} has run, and what it returned cannot be recorded: {problem}. {_REPEATED}")
+
+
+def decode_result(name: str, value: bytes, returns: Conversion) -> Any:
+    """Return what a step has returned, from the value of its field.
+
+    :raises StepError: when it cannot be read, or is of another type than the step's function returns.
+    """
+    return _converted(f"step {name!r}", value, 2, returns)
+
+
+def decode_event(name: str, value: bytes, wanted: Any) -> Any:
+    """Return what an event has brought, from the value of its field.
+
+    :param wanted: its type.
+    :raises StepError: when it cannot be read, or is of another type.
+    :raises HandlerError: when no JSON value can ever be of that type.
+    """
+    return _converted(f"event {name!r}", value, 1, ANY if wanted is Any else conversion(wanted))
+
+
+def decode_position(name: str, value: bytes, positions: Conversion) -> tuple[Any, bool]:
+    """Return the position of a cursor, and whether there are no more rows.
+
+    :raises StepError: when it cannot be read, or is of another type.
+    """
+    return _converted(f"cursor {name!r}", value, 1, positions), len(read(value)) > 2
+
+
+def _converted(label: str, value: bytes, index: int, wanted: Conversion) -> Any:
+    try:
+        found = read(value)[index]
+        return found if wanted.convert is None else wanted.convert(found)
+    except Mismatch as error:
+        reason = wrong_type("value", error).removeprefix("argument 'value' ")
+        raise StepError(f"what is recorded of {label} {reason}") from error
+    except (PayloadError, IndexError) as error:
+        raise StepError(f"what is recorded of {label} cannot be read: {error}") from error

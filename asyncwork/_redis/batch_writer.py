@@ -1,0 +1,328 @@
+"""Writes batches and their members, in round trips without a connection.
+
+What is written together is sent as one transaction, so that a member is counted exactly if it is on its way. Its number
+is known before. So whatever a job can be enqueued with, a member can, too, and its payload is like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from .._jobs.batch_options import BatchOptions, check_members
+from .._jobs.membership import SETTLE_NAME, Member, MemberState, member_id
+from .._jobs.payload import encode_job
+from .._jobs.printable import shown
+from .._jobs.tracing import JobTracing
+from ..errors import BatchEndedError, UniqueConflictError, UsageError
+from . import scripts
+from .base_client import unavailable
+from .cancels import MARKS_TTL, CancelMark
+from .discovery import is_moved
+from .enqueue_steps import FAIR_LOADS, LOADS, Request, Steps
+from .errors import ErrorReply, ScriptMissing
+from .keys import Keys
+from .limited_push import Write, split_by_limit
+from .member_calls import shared_keys
+from .new_jobs import NewJobs
+from .protocol import command, encode, pack
+
+# Members that wait to be written together, and their bytes.
+MOST_MEMBERS = 1000
+MOST_BYTES = 1_000_000
+# Seconds for which a batch is kept after its last change; in the scripts, too.
+_BATCH_TTL = 30 * 86_400
+# Seconds after which a batch is left out of the list, even if it is still kept.
+_LISTED_FOR = 90 * 86_400
+
+_WHY = {
+    -1: "it never was, or has ended so long ago that it is not kept any more",
+    -2: "it has ended",
+    -3: "it was cancelled",
+}
+
+
+class BatchSource(NamedTuple):
+    """What an enqueuer writes its batches with.
+
+    :ivar now: epoch seconds.
+    """
+
+    keys: Keys
+    namespace: str
+    masked_url: str
+    tracing: JobTracing | None
+    now: int
+
+
+class BatchWriter:
+    """One batch, as one program writes it.
+
+    :param options: what it is created with; ``None`` if it exists.
+    :ivar created: whether it is in Redis.
+    :ivar parent: the member of another batch that it is.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        batch_id: str,
+        options: BatchOptions | None,
+    ) -> None:
+        self.batch_id: str = batch_id
+        self.created: bool = options is None
+        self._keys, self._namespace, self._masked_url, self._tracing, self._now = source
+        keys, now = self._keys, self._now
+        self._options = options
+        self.parent: Member | None = None
+        # The members that wait to be written; the number of the next, and the first number that is not reserved.
+        self._new = NewJobs(keys, now)
+        self._next = 0
+        self._reserved = MOST_MEMBERS if options is not None else 0
+
+    @property
+    def room(self) -> int:
+        """How many members can be added before the others must be written; 0 if numbers must be reserved first."""
+        return min(MOST_MEMBERS - len(self._new.jobs), self._reserved - self._next)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the members that were added must be written before the next."""
+        return len(self._new.jobs) >= MOST_MEMBERS or self._new.size() >= MOST_BYTES
+
+    @property
+    def waiting(self) -> int:
+        """How many members wait to be written."""
+        return len(self._new.jobs)
+
+    def add(self, jobs: Sequence[object]) -> None:
+        """Have jobs written with the next members, as many as there is room for.
+
+        :raises UsageError, ArgumentEncodingError: when one is not valid; then none of them is added.
+        """
+        check_members(jobs)
+        count = len(self._new.jobs)
+        try:
+            self._new.add_all(jobs, self._ids())
+        except BaseException:
+            self._new.truncate(count)
+            raise
+        self._next += len(self._new.jobs) - count
+
+    def _ids(self) -> Iterator[str]:
+        return (member_id(self.batch_id, index) for index in range(self._next, self._reserved))
+
+    def reserve(self, count: int = MOST_MEMBERS) -> Steps[int]:
+        """Reserve numbers for members that are to be added; return the first.
+
+        :raises BatchEndedError: when the batch takes no more members.
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        keys = pack(*map(encode, self._keys.batch(self.batch_id)))
+        first = yield from self._script("reserve_members", 4, keys, [b"%d" % count])
+        if first < 0:
+            raise BatchEndedError(f"jobs cannot be added to batch {self.batch_id}: {_WHY[first]}")
+        self._next, self._reserved = first, first + count
+        return int(first)
+
+    def write(self, *, close: bool) -> Steps[None]:
+        """Write the members that wait, and the batch if it is not in Redis yet.
+
+        :param close: whether no more members come. Then the batch may end.
+        :raises EnqueueManyError, RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        new, self._new = self._new, NewJobs(self._keys, self._now)
+        all_positions = list(new.batches()) or [range(0)]
+        at_once = close and not self.created and len(all_positions) == 1 and bool(new.jobs)
+        if at_once:
+            at_once = not any(each.unique or each.limited for each in new.writes(all_positions[0]))
+        missing, failure = 0, None
+        with new.traced(self._tracing, self._namespace):
+            for positions in all_positions:
+                refused = yield from self._write_some(new, positions, is_open=not at_once)
+                missing += refused[0]
+                failure = failure or refused[1]
+        if missing or (close and not at_once):
+            yield from self._close(missing, close=close and failure is None)
+        if failure is not None:
+            raise failure
+
+    def _write_some(self, new: NewJobs, positions: range, *, is_open: bool) -> Steps[tuple[int, Exception | None]]:
+        """Write some members in one transaction; return how many were not written, and why if Redis refused them."""
+        writes, names = new.writes(positions) if positions else [], new.names(positions)
+        before = [*self._creation(names, is_open=is_open), *self._counts(len(positions))]
+        replies = yield from self._in_transaction(Request(names, [*before, *(each.command for each in writes)]))
+        failed = next((each for each in replies[: len(before)] if isinstance(each, Exception)), None)
+        if failed is not None:
+            raise failed
+        self.created = True
+        answered = list(zip(writes, replies[len(before) :], strict=True))
+        again = [write for write, reply in answered if isinstance(reply, ScriptMissing)]
+        if again:
+            answered = [each for each in answered if not isinstance(each[1], ScriptMissing)]
+            needed = (*LOADS, *FAIR_LOADS) if new.has_tenants else LOADS
+            loads = [scripts.load_command(name) for name in needed]
+            replies = yield Request(names, [*loads, *(each.command for each in again)])
+            answered += zip(again, replies[len(loads) :], strict=True)
+        return self._not_written(new, answered)
+
+    def _not_written(self, new: NewJobs, answered: Sequence[tuple[Write, Any]]) -> tuple[int, Exception | None]:
+        missing = 0
+        failure: Exception | None = None
+        for write, reply in answered:
+            if isinstance(reply, Exception):
+                missing += len(write.jobs)
+                failure = unavailable(reply, self._masked_url)
+                continue
+            _, others, full = split_by_limit(write, reply)
+            missing += len(others)
+            failure = failure or full
+            if full is None:
+                try:
+                    new.on_reply(write, reply)
+                    missing += sum(new.jobs[each].duplicate for each in write.jobs)
+                except UniqueConflictError as refused:
+                    missing += len(write.jobs)
+                    failure = refused
+        return missing, failure
+
+    def _creation(self, names: list[str], *, is_open: bool) -> list[bytes]:
+        """Return the commands that create the batch, unless it is there; add the names of its callbacks."""
+        options = self._options
+        if self.created or options is None:
+            return []
+        batch, now = self._keys.batch(self.batch_id)[0], b"%d" % self._now
+        fields = [b"name", encode(options.name), b"tags", options.encoded_tags, b"created_at", now]
+        for counter in (b"total", b"left", b"failed", b"cancelled"):
+            fields += (counter, b"0")
+        fields += (b"next", b"%d" % self._reserved)
+        if is_open:
+            fields += (b"open", b"1")
+        for callback, (name, payload) in options.callbacks.items():
+            names.append(name)
+            fields += (f"on_{callback.value}".encode(), payload)
+        if self.parent is not None:
+            fields += (b"parent", self._settlement(self.parent))
+        listed, opened, raw_id = encode(self._keys.batches), encode(self._keys.open_batches), self.batch_id.encode()
+        return [
+            command(b"HSET", encode(batch), *fields),
+            command(b"EXPIRE", encode(batch), b"%d" % _BATCH_TTL),
+            command(b"ZADD", listed, now, raw_id),
+            command(b"ZADD", opened, now, raw_id),
+            command(b"ZREMRANGEBYSCORE", listed, b"-inf", b"%d" % (self._now - _LISTED_FOR)),
+        ]
+
+    def _settlement(self, parent: Member) -> bytes:
+        """Return the entry in the scheduled set by which this batch settles its member of another one."""
+        _, payload = encode_job(SETTLE_NAME, {"batch": self.batch_id}, self._now, job_id=parent.job_id)
+        return payload
+
+    def _counts(self, count: int) -> list[bytes]:
+        batch = encode(self._keys.batch(self.batch_id)[0])
+        fields = (b"total", b"left") if count else ()
+        return [command(b"HINCRBY", batch, each, b"%d" % count) for each in fields]
+
+    def add_batch(self) -> Steps[Member]:
+        """Add a member that is another batch, whose end settles it; return the member. The members that wait are
+        written before.
+
+        :raises BatchEndedError: when this batch takes no more members.
+        :raises EnqueueManyError, RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        if self.waiting or not self.created:
+            yield from self.write(close=False)
+        if self._next == self._reserved:
+            yield from self.reserve()
+        member = Member(self.batch_id, self._next)
+        self._next += 1
+        replies = yield from self._in_transaction(Request([], self._counts(1)))
+        if (failed := next((each for each in replies if isinstance(each, Exception)), None)) is not None:
+            raise failed
+        return member
+
+    def add_all(self, jobs: Iterator[object]) -> Steps[None]:
+        """Have jobs written with the next members, and write those for which there is no more room.
+
+        :raises UsageError, ArgumentEncodingError: when one is not valid. Those before it are added, by the thousand.
+        :raises BatchEndedError: when the batch takes no more members.
+        :raises EnqueueManyError, RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        for job in jobs:
+            if self.is_full:
+                yield from self.write(close=False)
+            if self._next == self._reserved:
+                if self.waiting:
+                    yield from self.write(close=False)
+                yield from self.reserve()
+            self.add([job, *islice(jobs, self.room - 1)])
+
+    def _close(self, missing: int, *, close: bool) -> Steps[None]:
+        keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(self.batch_id)]))
+        yield from self._script("close_batch", 7, keys, [b"%d" % missing, b"%d" % close])
+
+    def abandon(self, reason: str) -> Steps[None]:
+        """Cancel the members that were written and have not ended, and write no more. Does nothing to a batch that is
+        not in Redis.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        self._new = NewJobs(self._keys, self._now)
+        if not self.created:
+            if self.parent is not None:
+                yield from self._settle_in_parent(self.parent)
+            return
+        mark = CancelMark.new(reason, "").encode()
+        keys, raw_id = pack(encode(self._keys.cancels)), self.batch_id.encode()
+        yield from self._script("mark_cancelled", 1, keys, [b"%d" % MARKS_TTL, raw_id, mark])
+        batch = encode(self._keys.batch(self.batch_id)[0])
+        # The user may lack the channel. The pools read the marks with each heartbeat all the same.
+        yield Request(
+            [],
+            [command(b"HSETNX", batch, b"cancel", mark), command(b"PUBLISH", encode(self._keys.wake_channel()), b"")],
+        )
+        yield from self._close(0, close=True)
+
+    def _settle_in_parent(self, parent: Member) -> Steps[None]:
+        keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(parent.batch_id)]))
+        args = [b"4", b"%d" % parent.number, MemberState.CANCELLED.encode()]
+        yield from self._script("settle_members", 7, keys, args)
+
+    def _script(self, name: str, count: int, keys: bytes, args: Sequence[bytes]) -> Steps[Any]:
+        (reply,) = yield Request([], [scripts.call(name, count, keys, args)])
+        if isinstance(reply, ScriptMissing):
+            (reply,) = yield Request([], [scripts.call(name, count, keys, args, with_source=True)])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _in_transaction(self, request: Request) -> Steps[list[Any]]:
+        """Send commands in a transaction; return their replies, with errors in their places.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        names, commands = request
+        for is_last in (False, True):
+            replies = yield Request(names, [command(b"MULTI"), *commands, command(b"EXEC")])
+            executed = replies[-1]
+            if isinstance(executed, list):
+                return executed
+            moved = next((each for each in replies if is_moved(each)), None)
+            if moved is None or is_last:
+                break
+            # A command alone has the place of Redis found anew, and nothing was executed.
+            yield Request([], [command(b"EXISTS", encode(self._keys.batch(self.batch_id)[0]))])
+        failed = next((each for each in replies if isinstance(each, Exception)), executed)
+        raise (
+            failed if isinstance(failed, Exception) else ErrorReply(f"Redis has not executed a transaction: {failed!r}")
+        )
+
+
+def check_batch_id(batch_id: object) -> str:
+    """Return the id of a batch.
+
+    :raises UsageError: when no batch can have it.
+    """
+    if isinstance(batch_id, str) and len(batch_id) == 24 and set(batch_id) <= set("0123456789abcdef"):
+        return batch_id
+    raise UsageError(f"the id of a batch is 24 hex digits, not {shown(batch_id)}")

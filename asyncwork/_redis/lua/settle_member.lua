@@ -1,0 +1,121 @@
+-- Shared by scripts with `-- include settle_member`: notes in a batch how one of its members has ended, and ends the
+-- batch when the last has. What a batch has to schedule then, it has in its fields, and each of these is removed as it
+-- is scheduled. So no callback is scheduled twice.
+-- first: the number in KEYS of the first key of a batch: its hash, and the bitmaps of its members that have ended, have
+--        failed and were cancelled.
+
+local BATCH_TTL, BATCH_TTL_AFTER_SUCCESS = 30 * 86400, 86400
+-- By the number of its first key, by how much the counters of a batch change; false for one that is gone.
+local settled = {}
+
+local function keep_batch(first, seconds)
+  for key = first, first + 3 do
+    redis.call('expire', KEYS[key], seconds)
+  end
+end
+
+-- Notes how a member has ended: 'done', 'failed' or 'cancelled'. One that is done stays so. One that had failed and was
+-- tried again may be done now. A member of a batch that is gone, or that it never had, is an ordinary job.
+-- pcall: a key of another type must not keep a job from ending.
+local function settle_member(first, index, state)
+  local batch = settled[first]
+  if batch == nil then
+    local found = redis.pcall('hget', KEYS[first], 'next')
+    batch = type(found) == 'string' and {next = tonumber(found), left = 0, failed = 0, cancelled = 0} or false
+    settled[first] = batch
+  end
+  index = tonumber(index)
+  if not batch or index >= batch.next then
+    return
+  end
+  local has_ended = redis.pcall('setbit', KEYS[first + 1], index, 1)
+  if type(has_ended) ~= 'number' then
+    return
+  end
+  local before = 'left'
+  if has_ended == 1 then
+    before = redis.pcall('getbit', KEYS[first + 2], index) == 1 and 'failed'
+      or redis.pcall('getbit', KEYS[first + 3], index) == 1 and 'cancelled'
+      or 'done'
+  end
+  if before == 'done' or before == state then
+    return
+  end
+  if before ~= 'left' then
+    redis.pcall('setbit', KEYS[first + (before == 'failed' and 2 or 3)], index, 0)
+  end
+  batch[before] = batch[before] - 1
+  if state ~= 'done' then
+    redis.pcall('setbit', KEYS[first + (state == 'failed' and 2 or 3)], index, 1)
+    batch[state] = batch[state] + 1
+  end
+  batch.changed = true
+  batch.has_failed = batch.has_failed or state == 'failed'
+end
+
+-- Schedules what a field of a batch holds, and removes the field. Returns 1, or 0 if there is none.
+-- pcall: while the set is of another type, the field stays, and the doctor finds it.
+local function schedule_callback(first, field, scheduled, now)
+  local payload = redis.call('hget', KEYS[first], field)
+  if not payload or type(redis.pcall('zadd', scheduled, now, payload)) ~= 'number' then
+    return 0
+  end
+  redis.call('hdel', KEYS[first], field)
+  return 1
+end
+
+-- Ends a batch if none of its members is left and its creator adds no more. Returns how many jobs it has scheduled.
+local function end_batch(first, scheduled, cancels, open_batches)
+  local found = redis.call('hmget', KEYS[first], 'left', 'open', 'failed', 'cancelled', 'ended_at', 'parent')
+  if not found[1] or tonumber(found[1]) > 0 or found[2] then
+    return 0
+  end
+  local due, now, ended = 0, redis.call('time')[1], found[5]
+  local good = tonumber(found[3]) == 0 and tonumber(found[4]) == 0
+  if not ended then
+    local id = string.sub(KEYS[first], -24)
+    redis.call('hset', KEYS[first], 'ended_at', now)
+    redis.pcall('hdel', cancels, id)
+    redis.pcall('zrem', open_batches, id)
+  end
+  due = due + schedule_callback(first, 'on_done', scheduled, now)
+  if tonumber(found[3]) > 0 then
+    due = due + schedule_callback(first, 'on_failure', scheduled, now)
+  end
+  if good then
+    due = due + schedule_callback(first, 'on_success', scheduled, now)
+    redis.call('hdel', KEYS[first], 'on_failure')
+    keep_batch(first, BATCH_TTL_AFTER_SUCCESS)
+  end
+  -- The parent's member stays, so that it ends well when the failed members of this batch are done in the end.
+  if found[6] and (good or not ended) and type(redis.pcall('zadd', scheduled, now, found[6])) == 'number' then
+    due = due + 1
+  end
+  return due
+end
+
+-- Writes the counters of the batches whose members were settled. Returns 1 if jobs are due now, else 0.
+local function end_batches(scheduled, cancels, open_batches)
+  local due = 0
+  for first, batch in pairs(settled) do
+    if batch and batch.changed then
+      for _, field in ipairs({'left', 'failed', 'cancelled'}) do
+        if batch[field] ~= 0 then
+          redis.call('hincrby', KEYS[first], field, batch[field])
+        end
+      end
+      if redis.call('ttl', KEYS[first]) < BATCH_TTL - BATCH_TTL_AFTER_SUCCESS
+        or redis.call('ttl', KEYS[first + 1]) < 0
+        or batch.failed ~= 0 and redis.call('ttl', KEYS[first + 2]) < 0
+        or batch.cancelled ~= 0 and redis.call('ttl', KEYS[first + 3]) < 0
+      then
+        keep_batch(first, BATCH_TTL)
+      end
+      if batch.has_failed then
+        due = due + schedule_callback(first, 'on_failure', scheduled, redis.call('time')[1])
+      end
+      due = due + end_batch(first, scheduled, cancels, open_batches)
+    end
+  end
+  return due > 0 and 1 or 0
+end

@@ -1,0 +1,406 @@
+"""Batches: jobs that belong together, with callbacks that are enqueued when they have ended.
+
+One file for both kinds, because a call that blocks does the same as the one that is awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ._jobs.batch_options import batch_options
+from ._jobs.ids import make_identifier
+from ._jobs.job_call import JobCall, check_jobs
+from ._jobs.membership import Callback
+from ._jobs.names import Named
+from ._jobs.printable import shown
+from ._redis.base_client import translated_errors
+from ._redis.batch_writer import MOST_MEMBERS, BatchSource, BatchWriter, check_batch_id
+from ._redis.enqueue_steps import Steps
+from .errors import AsyncworkError, UsageError
+
+__all__ = ["Batch", "SyncBatch"]
+
+T = TypeVar("T")
+
+
+class _Use(Enum):
+    """How far a batch has come."""
+
+    NEW = "has not begun: use it as `async with pool.batch(…) as batch`"
+    OPEN = ""
+    CLOSED = "is over: to add jobs to it later, from one of its own, use pool.open_batch(job.batch_id)"
+
+
+class BaseBatch(ABC):
+    """What batches have in common, whether their calls block or not.
+
+    :ivar id: its id, 24 hex digits, for :meth:`Client.batch`.
+    """
+
+    def __init__(self, source: BatchSource, writer: BatchWriter, *, at_once: bool) -> None:
+        self.id: str = writer.batch_id
+        self._source = source
+        self._writer = writer
+        # A batch that was opened again has no block.
+        self._at_once = at_once
+        self._use = _Use.OPEN if at_once else _Use.NEW
+
+    def _require_open(self) -> None:
+        if self._use is not _Use.OPEN:
+            raise UsageError(f"batch {self.id}: its block {self._use.value}")
+
+    def _begin(self) -> None:
+        if self._at_once or self._use is not _Use.NEW:
+            raise UsageError(f"batch {self.id} is entered once: make another one with pool.batch(…)")
+        self._use = _Use.OPEN
+
+    def _add_steps(self, jobs: Iterable[object]) -> Steps[None]:
+        yield from self._writer.add_all(iter(jobs))
+        if self._at_once and self._writer.waiting:
+            yield from self._writer.write(close=False)
+
+    def _flush_steps(self) -> Steps[None]:
+        if self._writer.waiting or not self._writer.created:
+            yield from self._writer.write(close=False)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    @abstractmethod
+    def _child(self, writer: BatchWriter, parent: Self) -> Self: ...
+
+
+class Batch(BaseBatch):
+    """Jobs that belong together: an asynchronous context manager, which :meth:`WorkerPool.batch` returns.
+
+    Members run as soon as they are written, while others are added. The members of a small batch, of up to 1,000 jobs
+    and 1 MB, are written in one step at the end of the block, and the batch with them: all of it or nothing. With
+    more, they are written by the thousand. An exception in the block cancels the members that were written.
+
+    :ivar id: its id, 24 hex digits, for :meth:`Client.batch`.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        writer: BatchWriter,
+        run: Callable[[Steps[Any]], Awaitable[Any]],
+        *,
+        at_once: bool = False,
+        parent: Batch | None = None,
+    ) -> None:
+        super().__init__(source, writer, at_once=at_once)
+        self._run_steps = run
+        self._parent = parent
+        self._lock = asyncio.Lock()
+
+    async def add(self, job: JobCall[Any] | str | Named, args: Mapping[str, Any] | None = None) -> None:
+        """Add a job.
+
+        :param job: a ``task.call(…)``; or a job's name or task, with its arguments.
+        :raises UsageError, ArgumentEncodingError: when it is not valid, has an id of its own or is unique by a mapping;
+            or this is called outside the batch's block.
+        :raises BatchEndedError: when the batch has ended, was cancelled or is not kept any more.
+        :raises RedisUnavailable: when Redis refuses it or cannot be reached.
+        """
+        await self._run(lambda: self._add_steps([_member(job, args)]))
+
+    async def add_many(
+        self,
+        jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]]
+        | AsyncIterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]]
+        | str
+        | Named,
+        args: Iterable[Mapping[str, Any] | None] | AsyncIterable[Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        """Add many jobs, which may be made one after another meanwhile: a generator of a million needs no memory.
+
+        :param jobs: calls that ``task.call(…)`` returns, and pairs of a name and arguments; also from an asynchronous
+            iterator. Or one name or task.
+        :param args: the arguments of each job, if ``jobs`` is a name or task.
+        :raises UsageError, ArgumentEncodingError, BatchEndedError, RedisUnavailable: as :meth:`add`. The message says
+            which job is not valid. Jobs before it may have been added.
+        """
+        members = _members(jobs, args)
+        if isinstance(members, AsyncIterable):
+            some: list[object] = []
+            async for each in members:
+                some.append(each)
+                if len(some) == MOST_MEMBERS:
+                    await self._run_with(some)
+                    some = []
+            members = some
+        await self._run_with(members)
+
+    async def flush(self) -> None:
+        """Write the members that were added so far, so that they run now.
+
+        :raises UsageError, RedisUnavailable: as :meth:`add`.
+        """
+        await self._run(self._flush_steps)
+
+    def add_batch(
+        self,
+        name: str = "",
+        *,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        tags: Sequence[str] = (),
+    ) -> Batch:
+        """Return a batch that is a member of this one: it counts as one member, which has ended when all of its own
+        have, as they have.
+
+        :raises UsageError, ArgumentEncodingError: as :meth:`Enqueuer.batch`; or this is called outside the batch's
+            block. Entering the other batch raises what :meth:`add` does.
+        """
+        self._require_open()
+        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
+        return self._child(new_writer(self._source, name, tags, callbacks), self)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Cancel the members that were written and have not ended. Those that wait are dropped when a pool meets them;
+        :meth:`Client.cancel_batch` deletes them at once. No more can be added.
+
+        :raises UsageError, RedisUnavailable: as :meth:`add`.
+        """
+        if not isinstance(reason, str):
+            raise UsageError(f"reason must be text, not {shown(reason)}")
+        await self._run(lambda: self._writer.abandon(reason))
+        self._use = _Use.CLOSED
+
+    async def __aenter__(self) -> Self:
+        """Begin the block.
+
+        :raises UsageError: when it was entered before.
+        :raises BatchEndedError, RedisUnavailable: as :meth:`add`, for a batch that is a member of another.
+        """
+        self._begin()
+        if self._parent is not None:
+            self._writer.parent = await self._parent._run(self._parent._writer.add_batch)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write the members that are not written yet; the batch ends with the last of them. After an exception, cancel
+        those that were written.
+
+        :raises RedisUnavailable: when Redis refuses or cannot be reached. What was written is cancelled, if possible.
+        """
+        if self._use is not _Use.OPEN:
+            return
+        if kind is None:
+            try:
+                await self._run(lambda: self._writer.write(close=True))
+            except AsyncworkError:
+                await self._abandon("its creator could not write all of its members")
+                raise
+            finally:
+                self._use = _Use.CLOSED
+            return
+        try:
+            await self._abandon(f"its creator failed: {kind.__name__}")
+        finally:
+            self._use = _Use.CLOSED
+
+    async def _abandon(self, reason: str) -> None:
+        # If Redis cannot be reached, the batch stays open, and the doctor finds it.
+        with suppress(AsyncworkError):
+            await self._run(lambda: self._writer.abandon(reason))
+
+    async def _run_with(self, jobs: Iterable[object]) -> None:
+        await self._run(lambda: self._add_steps(jobs))
+
+    async def _run(self, steps: Callable[[], Steps[T]]) -> T:
+        self._require_open()
+        # Tasks may add jobs at the same time.
+        async with self._lock:
+            with translated_errors(self._source.masked_url):
+                result: T = await self._run_steps(steps())
+                return result
+
+    def _child(self, writer: BatchWriter, parent: Self) -> Self:
+        return type(self)(self._source, writer, self._run_steps, parent=parent)
+
+
+class SyncBatch(BaseBatch):
+    """The same as :class:`Batch` for code without an event loop, in calls that block: a context manager.
+
+    :ivar id: its id, 24 hex digits, for :meth:`Client.batch`.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        writer: BatchWriter,
+        run: Callable[[Steps[Any]], Any],
+        *,
+        at_once: bool = False,
+        parent: SyncBatch | None = None,
+    ) -> None:
+        super().__init__(source, writer, at_once=at_once)
+        self._run_steps = run
+        self._parent = parent
+        self._lock = threading.Lock()
+
+    def add(self, job: JobCall[Any] | str | Named, args: Mapping[str, Any] | None = None) -> None:
+        """Add a job, as :meth:`Batch.add` does.
+
+        :raises UsageError, ArgumentEncodingError, BatchEndedError, RedisUnavailable: as there.
+        """
+        self._run(lambda: self._add_steps([_member(job, args)]))
+
+    def add_many(
+        self,
+        jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]] | str | Named,
+        args: Iterable[Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        """Add many jobs, as :meth:`Batch.add_many` does.
+
+        :raises UsageError, ArgumentEncodingError, BatchEndedError, RedisUnavailable: as there.
+        """
+        members = _members(jobs, args)
+        if isinstance(members, AsyncIterable):
+            raise UsageError("only asyncwork.Batch takes jobs from an asynchronous iterator")
+        self._run(lambda: self._add_steps(members))
+
+    def flush(self) -> None:
+        """Write the members that were added so far, so that they run now.
+
+        :raises UsageError, RedisUnavailable: as :meth:`add`.
+        """
+        self._run(self._flush_steps)
+
+    def add_batch(
+        self,
+        name: str = "",
+        *,
+        on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None = None,
+        tags: Sequence[str] = (),
+    ) -> SyncBatch:
+        """Return a batch that is a member of this one, as :meth:`Batch.add_batch` does.
+
+        :raises UsageError, ArgumentEncodingError: as there.
+        """
+        self._require_open()
+        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
+        return self._child(new_writer(self._source, name, tags, callbacks), self)
+
+    def cancel(self, reason: str = "") -> None:
+        """Cancel the members that were written and have not ended, as :meth:`Batch.cancel` does.
+
+        :raises UsageError, RedisUnavailable: as :meth:`add`.
+        """
+        if not isinstance(reason, str):
+            raise UsageError(f"reason must be text, not {shown(reason)}")
+        self._run(lambda: self._writer.abandon(reason))
+        self._use = _Use.CLOSED
+
+    def __enter__(self) -> Self:
+        """Begin the block, as that of :class:`Batch`.
+
+        :raises UsageError, BatchEndedError, RedisUnavailable: as there.
+        """
+        self._begin()
+        if self._parent is not None:
+            self._writer.parent = self._parent._run(self._parent._writer.add_batch)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the block, as that of :class:`Batch`.
+
+        :raises RedisUnavailable: as there.
+        """
+        if self._use is not _Use.OPEN:
+            return
+        try:
+            if kind is not None:
+                self._abandon(f"its creator failed: {kind.__name__}")
+                return
+            try:
+                self._run(lambda: self._writer.write(close=True))
+            except AsyncworkError:
+                self._abandon("its creator could not write all of its members")
+                raise
+        finally:
+            self._use = _Use.CLOSED
+
+    def _abandon(self, reason: str) -> None:
+        # If Redis cannot be reached, the batch stays open, and the doctor finds it.
+        with suppress(AsyncworkError):
+            self._run(lambda: self._writer.abandon(reason))
+
+    def _run(self, steps: Callable[[], Steps[T]]) -> T:
+        self._require_open()
+        # Threads may add jobs at the same time.
+        with self._lock, translated_errors(self._source.masked_url):
+            result: T = self._run_steps(steps())
+            return result
+
+    def _child(self, writer: BatchWriter, parent: Self) -> Self:
+        return type(self)(self._source, writer, self._run_steps, parent=parent)
+
+
+def new_writer(
+    source: BatchSource,
+    name: str,
+    tags: Sequence[str],
+    callbacks: Mapping[Callback, JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None],
+) -> BatchWriter:
+    """Return what writes a new batch.
+
+    :raises UsageError, ArgumentEncodingError: as :meth:`Enqueuer.batch`.
+    """
+    batch_id = make_identifier()
+    return BatchWriter(source, batch_id, batch_options(batch_id, name, tags, callbacks, source.now))
+
+
+def existing_writer(source: BatchSource, batch_id: str) -> BatchWriter:
+    """Return what adds jobs to a batch that exists.
+
+    :raises UsageError: when no batch can have this id.
+    """
+    return BatchWriter(source, check_batch_id(batch_id), None)
+
+
+def _member(job: object, args: Mapping[str, Any] | None) -> object:
+    if isinstance(job, JobCall):
+        if args is not None:
+            raise UsageError("a task.call(…) has its arguments already: pass it alone")
+        return job
+    return (job, args)
+
+
+def _members(jobs: object, args: object) -> Iterable[object] | AsyncIterable[object]:
+    """Return the jobs to add, as calls and pairs.
+
+    :raises UsageError: when they cannot be iterated over.
+    """
+    if args is None and not isinstance(jobs, str):
+        if isinstance(jobs, AsyncIterable):
+            return jobs
+        check_jobs(jobs)
+        assert isinstance(jobs, Iterable)
+        return jobs
+    if isinstance(args, AsyncIterable):
+        return _named(jobs, args)
+    if not isinstance(args, Iterable) or isinstance(args, (str, bytes, Mapping)):
+        raise UsageError(f"pass the name of the jobs and a list of the arguments of each, not {shown(args)}")
+    return ((jobs, each) for each in args)
+
+
+async def _named(name: object, args: AsyncIterable[object]) -> AsyncIterable[object]:
+    async for each in args:
+        yield (name, each)
