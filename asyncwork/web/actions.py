@@ -16,7 +16,7 @@ from ..client import Client
 from ..errors import JobEndedError, PayloadError, UsageError
 from ..models.actions import ActionResult, CancelResult
 from ..rate import Rate
-from . import audit_log, batch_actions, tenant_actions
+from . import audit_log, batch_actions, limit_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
