@@ -172,6 +172,7 @@ class Demo:
             await self.redis.hset(self.keys.hold(name, f"{n:064x}"), mapping=held | following)
         await self._fill_shelves()
         await self._fill_ended()
+        await self._fill_batches()
         await self._fill_counts()
         await self._fill_run_times()
 
@@ -216,6 +217,23 @@ class Demo:
             await self.redis.xadd(self.keys.stream(ENDED["done"]), {"chunk": chunk, "attempt": 2})
         await self.redis.xadd(self.keys.stream(ENDED["done"]), {"end": "done"})
         await self.redis.expire(self.keys.stream(ENDED["done"]), _DAY)
+
+    async def _fill_batches(self) -> None:
+        """Write three batches: one that runs, one that has succeeded, and one with failed members."""
+        now = time.time()
+        for batch_id, (name, total, ended, failed, age) in BATCHES.items():
+            key, done, bad, _ = self.keys.batch(batch_id)
+            fields = {"name": name, "tags": '["nightly"]', "created_at": int(now - age), "total": total}
+            fields |= {"left": total - ended, "failed": failed, "cancelled": 0, "next": total}
+            if ended == total:
+                fields["ended_at"] = int(now - age / 3)
+            await self.redis.hset(key, mapping=fields)
+            await self.redis.set(done, b"\xff" * (ended // 8))
+            for number in range(failed):
+                await self.redis.setbit(bad, 97 * number, 1)
+            await self.redis.zadd(self.keys.batches, {batch_id: now - age})
+            if ended < total:
+                await self.redis.zadd(self.keys.open_batches, {batch_id: now - age})
 
     async def _fill_counts(self) -> None:
         now = int(time.time())
@@ -344,6 +362,13 @@ ADDED = "legacy_report:@every 5m"
 
 # Attempts at the jobs of one queue, by run time.
 _SHAPE = (3, 40, 210, 640, 900, 520, 180, 70, 12, 2)
+
+# By id: the name, the members, how many have ended and failed, and the age in seconds.
+BATCHES = {
+    "b00000000000000000000001": ("nightly invoices", 48_000, 31_248, 3, 1_900),
+    "b00000000000000000000002": ("search index", 12_000, 12_000, 0, 9_000),
+    "b00000000000000000000003": ("newsletter", 8_000, 8_000, 41, 40_000),
+}
 
 _PARAMETERS = {
     "/queue": "?name=resize_image",
