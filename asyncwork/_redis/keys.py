@@ -150,7 +150,7 @@ class Keys:
         self.max_waiting: str = start + "max_waiting"
         # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
         self.rates: str = start + "rates"
-        # A hash: "code:" or "set:" and a limit -> its numbers; "job:" and a job name -> what a job costs, and its limits.
+        # A hash: "code:" or "set:" and a limit -> its numbers; "job:" and a job name -> its cost and its limits.
         self.limits: str = start + "limits"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
         self.cancels: str = start + "cancels"
