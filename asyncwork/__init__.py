@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .enqueuer import Enqueuer
     from .job import Job
+    from .limit import Cost, Limit
     from .middleware import CallNext
     from .models.actions import ActionResult, CancelResult, Deletion
     from .models.batches import BatchFailures, BatchPage, BatchResult, BatchState, BatchStatus
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
     from .models.job_steps import JobStep
+    from .models.limits import LimitInfo
     from .models.periodic import PeriodicRun, PeriodicState
     from .models.pools import (
         Deployment,
@@ -134,6 +136,9 @@ else:
         "Problem": "models.diagnosis",
         "Progress": "models.job_status",
         "QueueInfo": "models.queues",
+        "Cost": "limit",
+        "Limit": "limit",
+        "LimitInfo": "models.limits",
         "Rate": "rate",
         "Redact": "_admin.redaction",
         "Repairs": "models.diagnosis",
@@ -191,6 +196,7 @@ __all__ = [
     "Client",
     "Clock",
     "Conflict",
+    "Cost",
     "CrashedError",
     "Debounce",
     "Deletion",
@@ -229,6 +235,8 @@ __all__ = [
     "JobStatus",
     "JobStep",
     "JobTimeoutError",
+    "Limit",
+    "LimitInfo",
     "LostMembers",
     "Named",
     "NoContext",

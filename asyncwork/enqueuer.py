@@ -73,6 +73,7 @@ class Enqueuer(BaseClient):
         throttle: Throttle | None = None,
         max_waiting: int | None = None,
         partition: str | int | None = None,
+        cost: int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job to run as soon as a worker is free, or later.
 
@@ -102,6 +103,7 @@ class Enqueuer(BaseClient):
             of its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it. It does not hold
             for a job that is enqueued for later, nor for retries.
         :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
+        :param cost: how many tokens of each of its limits it takes; ``None`` for what its type says.
         :returns: the job. If it was not enqueued because it would be a duplicate, ``duplicate`` is true and ``id`` is
             that of the job that keeps it out. If that job has its arguments now, ``replaced`` is true as well. The
             other fields are not: ``run_at`` is when this job would have been due.
@@ -117,11 +119,18 @@ class Enqueuer(BaseClient):
         if max_waiting is None and type(name) is not str:
             max_waiting = limit_of(name)
         is_plain = delay is None and at is None and id is None and timeout is None and expires is None
-        is_plain = is_plain and debounce is None and throttle is None and not max_waiting and partition is None
+        is_plain = (
+            is_plain
+            and debounce is None
+            and throttle is None
+            and not max_waiting
+            and partition is None
+            and cost is None
+        )
         is_plain = is_plain and (type(name) is str or options_of(name) is AT_ONCE)
         if not is_plain or unique is not None or front is not False or self._tracing is not None:
             times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
-            options = EnqueueOptions(*times, *rules, max_waiting, partition)
+            options = EnqueueOptions(*times, *rules, max_waiting, partition, cost)
             return await self._enqueue(name, args, options)
         job, payload = encode_job(job_name(name), check_args(args), int(self._clock()))
         try:

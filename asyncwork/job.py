@@ -315,6 +315,8 @@ class Job(JobSteps):
             written = write_payload(self.name, self.id, self.enqueued_at, args, key, self.expires)
             if self.partition:
                 written = with_tenant(written, self.partition)
+            if type(cost := self._fields.get("cost")) is int:
+                changes["cost"] = b"%d" % cost
             return members.splice(written, changes)
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ One file for the options of job types and of pools, because all of them are chec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -20,6 +20,7 @@ from ._jobs.printable import shown
 from ._jobs.tenants import check_partition
 from ._jobs.times import seconds_of
 from .errors import UsageError
+from .limit import Cost, Limit, check_limits
 from .rate import Rate
 from .unique import Debounce, Throttle, Unique, check_rules
 
@@ -148,6 +149,9 @@ class JobOptions:
     :param throttle: a :class:`Throttle` lets a job start once in a period.
     :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
         ``None`` for any number, unless another pool has announced a rate or one was set at run time.
+    :param limits: up to three limits that it shares with other job types and other code: see :meth:`WorkerPool.limit`.
+    :param cost: how many tokens of each of its limits a job takes: a number, or a function that takes the arguments as
+        they are stored, and returns one.
     :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises :class:`QueueFull`.
         0 for no limit.
     :param chunk: how many jobs one call of the handler takes at most; it takes a list of them, ``(jobs: list[Job])``,
@@ -183,6 +187,8 @@ class JobOptions:
     debounce: Debounce | None = None
     throttle: Throttle | None = None
     rate: Rate | None = None
+    limits: Sequence[Limit] = ()
+    cost: Cost = 1
     max_waiting: int = 0
     chunk: int = 0
     wait: float | timedelta | None = None
@@ -214,6 +220,11 @@ class JobOptions:
             check_extra(self.extra)
         if self.rate is not None and not isinstance(self.rate, Rate):
             raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
+        object.__setattr__(self, "limits", check_limits(self.limits, self.cost))
+        if self.limits and self.partition is not None:
+            raise UsageError(
+                "jobs with a partition take turns, and have no shared limits: leave limits or partition out"
+            )
         if self.expires is not None:
             object.__setattr__(self, "expires", _period(self.expires, "expires"))
         check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)

@@ -86,6 +86,7 @@ class Enqueuer:
         throttle: Throttle | None = None,
         max_waiting: int | None = None,
         partition: str | int | None = None,
+        cost: int | None = None,
     ) -> EnqueuedJob:
         """Enqueue a job, as :meth:`asyncwork.Enqueuer.enqueue` does.
 
@@ -95,7 +96,7 @@ class Enqueuer:
         if max_waiting is None:
             max_waiting = limit_of(name)
         times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
-        return self._enqueue(name, args, EnqueueOptions(*times, *rules, max_waiting, partition))
+        return self._enqueue(name, args, EnqueueOptions(*times, *rules, max_waiting, partition, cost))
 
     def enqueue_many(self, jobs: Iterable[tuple[str | Named, Mapping[str, Any] | None] | JobCall]) -> list[EnqueuedJob]:
         """Enqueue many jobs in their order, as :meth:`asyncwork.Enqueuer.enqueue_many` does.

@@ -16,7 +16,7 @@ from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.function_kinds import is_async
 from ._jobs.handler import Handler
 from ._jobs.job_call import JobCall, set_task
-from ._jobs.rule_arguments import check_names, with_defaults
+from ._jobs.rule_arguments import check_names, cost_of, with_defaults
 from ._jobs.tenants import tenant_or_none
 from ._json.codec import decode, encode_args
 from ._redis.job_record import check_enqueued, result_of
@@ -57,6 +57,7 @@ class BoundTask(Generic[Arguments, R_co]):
         partition = self._handler.options.partition
         if partition is not None and options.partition is None:
             options = options.of_tenant(tenant_or_none(self._handler.name, partition, bound))
+        options = options.costing(cost_of(self._handler, bound))
         call: JobCall[R_co] = JobCall(self._handler.name, bound, options)
         set_task(call, self)
         return call
@@ -210,6 +211,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         throttle: Throttle | None = None,
         max_waiting: int | None = None,
         partition: str | int | None = None,
+        cost: int | None = None,
     ) -> BoundTask[Arguments, R_co]:
         """Return what enqueues jobs with these options: ``await task.options(delay=60).enqueue(…)``.
 
@@ -218,7 +220,7 @@ class Task(BoundTask[Arguments, R_co], Generic[Whole, Arguments, R_co]):
         :raises UsageError: when one is not valid, or two exclude each other.
         """
         times, rules = (delay, at, unique, id, front, timeout, expires), (debounce, throttle)
-        options = EnqueueOptions(*times, *rules, max_waiting, partition).of_type(self.job_options)
+        options = EnqueueOptions(*times, *rules, max_waiting, partition, cost).of_type(self.job_options)
         if options.rule is not None:
             check_names(options.rule, self._handler)
         return BoundTask(self._handler, options.limited(self.job_options.max_waiting), self._source)

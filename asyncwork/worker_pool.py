@@ -25,9 +25,11 @@ from ._pool.registry import Registry
 from ._pool.run import PoolRun
 from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables, version_label_of
 from ._redis.client import RedisClient
+from ._redis.limits import LimitSlots
 from ._worker.launcher import Launcher
 from .enqueuer import Enqueuer
 from .errors import UsageError
+from .limit import SlotSource
 from .options import Extra, JobOptions, PoolOptions, Tuning, check_workers
 
 C = TypeVar("C")
@@ -251,6 +253,10 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
     def enqueuer(self) -> Enqueuer:
         """Enqueues by name, into this pool's namespace."""
         return self._enqueuer
+
+    def _slots(self) -> SlotSource:
+        # Those of a process in which the pool does not run, such as a web process, close the enqueuer.
+        return LimitSlots(self._enqueuer._in_redis)
 
     @property
     def sync_enqueuer(self) -> sync.Enqueuer:

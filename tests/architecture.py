@@ -88,6 +88,7 @@ PARTS = [
             "schedule": "cron schedules",
             "unique": "Unique, Debounce",
             "rate": "rates of queues",
+            "limit": "shared limits",
             "middleware": "around handlers",
             "decisions": "Retry, Snooze, Discard",
             "errors": "the error tree",

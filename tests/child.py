@@ -84,8 +84,13 @@ def running(*children: Child) -> Iterator[None]:
             child.kill()
 
 
-async def serve(url: str, namespace: str, log: Path, concurrency: int, times: dict[str, Any]) -> None:
-    """Run jobs until SIGTERM."""
+async def serve(
+    url: str, namespace: str, log: Path, concurrency: int, times: dict[str, Any], *, has_limit: bool = False
+) -> None:
+    """Run jobs until SIGTERM.
+
+    :param has_limit: whether there are two job types that share a limit.
+    """
     pool = WorkerPool(url, namespace=namespace, concurrency=concurrency, **times)
 
     def record(what: str, job: Job) -> None:
@@ -101,6 +106,10 @@ async def serve(url: str, namespace: str, log: Path, concurrency: int, times: di
         pool.job(name)(sleeps)
     pool.job("capped", max_concurrency=CAP)(sleeps)
     pool.job("rated", rate=RATE)(sleeps)
+    if has_limit:
+        limit = pool.limit("shared", rate=RATE, concurrency=CAP)
+        pool.job("shared_a", limits=[limit])(sleeps)
+        pool.job("shared_b", limits=[limit])(sleeps)
 
     @pool.job
     async def blocks(job: Job) -> None:
@@ -130,4 +139,6 @@ async def serve(url: str, namespace: str, log: Path, concurrency: int, times: di
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     given = {name: float(value) for name, value in (each.split("=") for each in sys.argv[5:])}
-    asyncio.run(serve(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), tuned(**given)))
+    has_limit = bool(given.pop("has_limit", 0))
+    log = Path(sys.argv[3])
+    asyncio.run(serve(sys.argv[1], sys.argv[2], log, int(sys.argv[4]), tuned(**given), has_limit=has_limit))

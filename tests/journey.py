@@ -105,6 +105,10 @@ class Traveller:
                 raise Snooze(1)
             raise Discard("{enough}")
 
+        @pool.job("shares{}", limits=[pool.limit("llm", rate=Rate(1000), concurrency=3)])
+        async def shares() -> None:
+            self.ran["shares"] += 1
+
         @pool.job("rated{}", rate=Rate(1000))
         async def rated() -> None:
             self.ran["rated"] += 1
@@ -357,6 +361,12 @@ async def queues_have_rates(traveller: Traveller) -> None:
     await traveller.until_ran("rated", 4)
     await client.reset_rate("rated{}")
     await traveller.bench.redis.sadd(traveller.bench.keys.known_jobs, "gone{}")
+    async with client.limit("llm").slot():
+        await enqueuer.enqueue("shares{}", cost=2)
+        await traveller.until_ran("shares", 1)
+    await client.set_limit("llm", rate=Rate(1000), concurrency=3)
+    assert [each.name for each in await client.limits()] == ["llm"]
+    await client.reset_limit("llm")
     await client.set_rate("gone{}", Rate(1))
     await client.forget("gone{}")
 

@@ -122,7 +122,7 @@ class Context:
     http: httpx.AsyncClient
     started: float
 """,
-    "docs/limits.md": "",
+    "docs/limits.md": "async def ask_the_service(question: str) -> str: ...",
     "docs/jobs.md": """
 pool = WorkerPool()
 deadline: datetime

@@ -389,7 +389,7 @@ def test_an_option_that_a_job_type_does_not_have(options: dict[str, Any], hint: 
     message = (
         f"pool.job has no option {name!r}; it has priority, max_fails, skip_dead, max_concurrency, max_crashes, "
         f"timeout, backoff, extra, result, expires, stream, history, "
-        f"unique, debounce, throttle, rate, max_waiting, chunk, wait, "
+        f"unique, debounce, throttle, rate, limits, cost, max_waiting, chunk, wait, "
         f"partition, partition_concurrency, partition_max, partition_rate, ordered{hint}"
     )
     for function in (None, "wat", print):

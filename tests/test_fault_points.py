@@ -61,6 +61,7 @@ _OF_OTHERS = {
         "free_unclaimed",
         "mark_cancelled",
         "request_state",
+        "take_slot",
         "signal",
         "reserve_members",
         "settle_members",

@@ -38,14 +38,14 @@ PUBLIC = {
     "JobAttempt", "NoResultError", "ResultLost", "ResultTimeout", "as_completed", "gather",
     "JobTimeoutError",
     "Progress", "StreamItem", "JobEndedError", "StreamLost", "StreamTimeout",
-    "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited",
+    "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited", "Limit", "LimitInfo", "Cost",
     "EventTimeout", "JobStep", "StepError", "Superseded",
     "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
 }  # fmt: skip
 
 
 # Aliases, whose docstring is that of what they stand for.
-ALIASES = {"Backoff", "CallNext", "Clock", "Conflict", "Extra", "Partition", "Redact", "Resources", "Until"}
+ALIASES = {"Backoff", "CallNext", "Clock", "Conflict", "Cost", "Extra", "Partition", "Redact", "Resources", "Until"}
 
 
 def test_the_public_names() -> None:

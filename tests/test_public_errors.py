@@ -29,6 +29,7 @@ from asyncwork import (
     Job,
     JobEndedError,
     JobQuery,
+    Limit,
     Rate,
     RateLimited,
     RedisUnavailable,
@@ -143,6 +144,9 @@ CLIENT: dict[str, list[Call]] = {
         lambda client: client.set_max_waiting("wat", None),
     ],
     "set_rate": [lambda client: client.set_rate("wat", Rate(3)), lambda client: client.set_rate("wat", None)],
+    "limits": [lambda client: client.limits()],
+    "set_limit": [lambda client: client.set_limit("wat", concurrency=3)],
+    "reset_limit": [lambda client: client.reset_limit("wat")],
     "reset_rate": [lambda client: client.reset_rate("wat")],
     "empty": [lambda client: client.empty("wat")],
     "forget": [lambda client: client.forget("wat")],
@@ -324,7 +328,7 @@ CALLS = {
 
 # Methods that do not call Redis.
 LOCAL = {
-    Client: {"close"},
+    Client: {"close", "limit"},
     # Batches are tried by `BATCH_CALLS`.
     Enqueuer: {"close", "batch", "open_batch"},
     # A wait for a result goes on while Redis is away.
@@ -334,7 +338,7 @@ LOCAL = {
     SyncBoundTask: {"result"},
     SyncTask: {"result"},
     WorkerPool: {
-        *("health", "job", "metrics_text", "middleware", "on_dead", "on_failure", "periodic", "periodically"),
+        *("health", "job", "limit", "metrics_text", "middleware", "on_dead", "on_failure", "periodic", "periodically"),
         *("reconfigure", "stop_soon", "batch", "open_batch"),
     },
     Jobs: {"eager", "release"},
@@ -371,8 +375,8 @@ def test_each_public_coroutine_is_called_here() -> None:
         for cls in classes
         if any(is_coroutine(member) for name, member in inspect.getmembers(cls) if not name.startswith("_"))
     }
-    # `Job.emit` is tried by tests/test_streams.py.
-    assert with_coroutines == (CALLS.keys() | {EnqueuedJob, JobCall, Job}) - {
+    # `Job.emit` is tried by tests/test_streams.py, and `Limit.slot` by tests/test_limits.py.
+    assert with_coroutines == (CALLS.keys() | {EnqueuedJob, JobCall, Job, Limit}) - {
         sync.Enqueuer,
         SyncBoundTask,
         SyncTask,

@@ -174,6 +174,7 @@ ELSEWHERE = {
     "request_state": "test_pool_requests.py",
     "rest": "test_rates.py",
     "run_periodic": "test_periodic_changes.py",
+    "take_slot": "test_limits.py",
     "signal": "test_steps.py",
     "throttle": "test_unique_modes.py",
     "watch": "test_results.py",

@@ -226,7 +226,7 @@ def assert_described_alike(brief: Mapping[str, str], full: Mapping[str, str], op
 def test_the_options_of_an_enqueue_are_the_same_everywhere() -> None:
     options = options_of(EnqueueOptions)
     names = ["delay", "at", "unique", "id", "front", "timeout", "expires", "debounce", "throttle", "max_waiting"]
-    assert list(options) == [*names, "partition"]
+    assert list(options) == [*names, "partition", "cost"]
     for function in (Enqueuer.enqueue, sync.Enqueuer.enqueue):
         assert options_of(function, "name", "args") == options, function
     assert options_of(Task.options) == options

@@ -156,6 +156,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/queues/rate": {"queue": "nobody", "rate": "100/60", "burst": 20},
     "/api/tenants/pause": {"queue": "nobody", "partition": "nothing"},
     "/api/tenants/unpause": {"queue": "nobody", "partition": "nothing"},
+    "/api/limits/set": {"limit": "nothing", "rate": "none", "concurrency": 3},
     "/api/tenants/set": {"queue": "nobody", "partition": "nothing", "concurrency": 3, "weight": 2, "rate": "10/1"},
     "/api/queues/max-waiting": {"queue": "nobody", "max_waiting": 0},
     "/api/queues/empty": {"queue": "nobody"},

@@ -59,6 +59,7 @@ ACTIONS_BY_PATH: dict[str, tuple[dict[str, str], str]] = {
     "/api/queues/forget": ({"queue": "unused"}, "forget"),
     "/api/tenants/pause": ({"queue": "fair", "partition": "acme"}, "pause_tenant"),
     "/api/tenants/unpause": ({"queue": "fair", "partition": "paused"}, "unpause_tenant"),
+    "/api/limits/set": ({"limit": "llm", "rate": "100/60/20", "concurrency": "3"}, "rate"),
     "/api/tenants/set": ({"queue": "fair", "partition": "acme", "weight": "3"}, "set_tenant"),
     "/api/pools/quiet": ({"pool": "{pool}"}, "quiet"),
     "/api/pools/unquiet": ({"pool": "{pool}"}, "unquiet"),

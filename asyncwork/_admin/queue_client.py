@@ -11,15 +11,15 @@ from ..models.diagnosis import Overview
 from ..models.pools import Deployment, Heartbeat, Observation
 from ..models.queues import FairQueue, JobCounts, QueueInfo, RunTimes
 from ..rate import Rate
+from .limit_client import LimitClient
 from .metrics import MetricsReader
-from .periodic_client import PeriodicClient
 from .pool_actions import PoolActions
 from .queue_actions import QueueActions
 from .redaction import Redact
 from .tenants import Tenants
 
 
-class QueueClient(PeriodicClient):
+class QueueClient(LimitClient):
     """Shows queues and pools, and changes them."""
 
     def __init__(self, url: str | None, namespace: str | None, redact: Redact | None) -> None:

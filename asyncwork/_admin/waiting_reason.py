@@ -13,12 +13,14 @@ from .._jobs.printable import plural, printable, utc_time
 from .._redis.cancels import Cancels
 from .._redis.holds import Holds
 from .._redis.inspector import Inspector
+from .._redis.limits import Limits
 from .._redis.lock_state import LockState
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.protocol import encode
 from .._redis.rule_requests import SUCCESSOR_AT
 from ..models.job_status import JobState, JobStatus
+from ..models.limits import LimitInfo
 from ..models.pools import Heartbeat
 from ..models.queues import QueueInfo
 from ..rate import Rate
@@ -46,6 +48,7 @@ class WaitingReasonReader:
         self._status = status
         self._cancels = Cancels(namespace)
         self._holds = Holds(namespace)
+        self._limits = Limits(namespace)
         self._metrics = MetricsStore(namespace)
 
     async def read(self, job_id: str, seconds: float) -> str:
@@ -91,6 +94,10 @@ class WaitingReasonReader:
         if queue.rate and not queue.tokens:
             reasons.append(_rate(queue))
             is_blocked = True
+        for limit in await self._limits.show():
+            if name in limit.jobs and (text := _shared(limit)):
+                reasons.append(text)
+                is_blocked = True
         fetching = [each for each in live if _fetches(each, name)]
         busy = Counter(each.pool_id for each in await self._inspector.observations(fetching))
         if fetching and all(busy[each.pool_id] >= each.concurrency for each in fetching):
@@ -188,6 +195,16 @@ def _rate(queue: QueueInfo) -> str:
     """Return that there is no token of the rate of a queue."""
     rate = Rate.parse(queue.rate)
     return f"the rate of {printable(queue.name)} is used up ({rate.label}), and a token comes every {_every(rate)}"
+
+
+def _shared(limit: LimitInfo) -> str:
+    """Return what of a shared limit is used up; an empty text if there is something left."""
+    if limit.rate and not limit.tokens:
+        return f"limit {printable(limit.name)} has no token left ({Rate.parse(limit.rate).label})"
+    used = limit.running + limit.slots
+    if 0 < limit.concurrency <= used:
+        return f"limit {printable(limit.name)} is reached: {used:,} of {limit.concurrency:,} are in use"
+    return ""
 
 
 def _every(rate: Rate) -> str:

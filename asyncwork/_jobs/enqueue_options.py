@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UsageError
+from ..limit import MOST_COST
 from ..unique import Debounce, Throttle, Unique, check_rules
+from .option_checks import check_whole
 from .printable import shown
 from .tenants import tenant_text
 from .times import LATEST, epoch_second, seconds_of
@@ -41,6 +43,7 @@ class OptionsDict(TypedDict, total=False):
     throttle: Throttle | None
     max_waiting: int | None
     partition: str | int | None
+    cost: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +70,7 @@ class EnqueueOptions:
     :param max_waiting: how many jobs may wait in its queue, with it; 0 for any number, and ``None`` for the limit of
         its task. A limit that was set at run time (:meth:`Client.set_max_waiting`) replaces it.
     :param partition: the tenant to which it belongs in a fair queue, text of at most 200 bytes or a number.
+    :param cost: how many tokens of each of its limits it takes; ``None`` for what its type says.
     :raises UsageError: when a value is not valid, or two of them exclude each other.
     """
 
@@ -81,6 +85,7 @@ class EnqueueOptions:
     throttle: Throttle | None = None
     max_waiting: int | None = None
     partition: str | int | None = None
+    cost: int | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
@@ -110,6 +115,10 @@ class EnqueueOptions:
             _check_limit(self.max_waiting)
         if self.partition is not None:
             object.__setattr__(self, "partition", tenant_text(self.partition, "partition"))
+        if self.cost is not None:
+            check_whole(self.cost, "cost", 1, MOST_COST)
+            if self.partition is not None:
+                raise UsageError("a job of a tenant has no shared limits: pass partition or cost")
 
     def limited(self, max_waiting: int) -> EnqueueOptions:
         """Return the same options with a limit of how many jobs may wait, unless they have one; 0 for none."""
@@ -119,6 +128,14 @@ class EnqueueOptions:
         """Return the same options for a tenant, which is checked already."""
         options = copy(self)
         object.__setattr__(options, "partition", tenant)
+        return options
+
+    def costing(self, cost: int | None) -> EnqueueOptions:
+        """Return the same options with a cost, which is checked already, unless they have one or it is ``None``."""
+        if cost is None or self.cost is not None:
+            return self
+        options = copy(self)
+        object.__setattr__(options, "cost", cost)
         return options
 
     def _check_rule(self) -> None:

@@ -24,6 +24,7 @@ def encode_job(
     expires: int | None = None,
     hold: str = "",
     tenant: str | int | None = None,
+    cost: int | None = None,
 ) -> tuple[EnqueuedJob, bytes]:
     """Return a new job and its payload.
 
@@ -35,6 +36,7 @@ def encode_job(
     :param expires: until when it may start, epoch seconds; ``None`` for any time.
     :param hold: what it says of the key that it holds until it has ended; empty if it holds none.
     :param tenant: its tenant in a fair queue; ``None`` or empty for none. It comes last, where scripts look for it.
+    :param cost: how many tokens of its limits it takes; ``None`` for what its type says. It comes last, too.
     :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
     """
     job_id = job_id or make_identifier()
@@ -44,6 +46,9 @@ def encode_job(
         payload = b'%b,"timeout":%b}' % (payload[:-1], repr(float(timeout)).removesuffix(".0").encode())
     if hold:
         payload = b'%b,"hold":%b}' % (payload[:-1], codec.encode_string(hold))
+    if cost is not None:
+        # Its type has no tenants.
+        return job, b'%b,"cost":%d}' % (payload[:-1], cost)
     return job, with_tenant(payload, str(tenant)) if tenant else payload
 
 
@@ -65,8 +70,8 @@ def write_payload(
     return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_encode_name(name), written_id, t, args, more)
 
 
-# The last field of the payload of a job with a tenant.
-_TENANT = re.compile(rb',"partition":"(?:[^"\\]|\\.)*"}\Z')
+# The last field of the payload of a job with a tenant or a cost.
+_LAST = re.compile(rb',"(?:partition":"(?:[^"\\]|\\.)*"|cost":\d+)}\Z')
 
 _encode_name = lru_cache(maxsize=1024)(codec.encode_string)
 
@@ -93,9 +98,9 @@ def with_time(payload: bytes, now: int) -> bytes:
 def with_trace(payload: bytes, traceparent: str) -> bytes:
     """Return the payload of a new job with the W3C ``traceparent`` of the span in which it is enqueued."""
     trace = b',"trace":%b' % codec.encode_string(traceparent)
-    tenant = _TENANT.search(payload)
-    # The tenant stays last, where scripts look for it.
-    at = tenant.start() if tenant else len(payload) - 1
+    last = _LAST.search(payload)
+    # The tenant and the cost stay last, where scripts look for them.
+    at = last.start() if last else len(payload) - 1
     return payload[:at] + trace + payload[at:]
 
 

@@ -19,7 +19,7 @@ _FIELD_TYPES: dict[str, type] = {
     "failed_at": int,
 }
 # gocraft/work does not know the last five.
-_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout", "trace", "hold"})
+_KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout", "trace", "hold", "cost"})
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from ..errors import UsageError
+from ..limit import cost_for
 from ..unique import Debounce, Throttle, Unique
 from .binding import bind_some_arguments
 from .enqueue_options import AT_ONCE, EnqueueOptions
@@ -25,6 +27,8 @@ def by_type(named: object, args: Mapping[str, Any] | None, options: EnqueueOptio
     if not isinstance(handler, Handler):
         return args, options
     options = options.of_type(handler.options)
+    if options.cost is None and isinstance(args, (Mapping, type(None))):
+        options = options.costing(cost_of(handler, args))
     # Arguments of another type are refused when the job is made.
     if options.rule is not None and isinstance(args, (Mapping, type(None))):
         check_names(options.rule, handler)
@@ -35,7 +39,20 @@ def by_type(named: object, args: Mapping[str, Any] | None, options: EnqueueOptio
 def options_of(named: object) -> EnqueueOptions:
     """Return the options of a job that is enqueued without any, by its name or its task."""
     handler: object = getattr(named, "_handler", None)
-    return AT_ONCE.of_type(handler.options) if isinstance(handler, Handler) else AT_ONCE
+    if not isinstance(handler, Handler):
+        return AT_ONCE
+    # Its cost is known with its arguments.
+    found = AT_ONCE.of_type(handler.options)
+    return copy(found) if callable(handler.options.cost) else found
+
+
+def cost_of(handler: Handler, args: Mapping[str, Any] | None) -> int | None:
+    """Return what a new job costs; ``None`` for what its type says.
+
+    :raises UsageError: see :func:`cost_for`.
+    """
+    options = handler.options
+    return cost_for(handler.name, options.limits, options.cost, args) if callable(options.cost) else None
 
 
 def check_rule(handler: Handler) -> None:

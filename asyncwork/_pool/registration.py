@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 from zoneinfo import ZoneInfo
@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from .. import sync
 from ..enqueuer import Enqueuer
 from ..job import Job
+from ..limit import Cost, Limit, SlotSource
 from ..middleware import CallNext
 from ..options import Backoff, Extra, JobOptions, Partition, PoolOptions, job_options_of
 from ..rate import Rate
@@ -42,6 +43,10 @@ class Registration(ABC, Generic[C]):
     @abstractmethod
     def sync_enqueuer(self) -> sync.Enqueuer:
         """The same for code without an event loop."""
+
+    @abstractmethod
+    def _slots(self) -> SlotSource:
+        """Return what takes slots of limits in this pool's namespace."""
 
     @abstractmethod
     def _require_stopped(self, action: str) -> None:
@@ -99,6 +104,18 @@ class Registration(ABC, Generic[C]):
         self._registry.add_hook(function, dead=True)
         return function
 
+    def limit(self, name: str, *, rate: Rate | None = None, concurrency: int = 0) -> Limit:
+        """Return a limit that job types share, for ``@pool.job(limits=[…])``, and other code, by :meth:`Limit.slot`.
+
+        :param name: by which all processes know it.
+        :param rate: how many tokens come; ``None`` for no rate.
+        :param concurrency: how many of its jobs and slots there may be at once over all processes; 0 for any number.
+        :raises UsageError: when a value is not valid, there is no number, the pool has a limit of that name with other
+            numbers, or the pool is running.
+        """
+        self._require_stopped("add a limit")
+        return self._registry.add_limit(Limit(name, self._slots, rate, concurrency))
+
     @overload
     def job(self, function: Callable[Concatenate[Unannotated, P], R], /) -> Task[..., ..., R]: ...
     @overload
@@ -133,6 +150,8 @@ class Registration(ABC, Generic[C]):
         debounce: Debounce | None = None,
         throttle: Throttle | None = None,
         rate: Rate | None = None,
+        limits: Sequence[Limit] = (),
+        cost: Cost = 1,
         max_waiting: int = 0,
         chunk: int = 0,
         wait: float | timedelta | None = None,
@@ -175,6 +194,10 @@ class Registration(ABC, Generic[C]):
         :param throttle: a :class:`Throttle` lets a job start once in a period.
         :param rate: how many of its jobs may start within a time, over all processes, such as ``Rate(100, per=60)``;
             ``None`` for any number, unless another pool has announced a rate or one was set at run time.
+        :param limits: up to three limits that it shares with other job types and other code: see
+            :meth:`WorkerPool.limit`.
+        :param cost: how many tokens of each of its limits a job takes: a number, or a function that takes the arguments
+            as they are stored, and returns one.
         :param max_waiting: how many jobs may wait in the queue: an enqueue that would exceed it raises
             :class:`QueueFull`. 0 for no limit.
         :param chunk: how many jobs one call of the handler takes at most; it takes a list of them,

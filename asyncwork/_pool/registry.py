@@ -22,6 +22,7 @@ from .._worker.job_type import JobType
 from .._worker.result_keeper import ResultKeeper
 from .._worker.traced_call import traced, traced_chunks
 from ..errors import HandlerError, UsageError
+from ..limit import Limit
 from ..middleware import Middleware, compose, make_middleware
 from ..options import JobOptions
 from ..schedule import Schedule
@@ -48,6 +49,7 @@ class Registry:
         # The periodic jobs of each handler that `@pool.periodic` has registered, and `@pool.job` has not.
         self._scheduled_only: dict[str, list[PeriodicJob]] = {}
         self.handlers: dict[str, Handler] = {}
+        self.limits: dict[str, Limit] = {}
         self.periodic: list[PeriodicJob] = []
 
     @property
@@ -86,6 +88,21 @@ class Registry:
             self._remove_handler(instead_of, name)
         self.handlers[name] = handler
         return handler
+
+    def add_limit(self, limit: Limit) -> Limit:
+        """Add a shared limit; return it, or the same one that there is.
+
+        :raises UsageError: when it has no numbers, or there is one of that name with other numbers.
+        """
+        if not limit.numbers:
+            raise UsageError(f"limit {limit.name!r} needs a rate or a concurrency: pass rate=Rate(…) or concurrency=…")
+        known = self.limits.setdefault(limit.name, limit)
+        if known.numbers != limit.numbers:
+            raise UsageError(
+                f"limit {limit.name!r} has the numbers {known.numbers!r} in this pool already, not {limit.numbers!r}: "
+                "use what pool.limit has returned"
+            )
+        return known
 
     def _remove_handler(self, before: str, name: str) -> None:
         """Remove a handler that a schedule registered, and give its periodic jobs another name."""

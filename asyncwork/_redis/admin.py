@@ -25,6 +25,7 @@ from .deleted_job import id_in, read_deleted
 from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .fair_queues import FairQueues, tenanted_name
 from .held_keys import HeldKeys
+from .limits import Limits
 from .member import Member
 from .member_calls import MemberCalls
 from .namespace import Namespace
@@ -79,6 +80,7 @@ class Admin:
         self._batches = BatchStore(namespace)
         self._fair = FairQueues(namespace)
         self._rates = Rates(namespace)
+        self._limits = Limits(namespace)
         self._held = HeldKeys(namespace)
 
     async def pause(self, name: str) -> None:
@@ -117,7 +119,10 @@ class Admin:
         related = [keys.paused(name), keys.lock(name), keys.lock_info(name), keys.max_concurrency(name)]
         own = [keys.queue_options, keys.max_waiting, keys.rate(name), keys.rates]
         all_keys = [keys.known_jobs, keys.queue(name), *related, *own]
-        return bool(await run_script(self._redis.client(), "forget_job", all_keys, [name]))
+        is_forgotten = bool(await run_script(self._redis.client(), "forget_job", all_keys, [name]))
+        if is_forgotten:
+            await self._limits.forget(name)
+        return is_forgotten
 
     async def register_names(self, names: Sequence[str]) -> None:
         """Register job names, so that their queues are listed. Does nothing if Redis's memory is full or the key of the

@@ -4,7 +4,7 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
 ``rate:``, ``job:``, ``stream:``, ``step:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues``, ``tenants:``,
-``groups``, ``open_groups`` and ``group:`` are asyncwork's own.
+``groups``, ``open_groups``, ``group:``, ``limits``, ``limit:``, ``limit_jobs:`` and ``slots:`` are asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -64,6 +64,7 @@ _KINDS = {
     "queue_options": "hash",
     "max_waiting": "hash",
     "rates": "hash",
+    "limits": "hash",
 }
 # The bitmaps of a batch: its members that have ended, have failed and were cancelled.
 _BITMAPS = (":done", ":bad", ":cancelled")
@@ -75,6 +76,9 @@ _KINDS_BY_START = (
     ("periodic_runs:", "zset"),
     ("stats:", "string"),
     ("rate:", "string"),
+    ("limit:", "string"),
+    ("limit_jobs:", "set"),
+    ("slots:", "zset"),
     ("job:", "hash"),
     ("stream:", "stream"),
     ("step:", "hash"),
@@ -146,6 +150,8 @@ class Keys:
         self.max_waiting: str = start + "max_waiting"
         # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
         self.rates: str = start + "rates"
+        # A hash: "code:" or "set:" and a limit -> its numbers; "job:" and a job name -> its cost and its limits.
+        self.limits: str = start + "limits"
         # A hash: id of a job that is to be cancelled -> JSON that says who has cancelled it, why and when.
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
@@ -221,6 +227,18 @@ class Keys:
     def rate(self, name: str) -> str:
         """How many tokens of the rate of a queue are taken, and when that was."""
         return f"{self.prefix}rate:{name}"
+
+    def limit(self, name: str) -> str:
+        """How many tokens of a shared limit are taken, and when that was."""
+        return f"{self.prefix}limit:{name}"
+
+    def limit_jobs(self, name: str) -> str:
+        """The set of the job names that share a limit."""
+        return f"{self.prefix}limit_jobs:{name}"
+
+    def slots(self, name: str) -> str:
+        """The sorted set of the slots of a limit that other code than jobs has: until when, epoch seconds."""
+        return f"{self.prefix}slots:{name}"
 
     def heartbeat(self, pool_id: str) -> str:
         """The hash that a pool writes about itself."""

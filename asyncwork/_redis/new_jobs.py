@@ -92,6 +92,7 @@ class NewJobs:
             expires=options.expires_at(self._now),
             hold=placement.hold,
             tenant=options.partition,
+            cost=options.cost,
         )
         self.append(job, payload, None if placement == NEXT else placement)
 

@@ -34,6 +34,7 @@ _FRAGMENTS = frozenset(
         "settle_calls",
         "settle_member",
         "restore_holders",
+        "shared_limits",
         "sum_shares",
         "sync_share",
         "tenants",

@@ -11,7 +11,7 @@ from .._redis.fair_queues import FairOptions
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.work_queue import WorkQueue
-from ..options import PoolOptions
+from ..options import JobOptions, PoolOptions
 from .chunk_runner import ChunkRunner
 from .dispatchers import Dispatchers
 from .expiry import times_to_start
@@ -29,6 +29,7 @@ from .services.reaper import Reaper
 from .services.reconciler import Reconciler
 from .services.requeuer import Requeuer
 from .services.service import ServiceLoop
+from .services.shared_limits import SharedLimits
 from .services.tenant_reviewer import TenantReviewer
 from .worker_set import WorkerSet
 
@@ -72,8 +73,7 @@ class BackgroundServices:
             Requeuer(namespace, job_set, tuning.requeue, periodic_keys, expires=expires, unique=unique)
             for job_set in (JobSet.RETRY, JobSet.SCHEDULED)
         ]
-        rates = {name: each.options.rate for name, each in job_types.items() if each.options.rate is not None}
-        self.rate_reader = RateReader(namespace, pool_id, job_types.keys(), rates, options.heartbeat, dispatchers)
+        self.rate_reader = _rate_reader_of(namespace, pool_id, job_options, options.heartbeat, dispatchers)
         reconciler = Reconciler(work_queue, dispatchers.main, workers.workers, tuning.reconcile)
         reaper = Reaper(
             namespace, pool_id, period=tuning.reap, dead_after=options.dead_after, orphans_period=tuning.orphans
@@ -120,6 +120,14 @@ class BackgroundServices:
 def _reviewers(namespace: Namespace, fair: Mapping[str, FairOptions], period: float) -> list[ServiceLoop]:
     """Return what reviews the tenants of a pool's fair queues, if it has any."""
     return [ServiceLoop(TenantReviewer(namespace, fair, period), jitter=_JITTER)] if fair else []
+
+
+def _rate_reader_of(
+    namespace: Namespace, pool_id: str, options: Mapping[str, JobOptions], period: float, dispatchers: Dispatchers
+) -> RateReader:
+    rates = {name: each.rate for name, each in options.items() if each.rate is not None}
+    shared = SharedLimits(namespace, pool_id, options)
+    return RateReader(namespace, pool_id, options.keys(), rates, period, dispatchers, shared)
 
 
 def _reconciler_of(runner: ChunkRunner, work_queue: WorkQueue, period: float) -> ServiceLoop:

@@ -99,6 +99,8 @@ def _run_command(options: argparse.Namespace) -> int:
             from .batches import batches as command
         case "deletions":
             from .deletions import deletions as command
+        case "limits":
+            from .limits import limits as command
         case "unique":
             from .unique import unique as command
         case _:

@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from .._environment import number
 from .._jobs.enqueue_options import EnqueueOptions
 from .._jobs.job_call import JobCall
 from .._jobs.names import suggestion
@@ -116,8 +117,13 @@ def _read_options(options: argparse.Namespace) -> EnqueueOptions:
         expires=None if options.expires is None else settings.read("--expires", options.expires, settings.seconds),
         debounce=rules.debounce,
         throttle=rules.throttle,
+        cost=None if options.cost is None else settings.read("--cost", options.cost, _read_cost),
         partition=None if options.partition is None else settings.read("--partition", options.partition, _read_tenant),
     )
+
+
+def _read_cost(text: str) -> int:
+    return number(text, int, "a whole number")
 
 
 def _read_tenant(text: str) -> str:

@@ -16,7 +16,7 @@ from ..client import Client
 from ..errors import JobEndedError, PayloadError, UsageError
 from ..models.actions import ActionResult, CancelResult
 from ..rate import Rate
-from . import audit_log, batch_actions, tenant_actions
+from . import audit_log, batch_actions, limit_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
@@ -264,7 +264,7 @@ def _is_local(path: str, root: str) -> bool:
     return ".." not in segments and "." not in segments
 
 
-_PREPARED = PREPARED | batch_actions.PREPARED | tenant_actions.PREPARED
+_PREPARED = PREPARED | batch_actions.PREPARED | limit_actions.PREPARED | tenant_actions.PREPARED
 
 routes: list[Route] = [
     _route("/api/jobs/retry", "retry", _retry),

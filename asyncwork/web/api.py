@@ -67,6 +67,10 @@ async def _tenants(app: AppContext, params: Params) -> object:
     return await app.client.tenants(params.required("queue"))
 
 
+async def _limits(app: AppContext, params: Params) -> object:
+    return {"limits": await app.client.limits()}
+
+
 async def _pools(app: AppContext, params: Params) -> object:
     return {"pools": await app.client.heartbeats()}
 
@@ -222,6 +226,7 @@ routes: list[Route] = [
     _route("/api/overview", _overview),
     _route("/api/queues", _queues),
     _route("/api/tenants", _tenants),
+    _route("/api/limits", _limits),
     _route("/api/pools", _pools),
     _route("/api/deployments", _deployments),
     _route("/api/busy", _busy),

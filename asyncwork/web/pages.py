@@ -120,7 +120,8 @@ async def _queues(page: PageRequest) -> PageContent:
         for row in await _queue_rows(page, page.overview.queues)
     ]
     go_pools = any(not pool.runner for pool in page.overview.heartbeats)
-    return PageContent("queues.html", "/queues", "Queues", {"queues": rows, "go_pools": go_pools})
+    values = {"queues": rows, "go_pools": go_pools, "limits": await page.client.limits()}
+    return PageContent("queues.html", "/queues", "Queues", values)
 
 
 async def queues(request: Request) -> Response:

@@ -15,6 +15,7 @@ from ..._jobs.printable import printable
 from ..._redis.namespace import Namespace
 from ..._redis.rates import QueueRate, Rates
 from ...rate import Rate
+from .shared_limits import SharedLimits
 
 logger = logging.getLogger("asyncwork")
 
@@ -39,6 +40,7 @@ class RateReader:
     :param names: the job names that the pool handles.
     :param rates: those of them that have a rate in the code.
     :param period: seconds between two readings without a message.
+    :param shared: the limits that job types share; ``None`` for none.
     """
 
     name = "rate reader"
@@ -51,6 +53,7 @@ class RateReader:
         rates: Mapping[str, Rate],
         period: float,
         fetching: RatedFetching,
+        shared: SharedLimits | None = None,
     ) -> None:
         self._rates = Rates(namespace)
         self._pool_id = pool_id
@@ -58,6 +61,8 @@ class RateReader:
         self._own = rates
         self._period = period
         self._fetching = fetching
+        self._shared = shared
+        self._limited: frozenset[str] = frozenset()
         self._is_obeyed = True
         self._known: dict[str, QueueRate] = {}
         # Since when the pool is gone that has announced the rate of a name, by this process's monotonic clock.
@@ -72,6 +77,8 @@ class RateReader:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
+        if self._shared is not None:
+            await self._shared.start()
         if self._own:
             before = await self._rates.read()
             await self._rates.announce(self._own, self._pool_id)
@@ -89,10 +96,12 @@ class RateReader:
         if await self._keep_announced(found):
             found = await self._rates.read()
         known = {name: each for name, each in found.items() if name in self._names}
-        if known != self._known:
-            self._known = known
+        limited = frozenset() if self._shared is None else frozenset(await self._shared.read())
+        if known != self._known or limited != self._limited:
+            self._known, self._limited = known, limited
             if self._is_obeyed:
-                self._fetching.set_rated([name for name, each in known.items() if each.rate is not None])
+                rated = {name for name, each in known.items() if each.rate is not None}
+                self._fetching.set_rated(rated | limited)
         return self._period
 
     async def on_message(self) -> None:

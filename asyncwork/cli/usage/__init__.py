@@ -17,6 +17,7 @@ from . import (
     enqueue,
     job,
     jobs,
+    limits,
     periodic,
     pools,
     queues,
@@ -31,6 +32,6 @@ from . import (
 def add_parsers(commands: Any) -> None:
     """Add the commands, in the order in which the help lists them."""
     working, single = (development, run), (enqueue, job, cancel)
-    several = (jobs, queues, batches, periodic, pools, unique, deletions)
+    several = (jobs, queues, batches, periodic, pools, limits, unique, deletions)
     for each in (*working, *single, *several, stats, top, web, doctor, completion):
         each.add_parser(commands)

@@ -57,6 +57,7 @@ def add_parser(commands: Any) -> None:
     add("--delay", metavar="SECONDS", help="run the job after so many seconds")
     add("--at", metavar="TIME", help="run the job at this time: ISO 8601 with UTC offset, or epoch seconds")
     add("--front", action="store_true", help="run the job before those that wait in its queue")
+    add("--cost", metavar="N", help="how many tokens of each of its limits it takes")
     add("--partition", metavar="TENANT", help="the tenant to which it belongs in a fair queue")
     add("--expires", metavar="SECONDS", help="drop the job if it has not started within so many seconds")
     add("--timeout", metavar="SECONDS", help="end an attempt of the job after so many seconds; 0 for no limit")

@@ -1,0 +1,238 @@
+"""Shared limits: their numbers, the job types that have them, and slots for other code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..errors import UsageError
+from ..limit import LEASE, Limit
+from ..models.limits import LimitInfo
+from ..rate import Rate
+from .base_client import translated_errors
+from .client import run_script
+from .errors import ErrorReply, is_wrong_type
+from .namespace import Namespace
+from .protocol import decode, encode, value_of
+from .rates import NONE, tokens_left
+
+_CODE, _SET, _JOB = "code:", "set:", "job:"
+
+
+@dataclass(frozen=True, slots=True)
+class TypeLimits:
+    """What a pool has announced of one job name.
+
+    :ivar owner: the id of the pool.
+    :ivar cost: what a job costs that does not say it.
+    :ivar limits: the names of its limits.
+    """
+
+    owner: str
+    cost: int
+    limits: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What is in Redis, without the owner."""
+        return " ".join([str(self.cost), *self.limits])
+
+
+@dataclass(slots=True)
+class LimitNumbers:
+    """The numbers of a limit, as the texts that are in Redis; empty where there is nothing that can be read."""
+
+    code: str = ""
+    was_set: str = ""
+
+    @property
+    def text(self) -> str:
+        """What holds."""
+        return self.was_set or self.code
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLimits:
+    """All that is known of the limits of a namespace."""
+
+    numbers: Mapping[str, LimitNumbers]
+    types: Mapping[str, TypeLimits]
+
+
+def parse_numbers(text: str) -> tuple[Rate | None, int] | None:
+    """Return the rate and the concurrency of a limit; ``None`` if the text is none."""
+    rate, _, most = text.partition(" ")
+    most = most.partition(" ")[0]
+    if not (most.isdecimal() and most.isascii()):
+        return None
+    if rate == NONE:
+        return None, int(most)
+    if rate.count("/") != 2:
+        return None
+    with suppress(UsageError):
+        return Rate.parse(rate), int(most)
+    return None
+
+
+def parse_limits(fields: Mapping[bytes, bytes]) -> KnownLimits:
+    """Return the limits, of the fields of their hash. What cannot be read has no effect, and is left out."""
+    numbers, types = dict[str, LimitNumbers](), dict[str, TypeLimits]()
+    for field, value in fields.items():
+        name, text = decode(field), decode(value)
+        if name.startswith(_JOB):
+            owner, _, rest = text.partition(" ")
+            cost, *limits = rest.split(" ")
+            if cost.isdecimal() and limits:
+                types[name.removeprefix(_JOB)] = TypeLimits(owner, int(cost), tuple(limits))
+        elif parse_numbers(text) is not None:
+            if name.startswith(_CODE):
+                numbers.setdefault(name.removeprefix(_CODE), LimitNumbers()).code = " ".join(text.split(" ")[:2])
+            elif name.startswith(_SET):
+                numbers.setdefault(name.removeprefix(_SET), LimitNumbers()).was_set = text
+    return KnownLimits(numbers, types)
+
+
+class Limits:
+    """The limits of one namespace. Each method raises RedisError or OSError when Redis refuses or cannot be reached."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+
+    async def read(self) -> KnownLimits:
+        """Return all limits; none when their key holds another type."""
+        try:
+            return parse_limits(await self._redis.client().hgetall(self._keys.limits))
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return KnownLimits({}, {})
+
+    async def announce(self, limits: Sequence[Limit], types: Mapping[str, TypeLimits], before: KnownLimits) -> None:
+        """Write the limits of a pool's code, and which job types have them. The pool that does so last decides."""
+        fields = {_CODE + each.name: each.numbers for each in limits if each.numbers}
+        fields |= {_JOB + name: f"{each.owner} {each.text}" for name, each in types.items()}
+        if not fields:
+            return
+        await self._write(fields)
+        for name, each in types.items():
+            for limit in each.limits:
+                await self._redis.client().sadd(self._keys.limit_jobs(limit), encode(name))
+            old = before.types.get(name)
+            for limit in set(old.limits if old else ()) - set(each.limits):
+                await self._redis.client().srem(self._keys.limit_jobs(limit), encode(name))
+
+    async def withdraw(self, types: Mapping[str, TypeLimits]) -> None:
+        """Forget that job types have limits."""
+        for name, each in types.items():
+            await self._redis.client().hdel(self._keys.limits, encode(_JOB + name))
+            for limit in each.limits:
+                await self._redis.client().srem(self._keys.limit_jobs(limit), encode(name))
+
+    async def forget(self, name: str) -> None:
+        """Forget that the jobs of a name have limits."""
+        found = (await self.read()).types.get(name)
+        if found is not None:
+            await self.withdraw({name: found})
+
+    async def set_numbers(self, name: str, rate: Rate | None, concurrency: int) -> None:
+        """Set the numbers of a limit, whatever the code says."""
+        await self._write({_SET + name: f"{NONE if rate is None else rate} {concurrency}"})
+        await self._wake_pools()
+
+    async def reset(self, name: str) -> None:
+        """Have the numbers of the code hold again."""
+        try:
+            await self._redis.client().hdel(self._keys.limits, encode(_SET + name))
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+        await self._wake_pools()
+
+    async def show(self) -> list[LimitInfo]:
+        """Return all limits, with what is in use."""
+        known = await self.read()
+        return [await self._info(name, known) for name in sorted(known.numbers)]
+
+    async def _info(self, name: str, known: KnownLimits) -> LimitInfo:
+        numbers = known.numbers[name]
+        rate, most = parse_numbers(numbers.text) or (None, 0)
+        jobs = sorted(job for job, each in known.types.items() if name in each.limits)
+        async with self._redis.client().pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.get(self._keys.limit(name))
+            for job in jobs:
+                pipe.get(self._keys.lock(job))
+            now, state, *locks = await pipe.execute(raise_on_error=False)
+        if isinstance(now, Exception):
+            raise now
+        seconds = int(now[0]) + int(now[1]) / 1_000_000
+        slots = await self._slots(name, int(now[0]))
+        state = b"" if isinstance(state, Exception) else value_of(state)
+        tokens = 0 if rate is None else tokens_left(rate, state, seconds)
+        running = sum(int(each) for each in locks if isinstance(each, bytes) and each.isdigit())
+        text = "" if rate is None else str(rate)
+        return LimitInfo(name, text, most, bool(numbers.was_set), tokens, running, slots, tuple(jobs))
+
+    async def _slots(self, name: str, now: int) -> int:
+        try:
+            return int(await self._redis.client().zcount(self._keys.slots(name), now, "+inf"))
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return 0
+
+    async def _wake_pools(self) -> None:
+        # The user may lack the channel. The pools read the limits again and again all the same.
+        with suppress(ErrorReply):
+            await self._redis.client().publish(self._keys.wake_channel(), b"")
+
+    async def _write(self, fields: Mapping[str, str]) -> None:
+        client, encoded = self._redis.client(), {encode(field): encode(text) for field, text in fields.items()}
+        try:
+            await client.hset(self._keys.limits, mapping=encoded)
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            # The pools that are alive write their limits again.
+            await client.delete(self._keys.limits)
+            await client.hset(self._keys.limits, mapping=encoded)
+
+
+class LimitSlots:
+    """Takes slots of the limits of one namespace."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._redis = namespace.redis
+        self._keys = namespace.keys
+
+    async def take(self, limit: Limit, slot: str, cost: int) -> tuple[str, int]:
+        """Take a slot; return what came of it, and a number, as ``take_slot`` does.
+
+        :raises RedisUnavailable: when Redis refuses or cannot be reached.
+        """
+        what, number = await self._call(limit, slot, cost)
+        return decode(what), int(number)
+
+    async def renew(self, limit: Limit, slot: str) -> None:
+        """Renew the lease of a slot.
+
+        :raises RedisUnavailable: when Redis refuses or cannot be reached.
+        """
+        await self._call(limit, slot, 1, renews=True)
+
+    async def release(self, limit: Limit, slot: str) -> None:
+        """Give a slot back.
+
+        :raises RedisUnavailable: when Redis refuses or cannot be reached.
+        """
+        with translated_errors(self._redis.masked_url):
+            await self._redis.client().zrem(self._keys.slots(limit.name), slot)
+
+    async def _call(self, limit: Limit, slot: str, cost: int, *, renews: bool = False) -> tuple[bytes, int]:
+        keys = [self._keys.limits, self._keys.slots(limit.name)]
+        args = [limit.name, slot, cost, LEASE, limit.numbers, int(renews)]
+        with translated_errors(self._redis.masked_url):
+            what, number = await run_script(self._redis.client(), "take_slot", keys, args)
+        return what, number

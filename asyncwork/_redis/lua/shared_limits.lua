@@ -1,0 +1,85 @@
+-- Shared by scripts with `-- include shared_limits`, after `rate` and `sum_shares`: limits that several job names and
+-- other code share. What is in use is derived from the locks of the job names, which follow the in-progress lists, and
+-- from the slots whose lease has not ended, so that no count can be wrong after a crash.
+
+-- Returns what a text 'RATE CONCURRENCY' says, where either may be 'none' or 0; nil if it says nothing.
+local function read_limit(text)
+  local rate, most = string.match(type(text) == 'string' and text or '', '^(%S+) (%d+)')
+  if not rate or (rate ~= 'none' and not read_rate(rate)) then return nil end
+  return {rate = read_rate(rate), most = tonumber(most)}
+end
+
+-- Returns a limit: as it was set at run time, otherwise as code has it; nil if there is none of that name.
+local function limit_of(prefix, name, otherwise)
+  -- pcall: a key of another type must block no queue.
+  local found = redis.pcall('hmget', prefix .. 'limits', 'set:' .. name, 'code:' .. name)
+  if found.err then found = {} end
+  local limit = read_limit(found[1]) or read_limit(found[2]) or read_limit(otherwise)
+  if limit then limit.tokens = prefix .. 'limit:' .. name end
+  return limit
+end
+
+-- Returns how many jobs of a limit run, and how many slots of other code are taken. Drops slots whose lease has ended.
+local function used_of(prefix, name)
+  local running, slots = 0, prefix .. 'slots:' .. name
+  local jobs = redis.pcall('smembers', prefix .. 'limit_jobs:' .. name)
+  if not jobs.err then
+    for _, job in ipairs(jobs) do
+      running = running + count_of(redis.pcall('get', prefix .. 'jobs:' .. job .. ':lock'))
+    end
+  end
+  local time = redis.call('time')
+  if type(redis.pcall('zremrangebyscore', slots, '-inf', '(' .. time[1])) == 'table' then redis.call('del', slots) end
+  return running, redis.call('zcard', slots)
+end
+
+-- Returns the limits of the jobs of a name, and what each job costs that does not say it; nil if they have none.
+local function limits_of(prefix, name)
+  local text = redis.pcall('hget', prefix .. 'limits', 'job:' .. name)
+  local cost, names = string.match(type(text) == 'string' and text or '', '^%S+ (%d+) (.+)$')
+  if not cost then return nil end
+  local limits = {}
+  for each in string.gmatch(names, '%S+') do
+    local limit = limit_of(prefix, each)
+    if limit then
+      if limit.rate then limit.spent, limit.left = take_tokens(limit.tokens, limit.rate, 0) end
+      if limit.most > 0 then
+        local running, slots = used_of(prefix, each)
+        limit.free = limit.most - running - slots
+      end
+      limit.name, limit.cost = each, 0
+      limits[#limits + 1] = limit
+    end
+  end
+  return #limits > 0 and limits or nil, tonumber(cost)
+end
+
+-- Returns what a job costs. It is the last field of a new job, and one of the last after a failure. An argument may have
+-- the same name.
+local function cost_of(payload, usual)
+  local last = string.match(payload, ',"cost"%s*:(%d+)}$')
+  if last then return tonumber(last) end
+  if not string.find(payload, '"cost"', 1, true) then return usual end
+  local is_json, job = pcall(cjson.decode, payload)
+  local cost = is_json and type(job) == 'table' and job.cost
+  return type(cost) == 'number' and cost >= 1 and cost < 2^31 and math.floor(cost) or usual
+end
+
+-- Returns how many of these payloads, which are in the order of the list, may start beginning with the last one; in how
+-- many microseconds to look again if one may not; and the limit whose burst the next one exceeds.
+local function how_many_fit(limits, payloads, usual)
+  for at = #payloads, 1, -1 do
+    local cost = cost_of(payloads[at], usual)
+    for _, limit in ipairs(limits) do
+      local started = #payloads - at
+      if limit.rate and cost > limit.rate.burst then return started, nil, limit, cost end
+      if limit.free and started >= limit.free then return started, 50000 end
+      if limit.rate and limit.cost + cost > limit.left then
+        local lacking = limit.cost + cost - limit.left
+        return started, math.max(1, math.ceil(lacking * limit.rate.each / limit.rate.units))
+      end
+    end
+    for _, limit in ipairs(limits) do limit.cost = limit.cost + cost end
+  end
+  return #payloads
+end

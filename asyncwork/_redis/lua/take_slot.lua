@@ -1,0 +1,36 @@
+-- Takes a slot of a limit for code that is not a job, with tokens of its rate; or renews the lease of one.
+-- KEYS    the hash of limits, the slots of the limit
+-- ARGV    the name of the limit, the id of the slot, how many tokens it costs, the seconds
+--         of its lease, the limit as the code has it or '', 1 to renew a slot
+-- Returns {what, number}: {'taken', 0}; {'wait', in how many microseconds there may be tokens}; {'busy', 0} if as many
+--         run as may; {'costly', the burst} if there can never be so many tokens; {'unknown', 0} if there is no limit.
+-- include sum_shares
+-- include rate
+-- include shared_limits
+-- That of the namespace, before 'limits'.
+local prefix = string.sub(KEYS[1], 1, -7)
+local name, slot, cost, lease, otherwise = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local function keep()
+  redis.call('zadd', KEYS[2], redis.call('time')[1] + lease, slot)
+  redis.call('expire', KEYS[2], lease * 2)
+end
+if ARGV[6] == '1' then
+  -- Also one whose lease has ended: its code runs.
+  keep()
+  return {'taken', 0}
+end
+local limit = limit_of(prefix, name, otherwise)
+if not limit then return {'unknown', 0} end
+if otherwise ~= '' then redis.pcall('hsetnx', KEYS[1], 'code:' .. name, otherwise) end
+if limit.rate and cost > limit.rate.burst then return {'costly', limit.rate.burst} end
+local running, slots = used_of(prefix, name)
+if limit.most > 0 and running + slots >= limit.most then return {'busy', 0} end
+if limit.rate then
+  local spent, left = take_tokens(limit.tokens, limit.rate, 0)
+  if left < cost then
+    return {'wait', math.max(1, math.ceil((cost - left) * limit.rate.each / limit.rate.units))}
+  end
+  take_tokens(limit.tokens, limit.rate, cost)
+end
+keep()
+return {'taken', 0}

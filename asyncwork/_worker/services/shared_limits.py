@@ -1,0 +1,104 @@
+"""The shared limits of a pool's job types: announced to the other pools, and read from Redis.
+
+Part of the rate reader, because the same fetches obey both.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Mapping
+
+from ..._jobs.printable import printable
+from ..._redis.limits import KnownLimits, LimitNumbers, Limits, TypeLimits
+from ..._redis.namespace import Namespace
+from ..._redis.rates import Rates
+from ...limit import Limit
+from ...options import JobOptions
+
+logger = logging.getLogger("asyncwork")
+
+# Seconds for which the pool that has announced that a job type has limits must be gone until another pool withdraws it.
+_GONE_FOR = 20.0
+
+
+class SharedLimits:
+    """Keeps one pool's knowledge of the shared limits.
+
+    :param options: of the job types that the pool handles, by name.
+    """
+
+    def __init__(self, namespace: Namespace, pool_id: str, options: Mapping[str, JobOptions]) -> None:
+        self._limits = Limits(namespace)
+        self._rates = Rates(namespace)
+        self._names = options.keys()
+        found = [each for one in options.values() for each in one.limits]
+        self._own: dict[str, Limit] = {each.name: each for each in found if each.numbers}
+        self._types = {
+            name: TypeLimits(pool_id, 1 if callable(one.cost) else one.cost, tuple(each.name for each in one.limits))
+            for name, one in options.items()
+            if one.limits
+        }
+        self._pool_id = pool_id
+        self._warned: dict[str, str] = {}
+        # Since when the pool is gone that has announced the limits of a job type, by this process's monotonic clock.
+        self._gone_since: dict[str, float] = {}
+
+    async def start(self) -> None:
+        """Announce the limits of the code, and warn of those that were different.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        if not self._types:
+            return
+        before = await self._limits.read()
+        await self._limits.announce(list(self._own.values()), self._types, before)
+        await self._rates.wake_pools()
+        for name, each in self._own.items():
+            code = before.numbers.get(name, LimitNumbers()).code
+            if code not in ("", each.numbers):
+                text = "limit %s changed to %s, that of this pool; another pool had announced %s"
+                logger.warning(text, printable(name), each.numbers, printable(code))
+
+    async def read(self) -> Collection[str]:
+        """Return the names among those of the pool whose jobs have limits, and announce what was lost.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
+        found = await self._limits.read()
+        self._warn_of_others(found)
+        if await self._keep_announced(found):
+            found = await self._limits.read()
+        return [name for name in found.types if name in self._names]
+
+    def _warn_of_others(self, found: KnownLimits) -> None:
+        """Log that another pool has announced other numbers than this one's, once for each."""
+        for name, each in self._own.items():
+            code = found.numbers.get(name, LimitNumbers()).code
+            if code in ("", each.numbers):
+                self._warned.pop(name, None)
+            elif self._warned.get(name) != code:
+                self._warned[name] = code
+                text = "limit %s is %s now, which another pool has announced; this pool has %s in its code"
+                logger.warning(text, printable(name), printable(code), each.numbers)
+
+    async def _keep_announced(self, found: KnownLimits) -> bool:
+        """Announce again what was lost, or whose pool is gone; withdraw what no pool has in its code any more."""
+        others = {name: each for name, each in found.types.items() if name in self._names}
+        owners = {each.owner for each in others.values()} - {self._pool_id}
+        gone = owners - await self._rates.registered(owners)
+        now = time.monotonic()
+        self._gone_since = {
+            name: self._gone_since.get(name, now) for name, each in others.items() if each.owner in gone
+        }
+        over = {name for name, since in self._gone_since.items() if now - since >= _GONE_FOR}
+        again = {name: each for name, each in self._types.items() if name in over or name not in found.types}
+        lost = [each for name, each in self._own.items() if not found.numbers.get(name, LimitNumbers()).code]
+        if again or lost:
+            await self._limits.announce(lost, again, found)
+        withdrawn = {name: others[name] for name in over - self._types.keys()}
+        if withdrawn:
+            await self._limits.withdraw(withdrawn)
+            for name in withdrawn:
+                logger.info("limits of %s withdrawn: no pool that is alive has them in its code", printable(name))
+        return bool(again or withdrawn)

@@ -1,0 +1,24 @@
+"""Actions on shared limits."""
+
+from __future__ import annotations
+
+from ..client import Client
+from ..limit import MOST_CONCURRENCY
+from ..rate import Rate
+from .params import Params
+from .prepared_action import Prepare, PreparedAction, counted
+
+
+def _set(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
+    name, text = params.required("limit"), params.required("rate").strip()
+    details: dict[str, object] = {"limit": name, "rate": text}
+    if text == "code":
+        return PreparedAction(details, counted(client.reset_limit(name)))
+    most = params.integer("concurrency", 0, low=0, high=MOST_CONCURRENCY)
+    rate = None if text == "none" else Rate.parse(text)
+    details["concurrency"] = most
+    return PreparedAction(details, counted(client.set_limit(name, rate=rate, concurrency=most)))
+
+
+# By path, the permission that the action needs, and what prepares it.
+PREPARED: dict[str, tuple[str, Prepare]] = {"/api/limits/set": ("rate", _set)}
