@@ -21,7 +21,8 @@ from .test_fault_points import kill_at, later_points, run
 _OF_OTHERS = {
     f"{scripts.FAIR}{name}"
     for name in (
-        *("delete", "delete_from_list", "enqueue_holder", "enqueue_unique", "restore", "restore_to_list", "throttle"),
+        *("delete", "delete_from_list", "delete_members", "delete_members_from_list", "enqueue_holder"),
+        *("enqueue_unique", "restore", "restore_to_list", "signal", "throttle"),
     )
 }
 KINDS = sorted({*scripts.variants(), "BLPOP", "review_tenants"} - _OF_OTHERS)

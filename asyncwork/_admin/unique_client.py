@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from .._jobs.names import Named, name_of
 from .._jobs.option_checks import check_whole
+from .._jobs.printable import shown
 from .._redis.holds import Holds
+from .._redis.protocol import encode
+from ..errors import UsageError
 from ..models.unique_holder import UniqueHolder
 from .arguments import check_arguments
 from .queue_client import QueueClient
@@ -45,10 +48,14 @@ class UniqueClient(QueueClient):
         The job itself stays where it is: if it runs, another one may run beside it. If a successor waits for its end,
         that starts now. To take the job away as well, delete or :meth:`cancel` it.
 
-        :raises UsageError: when the name or the id is not text.
+        :raises UsageError: when the name or the id is not text, or no job can have that id.
         """
         check_arguments(job_id=job_id)
         text = name_of(name)
+        try:
+            encode(job_id)
+        except UnicodeEncodeError:
+            raise UsageError(f"no job has an id that UTF-8 cannot hold: {shown(job_id)}") from None
         with self._redis_errors():
             held = await self._holds.of_job(text, job_id, _SECONDS_FOR_ONE)
             return bool(held and await self._holds.free(held))

@@ -164,7 +164,7 @@ async def _cancel_selection(request: Request, params: Params, reason: str) -> Re
 def _signal(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     job_id, event, text = params.required("id"), params.required("event"), params.text("value").strip()
     try:
-        value = codec.decode(text.encode()) if text else None
+        value = codec.decode(text.encode(errors="surrogatepass")) if text else None
     except PayloadError as error:
         raise UsageError(f'value must be JSON, such as 5, "text" or {{"by": "ada"}}: {error}') from None
     # Not the value, which may be a secret.
