@@ -221,12 +221,22 @@ class JobOptions:
         if self.rate is not None and not isinstance(self.rate, Rate):
             raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), not {shown(self.rate)}")
         object.__setattr__(self, "limits", check_limits(self.limits, self.cost))
+        if self.expires is not None:
+            object.__setattr__(self, "expires", _period(self.expires, "expires"))
+        self._check_partition()
+        if not isinstance(self.unique, (bool, Unique)):
+            raise UsageError(f"unique must be True, or a Unique(…), not {shown(self.unique)}")
+        check_rules(self.unique, self.debounce, self.throttle)
+        check_whole(self.max_waiting, "max_waiting", 0)
+        if self.wait is not None:
+            object.__setattr__(self, "wait", seconds_of(self.wait, "wait"))
+        check_chunk(self.chunk, self.wait, self.max_concurrency)
+
+    def _check_partition(self) -> None:
         if self.limits and self.partition is not None:
             raise UsageError(
                 "jobs with a partition take turns, and have no shared limits: leave limits or partition out"
             )
-        if self.expires is not None:
-            object.__setattr__(self, "expires", _period(self.expires, "expires"))
         check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
         check_whole(self.partition_max, "partition_max", 0, 2**31)
         if self.partition is not None and (self.max_waiting or self.chunk):
@@ -245,13 +255,6 @@ class JobOptions:
             ordered=self.ordered,
             rated=self.partition_rate is not None,
         )
-        if not isinstance(self.unique, (bool, Unique)):
-            raise UsageError(f"unique must be True, or a Unique(…), not {shown(self.unique)}")
-        check_rules(self.unique, self.debounce, self.throttle)
-        check_whole(self.max_waiting, "max_waiting", 0)
-        if self.wait is not None:
-            object.__setattr__(self, "wait", seconds_of(self.wait, "wait"))
-        check_chunk(self.chunk, self.wait, self.max_concurrency)
 
     @property
     def rule(self) -> Unique | Debounce | Throttle | None:

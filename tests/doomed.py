@@ -112,7 +112,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
             if n == 3:
                 break
         # Too long to wait for it here.
-        await job.sleep("pause", 1.05)
+        await job.sleep("pause", 3)
         await job.step("second", diary.write, "step", "second")
 
     @pool.on_failure

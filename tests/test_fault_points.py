@@ -306,10 +306,6 @@ class Scenario:
         """Have another pool take up what is left."""
         redis, keys = self._bench.redis, self._bench.keys
         await redis.delete(keys.paused("held"), keys.paused(RATED))
-        if self.fair:
-            # Only the tenant of the rate limited job rests.
-            async with Client(self._bench.url, namespace=self._bench.namespace) as client:
-                await client.unpause_partition(RATED, "rests")
         pool = make_pool(self._bench.url, self._bench.namespace, self._diary, doomed=False, fair=self.fair)
 
         async def due_is_gone() -> bool:
@@ -323,6 +319,10 @@ class Scenario:
 
         async with pool.running():
             await until(alone, _TIMEOUT)
+            if self.fair:
+                # Only the tenant of the rate limited job rests.
+                async with Client(self._bench.url, namespace=self._bench.namespace) as client:
+                    await client.unpause_partition(RATED, "rests")
             await until(old_is_gone, _TIMEOUT)
             await until(due_is_gone, _TIMEOUT)
             # It may have to be woken first.

@@ -326,7 +326,7 @@ async def test_a_pool_waits_for_a_token_without_polling(bench: Bench, client: Cl
         (queue,) = await client.queues()
         assert (queue.count, queue.tokens, queue.rate, queue.rate_set) == (3, 0, str(ONCE), False)
         (job, *_) = (await client.jobs("queue:wat")).jobs
-        reason = "the rate of wat is used up (1 per 86400 s), and a token comes every 8.64e+04 s"
+        reason = "the rate of wat is used up (1 per 86400 s), and a token comes every 86400 s"
         assert await client.waiting_reason(job.id) == reason
     assert ran == [0]
     assert [Job.decode(each).args["n"] for each in await bench.waiting("wat")] == [1, 2, 3]

@@ -23,6 +23,7 @@ WITHOUT_RECORDS = {
     "ack": "only jobs whose type keeps no results are acknowledged by it",
     "change_periodic": "an instance of a periodic job that is not planned any more has not been enqueued yet",
     "drop_planned": "likewise",
+    "set_tenant": "it takes away the rest of a tenant, which is not a job",
 }
 _REMOVES = re.compile(r"redis\.p?call\('(?:lrem|zrem|ltrim|lpop|rpop|zpopmin|zremrangeby\w+)'")
 _PUTS = re.compile(r"redis\.p?call\('(?:lpush|rpush|zadd|lmove|rpoplpush)'")

@@ -186,7 +186,7 @@ async def test_a_sleep_frees_the_worker_and_outlives_the_pool(bench: Bench) -> N
 async def test_an_event_wakes_its_job_at_once(bench: Bench) -> None:
     pool, got = bench.pool(), list[Any]()
 
-    @pool.job(expires=5)
+    @pool.job(expires=60)
     async def order(job: Job) -> None:
         got.append("waits")
         got.append(await job.event("approved", timeout=3600))
