@@ -28,7 +28,7 @@ POPS = len(QUEUES) + 1
 # The name of those that take tokens. No pop blocks on their queue.
 RATED = "rated"
 # Seconds beyond which a sleep has not just been over.
-_IN_PLACE = 0.1
+_SLEPT_HERE = 0.1
 # The name of those whose ends are kept, and for how many seconds.
 KEPT, KEPT_FOR = "single", 1000
 # So far away that no test sees it, seconds.
@@ -117,7 +117,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
         # Too long to wait for it here.
         began = time.monotonic()
         await job.sleep("pause", 3)
-        if time.monotonic() - began > _IN_PLACE:
+        if time.monotonic() - began > _SLEPT_HERE:
             # On a slow machine, it was recorded so late that the rest was waited for here.
             diary.write("row", "3")
         await job.step("second", diary.write, "step", "second")
