@@ -46,7 +46,7 @@ from asyncwork._redis.commands import (
     Batch,
     BeginLookAhead,
     ClaimJobs,
-    ClearMark,
+    ClearCancelMark,
     ClearReaped,
     Command,
     DropCancelled,
@@ -56,7 +56,7 @@ from asyncwork._redis.commands import (
     MarkSuspect,
     MoveToQuarantine,
     MoveToSet,
-    ReadMark,
+    ReadCancelMark,
     RequeueFront,
     fingerprint,
 )
@@ -71,9 +71,9 @@ from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.periodic_changes import PeriodicChange, PeriodicChanges
 from asyncwork._redis.placement import Placement
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._redis.producer import Producer
 from asyncwork._redis.recovery import Recovery
-from asyncwork._redis.registry import Registry
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job
@@ -250,7 +250,7 @@ class Ground:
         self.queues = {(name, pool): self.work_queues[pool].queue(name, 1) for name, pool in POOL_QUEUES}
         namespace = Namespace(self.redis_client, self.keys)
         self.producer = Producer(namespace)
-        self.registry = Registry(namespace)
+        self.registry = PoolRegistry(namespace)
         self.delayed = DelayedJobs(namespace)
         self.instances = PeriodicInstances(namespace)
         self.changes = PeriodicChanges(namespace)
@@ -706,13 +706,13 @@ class Scripts(RuleBasedStateMachine):
 
     @precondition(running)
     @rule(pick=picks, elsewhere=rarely, ends=st.booleans())
-    def read_mark(self, pick: int, elsewhere: bool, ends: bool) -> None:
+    def read_cancel_mark(self, pick: int, elsewhere: bool, ends: bool) -> None:
         pool_queue, payload = self.one_running(pick, elsewhere)
         queue, job_id = self.ground.queues[pool_queue], str(fields(payload).get("id", ""))
         held = payload in self.model.running[pool_queue]
-        assert self.order(ReadMark(queue, [payload], job_id)) == [held, self.model.cancels.get(job_id, b"")]
+        assert self.order(ReadCancelMark(queue, [payload], job_id)) == [held, self.model.cancels.get(job_id, b"")]
         if ends:
-            self.order(ClearMark(queue, [], job_id))
+            self.order(ClearCancelMark(queue, [], job_id))
             self.model.cancels.pop(job_id, None)
 
     # Admin

@@ -8,7 +8,7 @@ from .._jobs.option_checks import check_whole
 from .._jobs.printable import shown
 from .._redis.admin import Admin
 from .._redis.namespace import Namespace
-from .._redis.registry import Registry
+from .._redis.pool_registry import PoolRegistry
 from ..errors import UsageError
 from ..models.actions import ActionResult
 from ..rate import Rate
@@ -24,7 +24,7 @@ class QueueActions:
 
     def __init__(self, namespace: Namespace) -> None:
         self._admin = Admin(namespace)
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
 
     async def pause(self, name: str | Named) -> None:
         """Stop all pools from fetching jobs of a queue."""

@@ -13,7 +13,7 @@ from ..._json import members
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
 from ..._redis.periodic_changes import PeriodicChanges
-from ..._redis.registry import Registry
+from ..._redis.pool_registry import PoolRegistry
 from ...job import Job
 from ...models.pools import Heartbeat
 from ..effective_jobs import EffectiveJobs
@@ -58,7 +58,7 @@ class PeriodicEnqueuer:
     ) -> None:
         self._redis = namespace.redis
         self._instances = PeriodicInstances(namespace)
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._effective = EffectiveJobs(PeriodicChanges(namespace), jobs, served)
         self._period = period
         self._horizon = horizon

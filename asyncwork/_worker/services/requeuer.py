@@ -26,7 +26,7 @@ from ..._redis.delayed import DelayedJobs, Due, Scored
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
 from ..._redis.periodic_changes import PeriodicChanges
-from ..._redis.registry import Registry
+from ..._redis.pool_registry import PoolRegistry
 from ...job import Job
 from ...models.pools import Heartbeat
 from ..periodic_uniqueness import NOTHING_UNIQUE, PeriodicUniqueness
@@ -117,7 +117,7 @@ class Requeuer:
     ) -> None:
         self.name = f"{job_set.value} requeuer"
         self._delayed = DelayedJobs(namespace) if delayed is None else delayed
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._instances = PeriodicInstances(namespace)
         self._changes = PeriodicChanges(namespace)
         self._batches = BatchStore(namespace)

@@ -71,7 +71,7 @@ def served_without_records(kept: Collection[str], live: Iterable[Heartbeat]) -> 
     return found
 
 
-class Registry:
+class PoolRegistry:
     """The registered pools of a namespace.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
