@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from .._jobs.printable import printable, shown
 from .._redis.rates import QueueRate
 from ..models.diagnosis import Problem
-from .wording import listed
+from .wording import REPAIR, listed
 
-_REPAIR = "asyncwork doctor --repair"
 # Seconds by which a state may be ahead of Redis's clock, because that was set back.
 _FAR = 60.0
 _STATE = re.compile(rb"\d{1,16} (\d{1,16}) [1-9]\d{0,15}")
@@ -61,7 +60,7 @@ def rate_problems(reading: RatesReading, states: Sequence[str]) -> Iterator[Prob
             name,
             f"the rate of {printable(name)} cannot be read ({texts}), so it has no effect",
             "let the doctor remove it, and set it again; pools announce the rate of their code again",
-            _REPAIR,
+            REPAIR,
         )
     if states:
         queues = "1 queue" if len(states) == 1 else f"{len(states)} queues"
@@ -71,5 +70,5 @@ def rate_problems(reading: RatesReading, states: Sequence[str]) -> Iterator[Prob
             f"what is written about the tokens of {queues} is no state of a rate, is far in the future, or is of a "
             f"queue that does not exist ({listed(states)})",
             "let the doctor remove it; another program has written it, or Redis's clock was wrong",
-            _REPAIR,
+            REPAIR,
         )
