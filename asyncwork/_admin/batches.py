@@ -26,7 +26,7 @@ from .finished import redact_status
 from .job_records import JobReaders
 from .lookup import pages_of, start_of
 
-# Seconds for which the dead jobs are searched for those of one page.
+# Seconds for which the members on one page are searched for among the dead jobs.
 _SEARCH_SECONDS = 5.0
 # Open batches that are read to find the members of a batch that is cancelled.
 _MOST_OPEN = 10_000
@@ -119,7 +119,7 @@ class BatchReader:
         return found
 
     async def _dead(self, ids: Sequence[str]) -> dict[str, JobStatus]:
-        """Return those of the jobs that are among the dead."""
+        """Return those of the jobs that are dead."""
         found: dict[str, JobStatus] = {}
         if not ids:
             return found

@@ -78,7 +78,7 @@ def batch_problems(found: BatchFindings) -> Iterator[Problem]:
         yield Problem(
             "abandoned_batch",
             batch_id,
-            f"batch {batch_id}{name} waits for its creator to add the last of its members since more than an hour, "
+            f"batch {batch_id}{name} has waited for more than an hour for its creator to add the last of its members, "
             f"so that it does not end; {plural(status.total, 'member')} so far",
             "if the creator has died, let the doctor close it, so that it ends with the members that it has",
             REPAIR,

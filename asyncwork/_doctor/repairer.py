@@ -22,7 +22,7 @@ from .batch_reader import read_batches
 from .commands import STEP, send
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
 
-# Seconds for which records and streams are kept that had no expiry, and those of lost jobs.
+# Seconds for which records and streams without an expiry are kept from then on, as are those of lost jobs.
 _EXPIRY = 86_400
 _LOST = "it did not exist when the namespace was repaired; a pool that keeps no results may have run it"
 

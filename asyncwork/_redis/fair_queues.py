@@ -144,7 +144,7 @@ class FairQueues:
     async def review(self, name: str, gone: Sequence[tuple[str, str]] = (), tenants: Iterable[str] = ()) -> int:
         """Compute what is derived of a fair queue; return how many tenants it was wrong for.
 
-        :param gone: tenants, each with the id of the job whose retry it waits for in vain.
+        :param gone: tenants, each with the id of the job whose retry it waits for, and which is gone.
         :param tenants: others that may have jobs.
         """
         return await self._review(name, gone, tenants, corrects=True)

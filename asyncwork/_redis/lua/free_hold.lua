@@ -6,7 +6,7 @@
 -- successor waits in the scheduled set, far in the future.
 -- Returns 1 if the key was freed, else 0.
 local function free_hold(hold, id, scheduled, queue)
-  -- pcall: a key of another type is no hold, and must not keep the job from ending.
+  -- pcall: a key of another type is not a hold, and must not keep the job from ending.
   local held = redis.pcall('hmget', hold, 'id', 'next_id', 'next', 'next_at')
   if held.err then
     return 0

@@ -46,7 +46,7 @@ local function read_hold(text)
   end
 end
 local function other_holder(hold, id)
-  -- pcall: a key of another type is no hold.
+  -- pcall: a key of another type is not a hold.
   local holder = redis.pcall('hget', hold, 'id')
   return type(holder) == 'string' and holder ~= id and holder or nil
 end
