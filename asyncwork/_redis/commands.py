@@ -234,7 +234,7 @@ class Fetch:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class CommandBatch:
     """The commands of one round trip.
 
     :ivar acks: the payloads of jobs that succeeded, by queue.
