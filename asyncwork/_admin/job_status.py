@@ -1,4 +1,4 @@
-"""What is known of one job by its id: where it is, or how it has ended."""
+"""The status of one job by its id: its location, or how it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What steps return and events bring: how it is written as JSON, and read again by its annotation."""
+"""The values of steps and events: written as JSON, and read again by their annotations."""
 
 from __future__ import annotations
 

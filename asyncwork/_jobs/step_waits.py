@@ -1,4 +1,4 @@
-"""What the steps of an attempt need from where they are recorded, and what an attempt waits for."""
+"""The store that records the steps of an attempt, as a protocol, and the waits of an attempt."""
 
 from __future__ import annotations
 

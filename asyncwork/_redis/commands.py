@@ -1,4 +1,4 @@
-"""What a pool writes to Redis about its jobs, as frozen values."""
+"""Commands: what a pool writes to Redis about its jobs, as frozen values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the outcome of a failed attempt is recorded: the command for Redis, and the log line."""
+"""Records the outcome of an attempt: the command for Redis, and the log line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workers of a pool share."""
+"""The environment of workers: what those of one pool share."""
 
 from __future__ import annotations
 
