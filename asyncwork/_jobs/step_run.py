@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EventTimeout, JobEndedError, StepError, Superseded, UsageError
+from ..decisions import Discard
 from . import step_fields
+from .active_steps import ActiveSteps
 from .attempt import Attempt, attempt_of
 from .calling import Threads, call_by_kind
 from .clock import Clock
@@ -47,6 +48,7 @@ class StepRun:
     :param clock: the clock by which delayed jobs are due.
     :param threads: limits how many plain functions run at once.
     :param run_plain: runs plain functions.
+    :ivar active: the steps that are under way.
     :ivar deferred: raised to end the attempt, because it waits; ``None`` until then.
     :ivar lost: whether another pool has the job.
     :ivar has_ended: whether the attempt has ended.
@@ -67,10 +69,9 @@ class StepRun:
         self._total = 0
         self._used: set[str] = set()
         self._waits: list[Wait] = []
-        # How many steps are under way, and what is set when there are none.
-        self._active = 0
-        self._none_active = asyncio.Event()
-        self._none_active.set()
+        self.active = ActiveSteps(job)
+        # A step that has run and cannot be recorded.
+        self._unrecorded: StepError | None = None
         self._cursors: list[StepCursor[Any, Any]] = []
         self.deferred: Deferred | None = None
         self.lost: bool = False
@@ -82,7 +83,7 @@ class StepRun:
         if not callable(function):
             raise UsageError(f"step {name!r} needs a function and its arguments, not {shown(function)}")
         returns, field = conversion_of(function), field_of(STEP, name)
-        with self._as_active():
+        with self.active.one():
             fields = await self._read()
             if field not in fields:
                 self._check_room(name, fields)
@@ -107,12 +108,16 @@ class StepRun:
             result = await self._call(function, args, kwargs)
         finally:
             _within.reset(inside)
-        encoded = encode_result(name, result, returns)
-        if self._total + len(encoded) > TOTAL_LIMIT:
-            raise StepError(
-                f"step {name!r} has run, and what it returned cannot be recorded: the results of the job's steps would "
-                f"have more than {TOTAL_LIMIT} bytes: return where they are stored"
-            )
+        try:
+            encoded = encode_result(name, result, returns)
+            if self._total + len(encoded) > TOTAL_LIMIT:
+                raise StepError(
+                    f"step {name!r} has run, and what it returned cannot be recorded: the results of the job's steps "
+                    f"would have more than {TOTAL_LIMIT} bytes: return where they are stored"
+                )
+        except StepError as error:
+            self._unrecorded = error
+            raise
         await self._record(field, step_fields.done(started_at, self._clock(), encoded))
         if attempt_of(self._job).interrupted and not is_async(function):
             # The attempt was to end while a thread ran, which nothing can end.
@@ -126,14 +131,19 @@ class StepRun:
         attempt = attempt_of(self._job)
         if attempt.thread is not None:
             attempt = Attempt()
-        result = await call_by_kind(function, call, self._threads, self._run_plain, lambda _: attempt)(None, self._job)
+        run = call_by_kind(function, call, self._threads, self._run_plain, lambda _: attempt)
+        if is_async(function):
+            result = await run(None, self._job)
+        else:
+            with self.active.in_thread(attempt):
+                result = await run(None, self._job)
         return await result if inspect.isawaitable(result) else refuse_generator(function, result)
 
     async def sleep(self, name: str, delay: Any) -> None:
         """Wait without a worker; see :meth:`Job.sleep`."""
         name, seconds = self._begin(name), seconds_of(delay, "the time to sleep")
         field = field_of(SLEEP, name)
-        with self._as_active():
+        with self.active.one():
             until = await self._until(name, field, seconds)
         await self._wait(Wait(until, name, is_event=False))
 
@@ -141,12 +151,12 @@ class StepRun:
         """Wait for an event without a worker; see :meth:`Job.event`."""
         name, seconds = self._begin(name), seconds_of(timeout, "timeout")
         field = field_of(EVENT, name)
-        with self._as_active():
+        with self.active.one():
             found = (await self._read()).get(field)
             until = 0 if found is not None else await self._until(name, field_of(WAIT, name), seconds)
         if found is None:
             await self._wait(Wait(until, name, is_event=True))
-            with self._as_active():
+            with self.active.one():
                 # Either this comes first, or the event does, which then stays.
                 found = await self._record(field, step_fields.too_late(self._clock()))
         if len(step_fields.read(found)) < 2:
@@ -161,7 +171,7 @@ class StepRun:
 
     async def position(self, name: str) -> bytes | None:
         """Return the recorded position of a cursor; ``None`` if there is none."""
-        with self._as_active():
+        with self.active.one():
             fields = await self._read()
             field = field_of(CURSOR, name)
             if field not in fields:
@@ -170,7 +180,7 @@ class StepRun:
 
     async def end_cursor(self, name: str, position: bytes) -> None:
         """Record that a cursor has no more rows."""
-        with self._as_active():
+        with self.active.one():
             moved = step_fields.position_of(self._clock(), position, ended=True)
             if not await self._store.move(field_of(CURSOR, name), moved):
                 self._on_lost()
@@ -185,8 +195,11 @@ class StepRun:
         """Return the error by which the outcome of the attempt is decided.
 
         :param error: what the handler raised, ``None`` if it has returned. It may have caught the error by which a wait
-            ends the attempt, and a task group wraps that.
+            ends the attempt, and a task group wraps that, or the error that a step cannot be recorded: then the job
+            must not run again, whatever the handler raises.
         """
+        if self._unrecorded is not None and error is not None and not is_of(error, Discard):
+            return self._unrecorded
         if self.deferred is None or not (error is None or _is_only(error, Deferred)):
             return error
         return self.deferred
@@ -207,7 +220,7 @@ class StepRun:
         """
         if self.lost:
             raise self._superseded()
-        if self.has_ended:
+        if self.has_ended or self.active.closing:
             raise JobEndedError(
                 f"{self._label} can take no more steps: this attempt has ended; await each step before the handler "
                 "returns"
@@ -237,18 +250,6 @@ class StepRun:
             raise UsageError(f"two steps of this job are called {name!r}: give each a name of its own")
         self._used.add(name)
         return name
-
-    @contextmanager
-    def _as_active(self) -> Iterator[None]:
-        """Let no wait end the attempt meanwhile."""
-        self._active += 1
-        self._none_active.clear()
-        try:
-            yield
-        finally:
-            self._active -= 1
-            if not self._active:
-                self._none_active.set()
 
     async def _read(self) -> dict[bytes, bytes]:
         async with self._reading:
@@ -293,7 +294,7 @@ class StepRun:
         if field not in fields:
             self._check_room(name, fields)
             now = self._clock()
-            await self._record(field, step_fields.until(now, min(math.ceil(now + seconds), LATEST)))
+            await self._record(field, step_fields.until(now, min(math.ceil(now + seconds) if seconds else int(now), LATEST)))
         found = step_fields.read(self._known()[field])
         if len(found) < 2 or type(found[1]) not in (int, float):
             raise StepError(f"what is recorded of the wait {name!r} cannot be read")
@@ -309,11 +310,11 @@ class StepRun:
             return
         self._waits.append(wait)
         try:
-            while self._active:
-                # Another step may begin in the turn in which the last one ends.
-                await self._none_active.wait()
-                await asyncio.sleep(0)
+            await self.active.wait()
             self.check()
+            if self._unrecorded is not None:
+                # The next attempt would run that step again.
+                raise self._unrecorded
             self.deferred = Deferred(tuple(self._waits))
             raise self.deferred
         finally:

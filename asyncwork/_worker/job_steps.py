@@ -22,6 +22,7 @@ from .._jobs.step_fields import EVENT, field_of
 from .._jobs.step_names import KEPT_FOR
 from .._jobs.step_run import StepRun
 from .._jobs.step_waits import Deferred
+from .._redis.commands import Command
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
 from .._redis.step_commands import DeferJob, FinishSteps, MoveCursor, ReadSteps, RecordStep
@@ -38,11 +39,20 @@ class PoolSteps:
     :param workers: the pool's workers; one of them runs the job that asks for a step.
     :param stepped: gets the jobs that have asked for a step.
     :param clock: returns the time by Redis's clock, epoch seconds.
+    :param ending: returns whether the workers are to end.
     :ivar threads: limits how many plain functions run at once.
     """
 
-    def __init__(self, dispatcher: Dispatcher, workers: Sequence[Worker], stepped: set[Job], clock: Clock) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        workers: Sequence[Worker],
+        stepped: set[Job],
+        clock: Clock,
+        ending: Callable[[], bool],
+    ) -> None:
         self._dispatcher = dispatcher
+        self._ending = ending
         self._workers = workers
         self._stepped = stepped
         self._clock = clock
@@ -65,7 +75,7 @@ class PoolSteps:
         worker = next((each for each in self._workers if each.job is job), None)
         if worker is None or worker.queue is None or worker.payload is None:
             return None
-        store = _RedisStore(self._dispatcher, worker.queue, worker.payload, self._clock)
+        store = _RedisStore(self._dispatcher, worker.queue, worker.payload, self._clock, self._ending)
         self._stepped.add(job)
         return PoolStepRun(job, store, self._clock, self.threads)
 
@@ -106,8 +116,11 @@ class _RedisStore:
     :ivar payload: what is in progress.
     """
 
-    def __init__(self, dispatcher: Dispatcher, queue: Queue, payload: bytes, clock: Clock) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, queue: Queue, payload: bytes, clock: Clock, ending: Callable[[], bool]
+    ) -> None:
         self._dispatcher = dispatcher
+        self._ending = ending
         self.queue = queue
         self.payload = payload
         # The handler may have replaced it.
@@ -119,12 +132,27 @@ class _RedisStore:
         return None if reply == 0 else dict(zip(reply[::2], reply[1::2], strict=True))
 
     async def record(self, field: bytes, value: bytes) -> bytes | None:
-        record = RecordStep(self.queue, [self.payload], self.job_id, field, value, KEPT_FOR)
-        reply = await self._dispatcher.request(record)
+        reply = await self._written(RecordStep(self.queue, [self.payload], self.job_id, field, value, KEPT_FOR))
         return None if reply == 0 else reply
 
     async def move(self, field: bytes, value: bytes) -> bool:
-        return bool(await self._dispatcher.request(self._moved(field, value)))
+        return bool(await self._written(self._moved(field, value)))
+
+    async def _written(self, command: Command) -> Any:
+        """Return the reply to a command, also if this is cancelled meanwhile: the cancellation comes after it.
+
+        If the attempt ended before, and the command had to be sent again, the job would not be in progress any more:
+        nothing would be recorded, and the next attempt would run the step again. When the pool stops, it writes what is
+        to be written before it returns the job.
+        """
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._dispatcher.submit(command, lambda value: None if reply.done() else reply.set_result(value))
+        try:
+            return await asyncio.shield(reply)
+        except asyncio.CancelledError:
+            if not self._ending():
+                await reply
+            raise
 
     def move_soon(self, field: bytes, value: bytes, on_lost: Callable[[], None]) -> None:
         self._dispatcher.submit(self._moved(field, value), lambda reply: None if reply else on_lost())
