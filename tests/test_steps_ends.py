@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from asyncwork import Client, Discard, Job, JobEndedError, Retry, Snooze, StepError, UsageError, WorkerPool
+from asyncwork._jobs.step_values import conversion_of
+from asyncwork._redis.client import run_script
 from asyncwork.testing import open_jobs
 
 from .conftest import LIMIT, Bench, until
@@ -281,6 +286,67 @@ async def test_an_attempt_that_is_ended_while_a_step_is_recorded_waits_for_that(
     assert effects == [1]
     assert len(timed_out) == (how == "own timeout")
     assert await records(bench) == []
+
+
+async def test_the_place_of_a_cursor_is_recorded_before_its_attempt_ends(bench: Bench) -> None:
+    rows = list[int]()
+    times = tuned(QUICK, reconcile=60.0, reply_timeout=2.0, dead_after=60.0)
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace, **times)
+
+        @pool.job(backoff=at_once)
+        async def export(job: Job) -> None:
+            async for row in job.cursor("rows", lambda last: ((n, n) for n in range((last or 0) + 1, 6))):
+                rows.append(row)
+                if rows == [1, 2, 3]:
+                    # What was sent after a second has no reply, and is sent again only when the attempt has ended.
+                    await until(lambda: proxy.muted)
+                    raise ValueError("no")
+
+        proxy.mute_request = once(calls("move_cursor"))
+        await export.enqueue()
+        await ran(bench, pool)
+    assert rows == [1, 2, 3, 3, 4, 5]
+    assert await records(bench) == []
+
+
+async def test_a_place_that_comes_late_does_not_set_a_cursor_back(bench: Bench) -> None:
+    in_progress, steps, payload = "in-progress", bench.keys.steps("x"), b"job"
+    await bench.redis.lpush(in_progress, payload)
+    # The time is that of its pool, which makes it later for each place.
+    places = [(b"[1000.5,7]", b"[1000.5,7]"), (b"[1000.501,8]", b"[1000.501,8]"), (b"[1000.5,7]", b"[1000.501,8]")]
+    places += [(b"[1000.501,8]", b"[1000.501,8]"), (b"[2000.0,9,true]", b"[2000.0,9,true]")]
+    places += [(b"[1000.501,8]", b"[2000.0,9,true]")]
+    for sent, recorded in places:
+        args = [payload, b"cursor:rows", sent, 100]
+        assert await run_script(bench.in_redis.redis.client(), "move_cursor", [in_progress, steps], args) == 1
+        assert await bench.redis.hget(steps, "cursor:rows") == recorded
+    await bench.redis.delete(in_progress, steps)
+
+
+def test_what_is_known_of_a_function_does_not_keep_it() -> None:
+    """It may hold what the handler holds."""
+
+    class Held:
+        def method(self) -> int:
+            return 7
+
+    def make(held: Held) -> Callable[[], int]:
+        def closure() -> int:
+            return held.method()
+
+        return closure
+
+    held = Held()
+    for function in (make(held), held.method, make(held)):
+        assert conversion_of(function).convert is not None
+    gone = weakref.ref(held)
+    del held, function
+    gc.collect()
+    assert gone() is None
+    # Neither of them can be referred to weakly, and each is a function.
+    for builtin in (len, [].append, functools.partial(print)):
+        assert conversion_of(builtin).convert is None
 
 
 async def waits(client: Client, job_id: str) -> bool:

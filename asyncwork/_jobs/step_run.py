@@ -178,18 +178,30 @@ class StepRun:
                 self._check_room(name, fields)
             return fields.get(field)
 
-    async def end_cursor(self, name: str, position: bytes) -> None:
+    def now(self) -> float:
+        """Return the time by the clock by which delayed jobs are due, epoch seconds."""
+        return self._clock()
+
+    async def end_cursor(self, name: str, position: bytes, at: float) -> None:
         """Record that a cursor has no more rows."""
         with self.active.one():
-            moved = step_fields.position_of(self._clock(), position, ended=True)
+            moved = step_fields.position_of(at, position, ended=True)
             if not await self._store.move(field_of(CURSOR, name), moved):
                 self._on_lost()
                 raise self._superseded()
 
-    def move_cursor(self, name: str, position: bytes) -> None:
-        """Record the position of a cursor soon."""
-        value = step_fields.position_of(self._clock(), position)
-        self._store.move_soon(field_of(CURSOR, name), value, self._on_lost)
+    def move_cursor(self, name: str, position: bytes, at: float, on_moved: Callable[[], None]) -> None:
+        """Record the position of a cursor soon; call ``on_moved`` then.
+
+        :param at: epoch seconds.
+        """
+
+        def on_reply(is_held: bool) -> None:
+            on_moved()
+            if not is_held:
+                self.lost = True
+
+        self._store.move_soon(field_of(CURSOR, name), step_fields.position_of(at, position), on_reply)
 
     def cause_of(self, error: BaseException | None) -> BaseException | None:
         """Return the error by which the outcome of the attempt is decided.
@@ -208,7 +220,7 @@ class StepRun:
         """Take no more steps, because the attempt has ended; have the positions of cursors recorded."""
         if not self.has_ended:
             for cursor in self._cursors:
-                cursor.flush()
+                cursor.flush(last=True)
             self.has_ended = True
 
     def check(self) -> None:

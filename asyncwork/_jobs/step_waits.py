@@ -18,8 +18,8 @@ class StepStore(Protocol):
     async def move(self, field: bytes, value: bytes) -> bool:
         """Set a field; return whether the job is still this attempt's."""
 
-    def move_soon(self, field: bytes, value: bytes, on_lost: Callable[[], None]) -> None:
-        """Set a field soon; call ``on_lost`` if the job is not this attempt's any more."""
+    def move_soon(self, field: bytes, value: bytes, on_reply: Callable[[bool], None]) -> None:
+        """Set a field soon; call ``on_reply`` then with whether the job is still this attempt's."""
 
     def is_in_doubt(self) -> bool:
         """Return whether the job may be another pool's by now."""

@@ -154,8 +154,8 @@ class _RedisStore:
                 await reply
             raise
 
-    def move_soon(self, field: bytes, value: bytes, on_lost: Callable[[], None]) -> None:
-        self._dispatcher.submit(self._moved(field, value), lambda reply: None if reply else on_lost())
+    def move_soon(self, field: bytes, value: bytes, on_reply: Callable[[bool], None]) -> None:
+        self._dispatcher.submit(self._moved(field, value), lambda reply: on_reply(bool(reply)))
 
     def _moved(self, field: bytes, value: bytes) -> MoveCursor:
         return MoveCursor(self.queue, [self.payload], self.job_id, field, value, KEPT_FOR)

@@ -36,8 +36,9 @@ class MemoryStore:
         self._fields[field] = value
         return True
 
-    def move_soon(self, field: bytes, value: bytes, on_lost: Callable[[], None]) -> None:
+    def move_soon(self, field: bytes, value: bytes, on_reply: Callable[[bool], None]) -> None:
         self._fields[field] = value
+        on_reply(True)
 
     def is_in_doubt(self) -> bool:
         return False
