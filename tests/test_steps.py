@@ -533,7 +533,9 @@ async def test_an_attempt_that_has_lost_its_job_is_stopped_at_its_next_step(benc
         in_progress = bench.keys.in_progress("order", pool.id or "")
         taken = await bench.redis.lrange(in_progress, 0, -1)
         await bench.redis.lmove(in_progress, bench.keys.queue("order"), "LEFT", "RIGHT")
+        # Until the other attempt has ended: before, this one would go on with what that has recorded.
         await until(lambda: "three" in effects)
+        await until(lambda: bench_is_empty(bench))
         go.set()
         await until(lambda: caught)
         await until(lambda: bench_is_empty(bench))

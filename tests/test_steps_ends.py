@@ -7,15 +7,17 @@ import functools
 import gc
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from asyncwork import Client, Discard, Job, JobEndedError, Retry, Snooze, StepError, UsageError, WorkerPool
+from asyncwork._jobs import step_calls
 from asyncwork._jobs.step_values import conversion_of
 from asyncwork._redis.client import run_script
-from asyncwork.testing import open_jobs
+from asyncwork.testing import make_job, open_jobs
 
 from .conftest import LIMIT, Bench, until
 from .proxy import open_proxy
@@ -347,6 +349,133 @@ def test_what_is_known_of_a_function_does_not_keep_it() -> None:
     # Neither of them can be referred to weakly, and each is a function.
     for builtin in (len, [].append, functools.partial(print)):
         assert conversion_of(builtin).convert is None
+
+
+# Tries within an attempt
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_step_is_tried_again_within_its_attempt(
+    bench: Bench, threaded: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(step_calls, "_pause_after", lambda tries: 0.01 * tries)
+    pool, tries, keys = bench.pool(), Counter[str](), set[str]()
+
+    def charge_in_thread(name: str, key: str, *, until: int) -> int:
+        tries[name] += 1
+        keys.add(key)
+        if tries[name] < until:
+            raise ConnectionError("the service is away")
+        return tries[name]
+
+    async def charge(name: str, key: str, *, until: int) -> int:
+        return charge_in_thread(name, key, until=until)
+
+    function = charge_in_thread if threaded else charge
+
+    @pool.job(result=600, max_fails=2, backoff=at_once)
+    async def order(job: Job) -> list[int]:
+        first = await job.step("first", function, "first", job.key("first"), until=3, retries=3)
+        second = await job.step("second", function, "second", job.key("second"), until=4, retries=2)
+        return [first, second, await job.step("third", function, "third", job.key("third"), until=1, retries=0)]
+
+    job = await order.enqueue()
+    async with pool.running():
+        # The second is tried three times in the first attempt, and once in the next.
+        assert await job.result(timeout=LIMIT) == [3, 4, 1]
+    assert tries == {"first": 3, "second": 4, "third": 1}
+    assert keys == {f"{job.id}:{name}" for name in tries}
+    lines = [each for each in caplog.messages if "to be tried again in 0.0" in each]
+    assert len(lines) == 4
+    text = "step 'first' failed (try 1 of 4), to be tried again in 0.01 s: ConnectionError: the service is away"
+    assert lines[0] == f"order {job.id}: {text}"
+
+
+def test_the_pauses_between_tries_grow() -> None:
+    pauses = [step_calls._pause_after(tries) for tries in range(1, 101)]
+    assert pauses[:6] == [1, 2, 4, 8, 16, 30]
+    assert set(pauses[5:]) == {30}
+
+
+async def test_decisions_and_bad_use_are_not_tried_again(bench: Bench) -> None:
+    pool, tries, problems = bench.pool(), list[str](), list[str]()
+
+    async def decide(error: Exception) -> None:
+        tries.append(type(error).__name__)
+        raise error
+
+    async def own(retries: int) -> int:
+        return retries
+
+    @pool.job(max_fails=1)
+    async def order(job: Job) -> None:
+        final = (Retry(), Snooze(60), Discard("no"), StepError("no"), UsageError("no"), JobEndedError("no"))
+        for n, error in enumerate(final):
+            with pytest.raises(type(error)):
+                await job.step(f"step {n}", decide, error, retries=5)
+        for n, wrong in enumerate((-1, 101, 1.5, True, "3")):
+            with pytest.raises(UsageError) as raised:
+                await job.step(f"wrong {n}", decide, ValueError(), retries=wrong)  # type: ignore[call-overload]
+            problems.append(str(raised.value))
+        with pytest.raises(UsageError, match=r"own has a parameter of the same name: pass that with functools\.partial"):
+            await job.step("ambiguous", own, retries=3)
+        assert await job.step("both", functools.partial(own, retries=7), retries=3) == 7
+        assert await job.step("built in", max, 3, 4, retries=1) == 4
+        problems.append("all right")
+
+    await order.enqueue()
+    await ran(bench, pool)
+    assert tries == ["Retry", "Snooze", "Discard", "StepError", "UsageError", "JobEndedError"]
+    assert problems[:-1] == [
+        f"retries must be a whole number from 0 to 100, not {each}" for each in ("-1", "101", "1.5", "True", "'3'")
+    ]
+    assert problems[-1] == "all right"
+
+
+async def test_an_attempt_that_ends_cuts_the_tries_of_its_steps_short(bench: Bench) -> None:
+    pool, tries = bench.pool(), list[str]()
+
+    async def fail(name: str) -> None:
+        tries.append(name)
+        raise ValueError(name)
+
+    @pool.job(max_fails=1)
+    async def sibling(job: Job) -> None:
+        await asyncio.gather(job.step("again", fail, "again", retries=50), job.step("once", fail, "once"))
+
+    @pool.job(max_fails=1, timeout=0.2)
+    async def late(job: Job) -> None:
+        await job.step("late", fail, "late", retries=50)
+
+    await sibling.enqueue()
+    await late.enqueue()
+    async with pool.running():
+        await until(lambda: bench_is_empty(bench))
+    assert Counter(tries) == {"again": 1, "once": 1, "late": 1}
+    dead = {job.name: job.err for job in [Job.decode(payload) for payload, _ in await bench.job_set("dead")]}
+    assert dead["sibling"] == "ValueError: once"
+    assert dead["late"].startswith("JobTimeoutError")
+
+
+async def test_tries_in_place_follow_each_other_at_once(bench: Bench) -> None:
+    pool, tries = bench.pool(), list[int]()
+
+    def flaky() -> int:
+        tries.append(1)
+        if len(tries) < 40:
+            raise ValueError("not yet")
+        return len(tries)
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("flaky", flaky, retries=100)
+
+    with open_jobs(pool, bench.url) as jobs, jobs.eager():
+        await order.enqueue()
+    assert len(tries) == 40
+    tries.clear()
+    await order(make_job(order))
+    assert len(tries) == 40
 
 
 async def waits(client: Client, job_id: str) -> bool:

@@ -7,23 +7,21 @@ any more, each call that waits raises :class:`Deferred`, and the worker has the 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EventTimeout, JobEndedError, StepError, Superseded, UsageError
 from ..decisions import Discard
 from . import step_fields
 from .active_steps import ActiveSteps
-from .attempt import Attempt, attempt_of
-from .calling import Threads, call_by_kind
+from .attempt import attempt_of
+from .calling import Threads
 from .clock import Clock
 from .conversions import Conversion
 from .error_text import is_of
-from .function_kinds import is_async, refuse_generator
-from .printable import shown
+from .function_kinds import is_async
+from .step_calls import StepCall, StepCaller, step_call, within
 from .step_cursor import StepCursor
 from .step_fields import CURSOR, EVENT, SLEEP, STEP, WAIT, field_of
 from .step_names import MOST_STEPS, TOTAL_LIMIT, check_name
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
 # A wait that is over within so many seconds keeps its worker.
 _SHORT = 1.0
 
-# The name of the step in which the code runs.
-_within: ContextVar[str | None] = ContextVar("asyncwork_step", default=None)
-
 
 class StepRun:
     """The steps of one attempt.
@@ -49,6 +44,7 @@ class StepRun:
     :param threads: limits how many plain functions run at once.
     :param run_plain: runs plain functions.
     :ivar active: the steps that are under way.
+    :ivar caller: calls their functions.
     :ivar deferred: raised to end the attempt, because it waits; ``None`` until then.
     :ivar lost: whether another pool has the job.
     :ivar has_ended: whether the attempt has ended.
@@ -60,8 +56,6 @@ class StepRun:
         self._label = f"{job.name} {job.id}"
         self._store = store
         self._clock = clock
-        self._threads = threads
-        self._run_plain = run_plain
         # That of the first step, because a job may be made where no event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading = asyncio.Lock()
@@ -70,6 +64,7 @@ class StepRun:
         self._used: set[str] = set()
         self._waits: list[Wait] = []
         self.active = ActiveSteps(job)
+        self.caller = StepCaller(job, self._label, self.active, threads, run_plain)
         # A step that has run and cannot be recorded.
         self._unrecorded: StepError | None = None
         self._cursors: list[StepCursor[Any, Any]] = []
@@ -77,37 +72,31 @@ class StepRun:
         self.lost: bool = False
         self.has_ended: bool = False
 
-    async def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def step(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        retries: int | None = None,
+    ) -> Any:
         """Return what a function has returned, and run it unless it has; see :meth:`Job.step`."""
         name = self._begin(name)
-        if not callable(function):
-            raise UsageError(f"step {name!r} needs a function and its arguments, not {shown(function)}")
+        call = step_call(name, function, args, kwargs, retries)
         returns, field = conversion_of(function), field_of(STEP, name)
         with self.active.one():
             fields = await self._read()
             if field not in fields:
                 self._check_room(name, fields)
-                if self._store.is_in_doubt():
-                    await self._read_again()
-                await self._run(name, field, function, args, kwargs, returns)
+                await self._check_lease()
+            if field not in self._known():
+                await self._run(name, field, call, returns)
             return decode_result(name, self._known()[field], returns)
 
-    async def _run(
-        self,
-        name: str,
-        field: bytes,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        returns: Conversion,
-    ) -> None:
+    async def _run(self, name: str, field: bytes, call: StepCall, returns: Conversion) -> None:
         """Run a step and record what it returns."""
         started_at = self._clock()
-        inside = _within.set(name)
-        try:
-            result = await self._call(function, args, kwargs)
-        finally:
-            _within.reset(inside)
+        result = await self.caller.call(name, call, self._check_lease)
         try:
             encoded = encode_result(name, result, returns)
             if self._total + len(encoded) > TOTAL_LIMIT:
@@ -119,25 +108,18 @@ class StepRun:
             self._unrecorded = error
             raise
         await self._record(field, step_fields.done(started_at, self._clock(), encoded))
-        if attempt_of(self._job).interrupted and not is_async(function):
+        if attempt_of(self._job).interrupted and not is_async(call.function):
             # The attempt was to end while a thread ran, which nothing can end.
             raise asyncio.CancelledError
 
-    async def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        def call(_: Any, job: Job) -> Any:
-            return function(*args, **kwargs)
+    async def _check_lease(self) -> None:
+        """Check that the job is still this attempt's, before a step has its effect.
 
-        # A second thread beside the first has an attempt of its own, because an attempt knows of one thread.
-        attempt = attempt_of(self._job)
-        if attempt.thread is not None:
-            attempt = Attempt()
-        run = call_by_kind(function, call, self._threads, self._run_plain, lambda _: attempt)
-        if is_async(function):
-            result = await run(None, self._job)
-        else:
-            with self.active.in_thread(attempt):
-                result = await run(None, self._job)
-        return await result if inspect.isawaitable(result) else refuse_generator(function, result)
+        :raises Superseded, Deferred, JobEndedError: as :meth:`check`.
+        """
+        if self._store.is_in_doubt():
+            await self._read_again()
+        self.check()
 
     async def sleep(self, name: str, delay: Any) -> None:
         """Wait without a worker; see :meth:`Job.sleep`."""
@@ -252,7 +234,7 @@ class StepRun:
             self._loop = loop
         if loop is not self._loop:
             raise UsageError("steps belong to the event loop in which the job runs")
-        if (outer := _within.get()) is not None:
+        if (outer := within.get()) is not None:
             raise UsageError(
                 f"step {name!r} is within step {outer!r}, which would not run again if it were done: take them one "
                 "after the other"
@@ -306,7 +288,8 @@ class StepRun:
         if field not in fields:
             self._check_room(name, fields)
             now = self._clock()
-            await self._record(field, step_fields.until(now, min(math.ceil(now + seconds) if seconds else int(now), LATEST)))
+            at = min(math.ceil(now + seconds), LATEST) if seconds else int(now)
+            await self._record(field, step_fields.until(now, at))
         found = step_fields.read(self._known()[field])
         if len(found) < 2 or type(found[1]) not in (int, float):
             raise StepError(f"what is recorded of the wait {name!r} cannot be read")
