@@ -42,7 +42,7 @@ if importlib.util.find_spec("sniffio") is None:
 
 # Seconds after which a test that waits for something has failed: far more than a busy machine needs, because it only
 # guards against hanging.
-LIMIT = 20.0
+LIMIT = 120.0
 
 # What redis-py itself can read.
 PLAIN = re.compile(r"(redis|rediss|unix)://")
