@@ -39,11 +39,14 @@ async def ran(bench: Bench, pool: Any, limit: float = LIMIT) -> None:
 
 async def bench_is_empty(bench: Bench) -> bool:
     names = [name.decode() for name in await bench.redis.smembers(bench.keys.known_jobs)]
-    # At one moment, because jobs move.
+    pools = [raw.decode() for raw in await bench.redis.smembers(bench.keys.worker_pools)]
+    # At one moment, because jobs move. What a pop has just taken is not in the lock yet.
     async with bench.redis.pipeline(transaction=True) as pipe:
         for name in names:
             pipe.llen(bench.keys.queue(name))
             pipe.get(bench.keys.lock(name))
+            for pool_id in pools:
+                pipe.llen(bench.keys.in_progress(name, pool_id))
         pipe.zcard(bench.keys.retry)
         pipe.zcard(bench.keys.scheduled)
         return not any(map(int, filter(None, await pipe.execute())))
