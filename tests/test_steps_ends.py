@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import shlex
 import threading
 import weakref
 from collections import Counter
@@ -17,9 +18,10 @@ from asyncwork import Client, Discard, Job, JobEndedError, Retry, Snooze, StepEr
 from asyncwork._jobs import step_calls
 from asyncwork._jobs.step_values import conversion_of
 from asyncwork._redis.client import run_script
+from asyncwork.cli import main
 from asyncwork.testing import make_job, open_jobs
 
-from .conftest import LIMIT, Bench, until
+from .conftest import LIMIT, Bench, open_bench, until
 from .proxy import open_proxy
 from .test_lost_answers import calls, once
 from .test_steps import at_once, bench_is_empty, ran, records
@@ -516,3 +518,29 @@ async def test_a_name_that_was_refused_may_be_used(bench: Bench) -> None:
     await order.enqueue()
     await ran(bench, pool)
     assert len(problems) == 3
+
+
+def test_the_terminal_says_how_to_send_the_event_for_which_a_job_waits(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def wait() -> tuple[str, str]:
+        async with open_bench(redis_url) as bench, Client(bench.url, namespace=bench.namespace) as client:
+            pool = bench.pool()
+
+            @pool.job
+            async def order(job: Job) -> None:
+                await job.event("it's here", timeout=LIMIT)
+
+            async with pool.running():
+                job = await order.enqueue()
+                await until(lambda: waits(client, job.id))
+            return bench.namespace, job.id
+
+    namespace, job_id = asyncio.run(wait())
+    assert main(["job", job_id, "-n", namespace, "--redis", redis_url]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "signal" in line]
+    words = shlex.split(line)
+    assert words[:7] == ["$", "asyncwork", "jobs", "signal", job_id, "it's here", "VALUE"]
+    words[6] = "7"
+    assert main(words[2:]) == 0
+    assert "event it's here was sent" in capsys.readouterr().out
