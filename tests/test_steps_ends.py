@@ -484,6 +484,33 @@ async def waits(client: Client, job_id: str) -> bool:
     return any(step.state == "waits" for step in (await client.status(job_id)).steps)
 
 
+async def test_a_job_that_needs_no_event_leaves_none(bench: Bench) -> None:
+    pool, ran_as = bench.pool(), list[bool]()
+
+    @pool.job
+    async def order(job: Job, asks: bool) -> None:
+        ran_as.append(asks)
+        if asks:
+            await job.event("approved", timeout=LIMIT)
+
+    @pool.job
+    async def retried(job: Job) -> None:
+        if not job.fails:
+            await job.step("charge", ran_as.append, True)
+            raise Retry(after=0)
+
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        jobs = [await order.enqueue(asks) for asks in (True, False, False)]
+        for job in jobs:
+            assert await client.signal(job.id, "approved")
+        await retried.enqueue()
+        await ran(bench, pool)
+        assert await records(bench) == []
+        for job in jobs:
+            with pytest.raises(JobEndedError):
+                await client.signal(job.id, "approved")
+
+
 async def test_a_wait_of_no_time_takes_none(bench: Bench) -> None:
     pool, attempts = bench.pool(), list[float]()
 

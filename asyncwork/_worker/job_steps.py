@@ -38,6 +38,7 @@ class PoolSteps:
 
     :param workers: the pool's workers; one of them runs the job that asks for a step.
     :param stepped: gets the jobs that have asked for a step.
+    :param step_types: gets their names.
     :param clock: returns the time by Redis's clock, epoch seconds.
     :param ending: returns whether the workers are to end.
     :ivar threads: limits how many plain functions run at once.
@@ -48,6 +49,7 @@ class PoolSteps:
         dispatcher: Dispatcher,
         workers: Sequence[Worker],
         stepped: set[Job],
+        step_types: set[str],
         clock: Clock,
         ending: Callable[[], bool],
     ) -> None:
@@ -55,6 +57,7 @@ class PoolSteps:
         self._ending = ending
         self._workers = workers
         self._stepped = stepped
+        self._step_types = step_types
         self._clock = clock
         self.threads: Threads = anyio.to_thread.current_default_thread_limiter
         self._loop = asyncio.get_running_loop()
@@ -77,6 +80,7 @@ class PoolSteps:
             return None
         store = _RedisStore(self._dispatcher, worker.queue, worker.payload, self._clock, self._ending)
         self._stepped.add(job)
+        self._step_types.add(worker.queue.name)
         return PoolStepRun(job, store, self._clock, self.threads)
 
 
@@ -93,9 +97,7 @@ class PoolStepRun(StepRun):
 
         :param end: for its record, if it has one.
         """
-        in_redis = self._in_redis
-        hold = read_hold(in_redis.payload)
-        return FinishSteps(in_redis.queue, [in_redis.payload], in_redis.job_id, end, hold)
+        return finish_steps(self._in_redis.queue, self._in_redis.payload, end)
 
     def defer(self, deferred: Deferred, end: JobEnd | None) -> DeferJob:
         """Return the command that has the job run again later.
@@ -162,6 +164,15 @@ class _RedisStore:
 
     def is_in_doubt(self) -> bool:
         return self._dispatcher.lease.in_doubt
+
+
+def finish_steps(queue: Queue, payload: bytes, end: JobEnd | None) -> FinishSteps:
+    """Return the command that ends a job that succeeded, and may have taken steps.
+
+    :param end: for its record, if it has one.
+    """
+    # The handler may have replaced the id.
+    return FinishSteps(queue, [payload], Job.decode(payload).id, end, read_hold(payload))
 
 
 def end_steps(stepped: set[Job], job: Job) -> PoolStepRun | None:
