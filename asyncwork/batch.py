@@ -61,8 +61,8 @@ class BaseBatch(ABC):
         """Check that no write has failed before. To be called while no other task or thread writes."""
         if not self._at_once and self._writer.lacks_members:
             raise UsageError(
-                f"batch {self.id} lacks members, because a write of some was refused or broken off: let the error leave "
-                "the block, which cancels the others"
+                f"batch {self.id} lacks members, because a write of some was refused or broken off: let the error "
+                "leave the block, which cancels the others"
             )
 
     def _begin(self) -> None:

@@ -118,9 +118,7 @@ async def test_a_timeout_ends_the_coroutines_that_go_on_after_the_handler(bench:
 
     @pool.job(max_fails=1, timeout=0.3)
     async def in_thread(job: Job) -> None:
-        await asyncio.gather(
-            job.step("thread", threaded, job), job.step("endless", endless), job.step("fail", fail)
-        )
+        await asyncio.gather(job.step("thread", threaded, job), job.step("endless", endless), job.step("fail", fail))
 
     await order.enqueue()
     await in_thread.enqueue()
@@ -419,7 +417,9 @@ async def test_decisions_and_bad_use_are_not_tried_again(bench: Bench) -> None:
             with pytest.raises(UsageError) as raised:
                 await job.step(f"wrong {n}", decide, ValueError(), retries=wrong)  # type: ignore[call-overload]
             problems.append(str(raised.value))
-        with pytest.raises(UsageError, match=r"own has a parameter of the same name: pass that with functools\.partial"):
+        with pytest.raises(
+            UsageError, match=r"own has a parameter of the same name: pass that with functools\.partial"
+        ):
             await job.step("ambiguous", own, retries=3)
         assert await job.step("both", functools.partial(own, retries=7), retries=3) == 7
         assert await job.step("built in", max, 3, 4, retries=1) == 4

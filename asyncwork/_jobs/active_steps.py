@@ -1,7 +1,7 @@
 """The steps of one attempt that are under way, in whichever tasks. The attempt ends when they have ended.
 
-A step that goes on while its attempt ends would have its effect, and no record of it: the next attempt would run it
-again. This happens where steps run side by side and one of them fails, because ``asyncio.gather`` lets the others go on.
+A step that goes on while its attempt ends would have its effect, and no record of it, so the next attempt would run it
+again. This happens where steps run side by side and one of them fails: ``asyncio.gather`` lets the others go on.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ class JobSteps:
 
         :param name: 1 to 200 printable characters; each name may be used once in an attempt.
         :param function: a coroutine function, or a plain one, which runs in a thread. It takes no steps itself.
-        :param retries: how often it is tried again within this attempt when it raises an ``Exception``, up to 100 times:
-            after 1 s, 2 s, 4 s and so on, 30 s at most. The job keeps its worker meanwhile. A :class:`HandlerDecision`
+        :param retries: how often it is tried again within this attempt when it raises an ``Exception``, up to 100
+            times, after 1 s, 2 s, 4 s and so on, 30 s at most. The job keeps its worker meanwhile. A :class:`HandlerDecision`
             is not retried. With ``retries``, a type checker does not check the other arguments.
         :returns: the result as it is read back from JSON, by the annotation of what the function returns: the first
             time, too, so that all attempts go on with the same value.

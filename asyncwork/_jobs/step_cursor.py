@@ -127,8 +127,8 @@ class StepCursor(Generic[Position, Row]):
     def flush(self, *, last: bool = False) -> None:
         """Have the place recorded now, if it has changed.
 
-        :param last: whether the attempt ends. Then a place that has no reply yet is sent once more, so that it is before
-            the end of the attempt, after which nothing is recorded.
+        :param last: whether the attempt ends. Then a place that has no reply yet is sent once more, so that it comes
+            before the end of the attempt, after which nothing is recorded.
         """
         self._stop_timer()
         if self._is_dirty or (last and self._unconfirmed and not self._has_ended):

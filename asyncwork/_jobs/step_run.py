@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import EventTimeout, JobEndedError, StepError, Superseded, UsageError
 from ..decisions import Discard
+from ..errors import EventTimeout, JobEndedError, StepError, Superseded, UsageError
 from . import step_fields
 from .active_steps import ActiveSteps
 from .attempt import attempt_of

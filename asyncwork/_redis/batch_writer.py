@@ -22,7 +22,6 @@ from .cancels import MARKS_TTL, CancelMark
 from .discovery import is_moved
 from .enqueue_steps import FAIR_LOADS, LOADS, Request, Steps
 from .errors import ErrorReply, ScriptMissing
-from .keys import Keys
 from .limited_push import Write, split_by_limit
 from .member_calls import shared_keys
 from .new_jobs import NewJobs
