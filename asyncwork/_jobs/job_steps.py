@@ -44,18 +44,16 @@ class JobSteps:
     _steps: StepRun
 
     @overload
-    async def step(self, name: str, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
-    @overload
-    async def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
-    @overload
     async def step(
         self, name: str, function: Callable[..., Awaitable[R]], /, *args: Any, retries: int, **kwargs: Any
     ) -> R: ...
     @overload
     async def step(self, name: str, function: Callable[..., R], /, *args: Any, retries: int, **kwargs: Any) -> R: ...
-    async def step(
-        self, name: str, function: Callable[..., Any], /, *args: Any, retries: int | None = None, **kwargs: Any
-    ) -> Any:
+    @overload
+    async def step(self, name: str, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Return what ``function(*args, **kwargs)`` returns, and run it only if no attempt of this job has done so.
 
         What it returns is recorded in Redis before this returns. A later attempt, after a failure, a crash or a wait,
@@ -67,8 +65,8 @@ class JobSteps:
         :param name: 1 to 200 printable characters; each name may be used once in an attempt.
         :param function: a coroutine function, or a plain one, which runs in a thread. It takes no steps itself.
         :param retries: how often it is tried again within this attempt when it raises an ``Exception``, up to 100
-            times, after 1 s, 2 s, 4 s and so on, 30 s at most. The job keeps its worker meanwhile. A :class:`HandlerDecision`
-            is not retried. With ``retries``, a type checker does not check the other arguments.
+            times, after 1 s, 2 s, 4 s and so on, 30 s at most. The job keeps its worker meanwhile. A
+            :class:`HandlerDecision` is not retried. With ``retries``, a type checker does not check the other arguments.
         :returns: the result as it is read back from JSON, by the annotation of what the function returns: the first
             time, too, so that all attempts go on with the same value.
         :raises UsageError: when the name is not valid or was used in this attempt, within another step, for a job that
@@ -81,6 +79,8 @@ class JobSteps:
         :raises Superseded: when another pool has the job by now.
         :raises JobEndedError: when the attempt has ended.
         """
+        # Not a parameter, because that of the function would be of another type.
+        retries = kwargs.pop("retries", None)
         return await self._step_run().step(name, function, args, kwargs, retries)
 
     async def sleep(self, name: str, delay: float | timedelta) -> None:

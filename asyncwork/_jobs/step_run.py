@@ -78,7 +78,7 @@ class StepRun:
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        retries: int | None = None,
+        retries: object = None,
     ) -> Any:
         """Return what a function has returned, and run it unless it has; see :meth:`Job.step`."""
         name = self._begin(name)
