@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import logging
+import re
 import shlex
 import threading
 import weakref
@@ -349,6 +351,28 @@ def test_what_is_known_of_a_function_does_not_keep_it() -> None:
     # Neither of them can be referred to weakly, and each is a function.
     for builtin in (len, [].append, functools.partial(print)):
         assert conversion_of(builtin).convert is None
+
+
+async def test_the_log_says_what_a_job_waits_for(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "asyncwork.job")
+    pool = bench.pool()
+
+    @pool.job
+    async def order(job: Job, both: bool) -> None:
+        if both:
+            await asyncio.gather(job.event("paid", timeout=LIMIT), job.sleep("pause", 1.1))
+        await job.event("approved", timeout=LIMIT)
+
+    async with Client(bench.url, namespace=bench.namespace) as client, pool.running():
+        jobs = [await order.enqueue(both) for both in (False, True)]
+        await until(lambda: waits(client, jobs[0].id))
+        for name, job in [("approved", jobs[0]), ("paid", jobs[1]), ("approved", jobs[1])]:
+            assert await client.signal(job.id, name)
+        await until(lambda: bench_is_empty(bench))
+    lines = [line.removeprefix(f"order {job.id} ") for line in caplog.messages for job in jobs if job.id in line]
+    assert re.fullmatch(r"waits for the event 'approved' until \d{4}-.* UTC", lines[0])
+    assert all(re.match("waits for the (event '(approved|paid)'|end of the sleep 'pause')", line) for line in lines)
+    assert not [line for line in lines if "snoozed" in line]
 
 
 # Tries within an attempt

@@ -67,7 +67,7 @@ class JobSteps:
         :param function: a coroutine function, or a plain one, which runs in a thread. It takes no steps itself.
         :param retries: how often it is tried again within this attempt when it raises an ``Exception``, up to 100
             times, after 1 s, 2 s, 4 s and so on, 30 s at most. The job keeps its worker meanwhile. A
-            :class:`HandlerDecision` is not retried. With ``retries``, a type checker does not check the other arguments.
+            :class:`HandlerDecision` is not retried. A type checker does not check the other arguments of such a step.
         :returns: the result as it is read back from JSON, by the annotation of what the function returns: the first
             time, too, so that all attempts go on with the same value.
         :raises UsageError: when the name is not valid or was used in this attempt, within another step, for a job that

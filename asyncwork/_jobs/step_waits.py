@@ -36,6 +36,9 @@ class Wait(NamedTuple):
     name: str
     is_event: bool
 
+    def __str__(self) -> str:
+        return f"the event {self.name!r}" if self.is_event else f"the end of the sleep {self.name!r}"
+
 
 class Deferred(BaseException):
     """Ends an attempt that waits, like a cancellation: not an ``Exception``, which a handler may catch.
@@ -45,7 +48,7 @@ class Deferred(BaseException):
 
     def __init__(self, waits: tuple[Wait, ...]) -> None:
         self.waits = waits
-        super().__init__("the attempt waits")
+        super().__init__(" or ".join(dict.fromkeys(map(str, waits))))
 
     @property
     def until(self) -> int:
