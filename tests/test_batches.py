@@ -30,6 +30,7 @@ from asyncwork import (
     JobState,
     RedisUnavailable,
     Snooze,
+    SyncBatch,
     Task,
     Unique,
     UsageError,
@@ -698,6 +699,10 @@ def test_code_without_an_event_loop_makes_batches(redis_url: str) -> None:
 
     arguments = produce()
 
+    def adding(batch: SyncBatch) -> Iterator[tuple[str, None]]:
+        yield "work", None
+        batch.add("work")
+
     async def run() -> None:
         async with open_bench(redis_url, delete=True) as bench:
             app = app_of(bench)
@@ -712,7 +717,7 @@ def test_code_without_an_event_loop_makes_batches(redis_url: str) -> None:
                     with batch.add_batch("inner") as inner:
                         inner.add("work")
                     with pytest.raises(UsageError, match="what add_many iterates over cannot use the same batch"):
-                        batch.add_many(("work", batch.add("work")) for _ in range(2))
+                        batch.add_many(adding(batch))
                     with pytest.raises(UsageError, match="asynchronous"):
                         batch.add_many("work", arguments)  # type: ignore[arg-type]
                 enqueuer.open_batch(batch.id).add("work")

@@ -229,7 +229,7 @@ async def test_sleeps_and_events_outlast_a_rolling_restart(bench: Bench, tmp_pat
             assert await client.signal(job.id, "approved", "asleep or awaited")
         # By now, those are over that would have been charged again.
         for job in jobs[5:]:
-            await until(lambda job=job: _waits_for_event(client, job.id))  # type: ignore[misc]
+            await until(lambda job=job: _waits_for_event(client, job.id))
             assert await client.signal(job.id, "approved", "awaited")
         await until(lambda: len(running.events) == 2 * count)
         await stop(running)

@@ -58,8 +58,8 @@ async def test_steps_beside_one_that_fails_are_recorded_before_the_next_attempt(
 
     @pool.job(backoff=at_once)
     async def order(job: Job) -> None:
-        steps = job.step("pay", pay if kind == "coroutine" else pay_in_thread), job.step("pack", fail)
-        noted.append((await asyncio.gather(*steps))[0])
+        paying: Awaitable[str] = job.step("pay", pay if kind == "coroutine" else pay_in_thread)
+        noted.append((await asyncio.gather(paying, job.step("pack", fail)))[0])
 
     await order.enqueue()
     await ran(bench, pool)
@@ -349,7 +349,8 @@ def test_what_is_known_of_a_function_does_not_keep_it() -> None:
     gc.collect()
     assert gone() is None
     # Neither of them can be referred to weakly, and each is a function.
-    for builtin in (len, [].append, functools.partial(print)):
+    builtins: list[Any] = [len, [].append, functools.partial(print)]
+    for builtin in builtins:
         assert conversion_of(builtin).convert is None
 
 
@@ -395,7 +396,7 @@ async def test_a_step_is_tried_again_within_its_attempt(
     async def charge(name: str, key: str, *, until: int) -> int:
         return charge_in_thread(name, key, until=until)
 
-    function = charge_in_thread if threaded else charge
+    function: Any = charge_in_thread if threaded else charge
 
     @pool.job(result=600, max_fails=2, backoff=at_once)
     async def order(job: Job) -> list[int]:
@@ -437,9 +438,10 @@ async def test_decisions_and_bad_use_are_not_tried_again(bench: Bench) -> None:
         for n, error in enumerate(final):
             with pytest.raises(type(error)):
                 await job.step(f"step {n}", decide, error, retries=5)
+        wrong: Any
         for n, wrong in enumerate((-1, 101, 1.5, True, "3")):
             with pytest.raises(UsageError) as raised:
-                await job.step(f"wrong {n}", decide, ValueError(), retries=wrong)  # type: ignore[call-overload]
+                await job.step(f"wrong {n}", decide, ValueError(), retries=wrong)
             problems.append(str(raised.value))
         with pytest.raises(
             UsageError, match=r"own has a parameter of the same name: pass that with functools\.partial"
