@@ -20,7 +20,7 @@ from asyncwork.worker_pool import NoContext
 from .looking_ahead import look_ahead
 from .tuned import tuned
 
-# The name of those that take steps: others of a name of which one has taken steps end as those do.
+# The name of those that take steps. Others with the same name would end as those do.
 STEPPED = "stepped"
 # Of each job name, how many may run at once.
 QUEUES = {"task": 0, "single": 1, "held": 0, STEPPED: 0}

@@ -61,7 +61,7 @@ class ActiveSteps:
 
     @contextmanager
     def in_thread(self, attempt: Attempt) -> Iterator[None]:
-        """Have what runs in a thread meanwhile told by its attempt that it is to end, because nothing can end it."""
+        """Note that a plain function runs meanwhile, which its attempt alone can have end itself."""
         task = asyncio.current_task()
         self._in_threads[task] = attempt
         try:

@@ -28,8 +28,8 @@ class WorkerEnvironment:
     :ivar runs: returns whether a worker runs a job now.
     :ivar hooks: called for failed attempts; ``None`` if the pool has no hooks.
     :ivar stepped: the jobs that run and have asked for a step.
-    :ivar step_types: the names of which a job has asked for a step in this pool. Others of them may have taken steps
-        before, or got events.
+    :ivar step_types: the names of such jobs, also of those that have ended. Others with the same names may have taken
+        steps before, or got events.
     :ivar warned: job names for which it was logged that they leave their task cancelled.
     """
 
