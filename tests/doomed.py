@@ -82,7 +82,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
     pool = WorkerPool(
         url,
         namespace=namespace,
-        concurrency=4,
+        concurrency=len(QUEUES) + 1,
         grace=0.1,
         version_label="v1",
         **tuned(_TIMES, max_blocking_connections=blocked),

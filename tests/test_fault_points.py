@@ -251,7 +251,7 @@ class Scenario:
             await self._request("quiet", 6)
         await stepper.until_done(lambda kind, sent, _: kind == "write_heartbeat" and b"quiet" in sent)
         async with stepper.still():
-            await self._request("running", 4)
+            await self._request("running", POPS)
             await self._plan_by_another_schedule()
         await stepper.until_done(lambda kind, _, __: kind == "drop_planned")
         async with stepper.still(pops=POPS):

@@ -31,7 +31,7 @@ class ActiveSteps:
         self._in_threads: dict[asyncio.Task[object] | None, Attempt] = {}
         self._none = asyncio.Event()
         self._none.set()
-        self.closing = False
+        self.closing: bool = False
 
     def __bool__(self) -> bool:
         return not self._none.is_set()

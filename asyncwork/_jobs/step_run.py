@@ -63,8 +63,8 @@ class StepRun:
         self._total = 0
         self._used: set[str] = set()
         self._waits: list[Wait] = []
-        self.active = ActiveSteps(job)
-        self.caller = StepCaller(job, self._label, self.active, threads, run_plain)
+        self.active: ActiveSteps = ActiveSteps(job)
+        self.caller: StepCaller = StepCaller(job, self._label, self.active, threads, run_plain)
         # A step that has run and cannot be recorded.
         self._unrecorded: StepError | None = None
         self._cursors: list[StepCursor[Any, Any]] = []
