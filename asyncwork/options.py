@@ -17,7 +17,7 @@ from ._environment import number
 from ._jobs.names import suggestion
 from ._jobs.option_checks import check_extra, check_type, check_whole
 from ._jobs.printable import shown
-from ._jobs.tenants import check_partition
+from ._jobs.tenants import check_partition, check_tenant_chunk
 from ._jobs.times import seconds_of
 from .errors import UsageError
 from .limit import Cost, Limit, check_limits
@@ -231,6 +231,7 @@ class JobOptions:
         if self.wait is not None:
             object.__setattr__(self, "wait", seconds_of(self.wait, "wait"))
         check_chunk(self.chunk, self.wait, self.max_concurrency)
+        check_tenant_chunk(self.chunk, self.partition_concurrency, ordered=self.ordered)
 
     def _check_partition(self) -> None:
         if self.limits and self.partition is not None:
@@ -239,10 +240,10 @@ class JobOptions:
             )
         check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
         check_whole(self.partition_max, "partition_max", 0, 2**31)
-        if self.partition is not None and (self.max_waiting or self.chunk):
+        if self.partition is not None and self.max_waiting:
             raise UsageError(
-                "the queue of jobs with a partition has no max_waiting and no chunks: pass partition_max for how many "
-                "jobs of each tenant may wait, or leave partition out"
+                "the queue of jobs with a partition has no max_waiting: pass partition_max for how many jobs of each "
+                "tenant may wait, or leave partition out"
             )
         if self.partition_rate is not None and not isinstance(self.partition_rate, Rate):
             raise UsageError(

@@ -261,9 +261,10 @@ local function sort_plain(q)
   end
 end
 
--- Returns the tenants whose turn comes next, with what the turns depend on. Those without jobs leave.
-local function candidates_of(q, most)
-  local flat = redis.call('zrange', q.ring, 0, most - 1, 'WITHSCORES')
+-- Returns those of some tenants in the ring of whom jobs may start, with what their turns depend on, and how many tenants
+-- these are. Those without jobs leave.
+-- flat: the tenants, each with its turn.
+local function candidates_of(q, flat)
   local names, found = {}, {}
   for at = 1, #flat, 2 do names[#names + 1] = flat[at] end
   if #names == 0 then return found, 0 end
@@ -361,6 +362,12 @@ local function take_dealt(q, dealt, taken)
   if #turns > 0 then redis.call('zadd', q.ring, unpack(turns)) end
 end
 
+-- Takes note of how many jobs were taken. The reply of the fetch says when the next tenant may go on, so that no other pool
+-- has to be woken for it.
+local function note_taken(q, taken)
+  q.touched, q.counted, q.was_read, q.wakes = true, #taken > 0, true, false
+end
+
 -- Takes up to a number of jobs, the tenants in turns.
 local function take(q, wanted)
   read_options(q)
@@ -369,11 +376,11 @@ local function take(q, wanted)
   open_due(q)
   repeat
     sort_plain(q)
-    local candidates, looked = candidates_of(q, wanted - #taken)
+    local next_ones = redis.call('zrange', q.ring, 0, wanted - #taken - 1, 'WITHSCORES')
+    local candidates, looked = candidates_of(q, next_ones)
     take_dealt(q, deal(candidates, wanted - #taken), taken)
   until looked == 0 or #taken >= wanted
-  -- The reply of the fetch says when the next one may go on, so that no other pool has to be woken for it.
-  q.touched, q.counted, q.was_read, q.wakes = true, #taken > 0, true, false
+  note_taken(q, taken)
   return #taken > 0 and taken or false
 end
 
