@@ -240,11 +240,6 @@ class JobOptions:
             )
         check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
         check_whole(self.partition_max, "partition_max", 0, 2**31)
-        if self.partition is not None and self.max_waiting:
-            raise UsageError(
-                "the queue of jobs with a partition has no max_waiting: pass partition_max for how many jobs of each "
-                "tenant may wait, or leave partition out"
-            )
         if self.partition_rate is not None and not isinstance(self.partition_rate, Rate):
             raise UsageError(
                 f"partition_rate must be a Rate, such as Rate(10, per=1), not {shown(self.partition_rate)}"

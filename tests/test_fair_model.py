@@ -21,6 +21,7 @@ from asyncwork._redis.admin import Admin
 from asyncwork._redis.commands import (
     Batch,
     ClaimJobs,
+    Collecting,
     DropCancelled,
     Fetch,
     MoveToQuarantine,
@@ -77,6 +78,8 @@ class World:
         self.uncounted = False
         self.rate = Rate.parse(options.rate) if options.rate else None
         self.rested = False
+        # Whether those who enqueue have a limit of how many jobs may wait, which then are counted.
+        self.limited = chance.random() < 0.5
         # By tenant, when its jobs were taken, by Redis's clock, seconds.
         self.starts: defaultdict[str, list[float]] = defaultdict(list)
         self.steps: list[str] = []
@@ -96,7 +99,10 @@ class World:
         new = NewJobs(self.bench.keys, 1_700_000_000)
         for _ in range(self.chance.randint(1, 5)):
             tenant = self.chance.choice(TENANTS)
-            new.add(NAME, {"n": 1}, EnqueueOptions(partition=tenant, front=self.chance.random() < 0.1))
+            options = EnqueueOptions(
+                partition=tenant, front=self.chance.random() < 0.1, max_waiting=1000 if self.limited else None
+            )
+            new.add(NAME, {"n": 1}, options)
         writes = new.writes(range(len(new.jobs)))
         replies = await self.connection.request([each.command for each in writes], len(writes))
         assert not [each for each in replies if isinstance(each, Exception)], replies
@@ -115,9 +121,18 @@ class World:
         pool = self.chance.choice(self.pools)
         before = await self.running()
         fetch = Fetch([pool.queue], self.chance.randint(1, 8), 0.0)
+        rooms = {tenant: self.chance.randint(1, 3) for tenant in TENANTS if self.chance.random() < 0.2}
+        others = self.chance.randint(0, 4)
+        if self.chance.random() < 0.3:
+            fetch.collecting = Collecting(rooms, others)
+        if self.chance.random() < 0.3:
+            fetch.limited, fetch.at_once = {pool.queue}, 8
         (reply,) = await self.send(pool, Batch(fetch=fetch))
         jobs = [payload for _, payload, _ in pool.work_queue.parse_fetched(reply, fetch.queues).jobs]
         taken = Counter(Job.decode(payload).partition for payload in jobs)
+        if fetch.collecting is not None:
+            begun = [tenant for tenant, count in taken.items() if count > rooms.get(tenant, 0)]
+            assert not begun or (len(taken) == 1 and taken[begun[0]] <= max(others, rooms.get(begun[0], 0)))
         if not self.uncounted:
             for tenant, count in taken.items():
                 assert tenant not in self.paused
@@ -266,7 +281,7 @@ class World:
 
     async def check(self) -> None:
         redis, keys = self.bench.redis, self.bench.keys
-        _, _, ring, running, held, order, _, bell, opens, rests, _, _ = keys.tenants.of(NAME)
+        _, _, ring, running, held, order, _, bell, opens, rests, counted_key, _, _ = keys.tenants.of(NAME)
         waiting = {tenant: await redis.llen(keys.tenants.list(NAME, tenant)) for tenant in TENANTS}
         ringed = {each.decode(): turn for each, turn in await redis.zrange(ring, 0, -1, withscores=True)}
         kept = {each.decode() for each in await redis.smembers(held)}
@@ -289,6 +304,8 @@ class World:
             assert (tenant in kept) == (must_wait or tenant in waits), tenant
             # An ended job helps nobody who has no token, and a token nobody who may not start for another reason.
             assert not (must_wait and tenant in waits), tenant
+        if (number := await redis.get(counted_key)) is not None:
+            assert int(number) == sum(count for tenant, count in waiting.items() if tenant)
         rung = await redis.llen(bell)
         # After a tenant has begun to wait for a token, the bell wakes one pool, which learns of that; maybe in vain.
         assert rung == 1 if ringed else rung == 0 or (rung == 1 and (self.rate or self.rested))
@@ -332,7 +349,8 @@ class World:
         tokens = f"{self.bench.namespace}:tenants:tokens:".encode()
         left = {key async for key in self.bench.redis.scan_iter(f"{self.bench.namespace}:tenants:*", count=1000)}
         left = {key for key in left if not key.startswith(tokens)}
-        assert left == {self.bench.keys.tenants.of(NAME)[1].encode()}
+        keys = self.bench.keys.tenants
+        assert left - {keys.waiting(NAME).encode()} == {keys.options(NAME).encode()}
 
 
 _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {

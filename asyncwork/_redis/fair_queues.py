@@ -83,10 +83,15 @@ class TenantState(NamedTuple):
 
 
 class FairState(NamedTuple):
-    """A fair queue, with tenants of it."""
+    """A fair queue, with tenants of it.
+
+    :ivar counted: how many jobs of named tenants are counted as waiting; ``None`` if they are not counted, because nobody
+        limits them.
+    """
 
     options: FairOptions
     tenants: list[TenantState]
+    counted: int | None = None
 
 
 class FairQueues:
@@ -209,8 +214,12 @@ class FairQueues:
         :param waiting: whether only the tenants whose jobs wait are wanted.
         """
         fair = [self._keys.tenants.of(name)]
-        text, names = await run_script(self._redis.client(), "name_tenants", [], [int(waiting)], fair=fair)
-        return FairState(_options(text), await self.tenants(name, names)) if text else None
+        reply = await run_script(self._redis.client(), "name_tenants", [], [int(waiting)], fair=fair)
+        text, names, counted = reply
+        if not text:
+            return None
+        number = int(counted) if re.fullmatch(rb"-?\d{1,18}", counted) else None
+        return FairState(_options(text), await self.tenants(name, names), number)
 
     async def tenants(self, name: str, tenants: Sequence[bytes]) -> list[TenantState]:
         """Return the states of tenants of a fair queue."""

@@ -271,7 +271,10 @@ class NewJobs:
     def _push_fairly(self, name: str, positions: Sequence[int], *, front: bool = False) -> Write:
         args = [part for at in positions for part in (encode(self._placements[at].tenant or ""), self.payload(at))]
         fair = pack(*map(encode, self._keys.tenants.of(name)))
-        return Write(scripts.call("enqueue_fair", 0, b"", [b"%d" % front, *args], fair=fair), positions)
+        if (limit := self._limits.get(name)) is None:
+            return Write(scripts.call("enqueue_fair", 0, b"", [b"%d" % front, *args], fair=fair), positions)
+        key, args = pack(encode(self._keys.max_waiting)), [b"%d" % front, *args, encode(name), b"%d" % limit]
+        return Write(scripts.call("enqueue_fair", 1, key, args, fair=fair), positions, limited=name)
 
     def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
         if isinstance(positions, range):

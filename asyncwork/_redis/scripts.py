@@ -90,7 +90,7 @@ CHUNKS = "chunks:"
 # Those that have such a variant.
 CHUNK_VARIANTS = ("fetch", "fetch_limited")
 # Number of the keys of each fair queue.
-FAIR_KEYS = 12
+FAIR_KEYS = 13
 # A variant is the script itself, with another `redis`. An error is returned, not raised, so that what was done before
 # is counted all the same.
 _VARIANT = """\

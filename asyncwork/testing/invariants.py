@@ -187,6 +187,9 @@ def _tenants(found: Snapshot) -> Iterator[str]:
             if state.tenants:
                 yield f"queue {name} is not fair, but has lists of tenants: {sorted(state.tenants)}"
             continue
+        waits = sum(len(payloads) for tenant, payloads in state.tenants.items() if tenant)
+        if state.fair.counted not in (None, waits):
+            yield f"queue {name}: {waits} jobs of named tenants wait, but {state.fair.counted} are counted"
         running = Counter(tenant_of(each) for payloads in state.in_progress.values() for each in payloads)
         known = {each.name: each for each in state.fair.tenants}
         for tenant in sorted({*running, *known, *state.tenants}):
