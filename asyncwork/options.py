@@ -234,10 +234,6 @@ class JobOptions:
         check_tenant_chunk(self.chunk, self.partition_concurrency, ordered=self.ordered)
 
     def _check_partition(self) -> None:
-        if self.limits and self.partition is not None:
-            raise UsageError(
-                "jobs with a partition take turns, and have no shared limits: leave limits or partition out"
-            )
         check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
         check_whole(self.partition_max, "partition_max", 0, 2**31)
         if self.partition_rate is not None and not isinstance(self.partition_rate, Rate):

@@ -47,6 +47,8 @@ from .conftest import Bench
 NAME = "export"
 TENANTS = ("", "a", "b", "c:d", 'e"f', "ü")
 RUNS, STEPS = 250, 30
+# How many jobs may run at once where the queue has a shared limit.
+SHARED = 6
 # Seconds between a fetch and the reading of Redis's clock.
 MOST_LATE = 0.05
 
@@ -80,9 +82,20 @@ class World:
         self.rested = False
         # Whether those who enqueue have a limit of how many jobs may wait, which then are counted.
         self.limited = chance.random() < 0.5
+        # Whether its jobs have a shared limit, with a concurrency and a rate.
+        self.shared = chance.random() < 0.3
         # By tenant, when its jobs were taken, by Redis's clock, seconds.
         self.starts: defaultdict[str, list[float]] = defaultdict(list)
         self.steps: list[str] = []
+
+    async def share(self, *, shared: bool) -> None:
+        """Have the jobs of the queue have a shared limit, or no more."""
+        redis, keys = self.bench.redis, self.bench.keys
+        if not shared:
+            await redis.delete(keys.limits, keys.limit_jobs("llm"))
+        elif self.shared:
+            await redis.hset(keys.limits, mapping={"code:llm": f"3000/1/6 {SHARED}", f"job:{NAME}": "pool 2 llm"})
+            await redis.sadd(keys.limit_jobs("llm"), NAME)
 
     async def send(self, pool: Pool, batch: Batch) -> list[Any]:
         commands = pool.work_queue.encode.batch(batch)
@@ -125,11 +138,13 @@ class World:
         others = self.chance.randint(0, 4)
         if self.chance.random() < 0.3:
             fetch.collecting = Collecting(rooms, others)
-        if self.chance.random() < 0.3:
+        if self.shared or self.chance.random() < 0.3:
             fetch.limited, fetch.at_once = {pool.queue}, 8
         (reply,) = await self.send(pool, Batch(fetch=fetch))
         jobs = [payload for _, payload, _ in pool.work_queue.parse_fetched(reply, fetch.queues).jobs]
         taken = Counter(Job.decode(payload).partition for payload in jobs)
+        if self.shared and jobs and not self.uncounted:
+            assert before.total() + len(jobs) <= SHARED
         if fetch.collecting is not None:
             begun = [tenant for tenant, count in taken.items() if count > rooms.get(tenant, 0)]
             assert not begun or (len(taken) == 1 and taken[begun[0]] <= max(others, rooms.get(begun[0], 0)))
@@ -315,6 +330,7 @@ class World:
     async def finish(self) -> None:
         """Run all jobs to their ends; nothing is left."""
         await self.review()
+        await self.share(shared=False)
         for tenant in TENANTS:
             # The ends of their rests, and their tokens, are waited for.
             await self.fair.set_tenant(NAME, tenant, limit="-", weight="1")
@@ -383,6 +399,7 @@ async def test_what_is_derived_of_a_fair_queue_always_follows_from_its_jobs(benc
             options = FairOptions(chance.choice([0, 1, 2, 3]), 0, ordered=seed % 4 == 0, rate=rate)
             world = World(bench, connection, chance, options)
             await world.fair.declare({NAME: options})
+            await world.share(shared=True)
             for step in range(STEPS):
                 (event,) = chance.choices(list(_EVENTS), list(_EVENTS.values()))
                 world.steps.append(event.__name__)

@@ -326,8 +326,6 @@ def test_bad_limits() -> None:
         pool.job("wat", limits=[pool.limit(f"x{n}", concurrency=1) for n in range(4)])
     with pytest.raises(UsageError, match="cost must be at most 1, the burst of limit 'llm', not 2"):
         pool.job("wat", limits=[llm], cost=2)
-    with pytest.raises(UsageError, match="leave limits or partition out"):
-        pool.job("wat", limits=[llm], partition=lambda args: 1)
 
 
 async def test_a_slot_needs_redis() -> None:

@@ -38,6 +38,7 @@ _FRAGMENTS = frozenset(
         "sum_shares",
         "sync_share",
         "tenant_chunks",
+        "tenant_limits",
         "tenants",
         "take_hold",
         "trim_attempts",
@@ -122,15 +123,16 @@ def source(name: str) -> str:
     """Return the text of a script, or of the variant of one, with what it includes in place."""
     kind, colon, own_name = name.rpartition(":")
     if colon:
-        fragments = [source(each) for each in ("fair_list", *_of_variant(kind + colon))]
+        fragments = [source(each) for each in ("fair_list", *_of_variant(kind + colon, own_name))]
         return _VARIANT.format(name=own_name, fragments="\n".join(fragments), script=source(own_name))
     text = (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
     return _INCLUDE.sub(lambda match: source(match[1]).rstrip("\n"), text)
 
 
-def _of_variant(kind: str) -> Sequence[str]:
-    """Return the fragments that a kind of variants has beside the one of all."""
-    return ("tenant_chunks",) if kind == CHUNKS else ()
+def _of_variant(kind: str, name: str) -> Sequence[str]:
+    """Return the fragments that the variant of a script has beside the one of all."""
+    chunks = ("tenant_chunks",) if kind == CHUNKS else ()
+    return (*chunks, "tenant_limits") if name == "fetch_limited" else chunks
 
 
 @cache

@@ -56,6 +56,8 @@ local function deal_chunks(q, wanted)
   return dealt
 end
 
+fair_queues[1].deal = deal_chunks
+
 of_queue.rpop = function(q, wanted)
   read_options(q)
   local taken = {}
