@@ -318,7 +318,8 @@ async def test_what_other_programs_push_gets_to_chunks_of_its_tenant(bench: Benc
         for n in range(100)
         for tenant in "ab"
     ]
-    await bench.redis.lpush(bench.keys.queue("index"), *payloads, '{"name":"index","id":"x","t":1,"args":{"tenant":"-"}}')
+    payloads.append('{"name":"index","id":"x","t":1,"args":{"tenant":"-"}}')
+    await bench.redis.lpush(bench.keys.queue("index"), *payloads)
     await run(pool)
     assert Counter("".join(calls)) == {"a": 100, "b": 100, "-": 1}
     assert all(len({*call}) == 1 for call in calls)

@@ -105,10 +105,8 @@ async def test_no_more_run_than_may_and_other_limits_hold_beside_it(bench: Bench
 async def test_the_rates_of_tenants_of_the_queue_and_of_the_limit_hold_together(bench: Bench, client: Client) -> None:
     ran: list[str] = []
     pool = bench.pool()
-    slow = Rate(1, per=1000, burst=2)
-    export = exporting(
-        pool, pool.limit("llm", rate=ONCE), ran, partition_rate=slow, rate=Rate(1, per=1000, burst=7), max_concurrency=50
-    )
+    rates: dict[str, Any] = {"partition_rate": Rate(1, per=1000, burst=2), "rate": Rate(1, per=1000, burst=7)}
+    export = exporting(pool, pool.limit("llm", rate=ONCE), ran, max_concurrency=50, **rates)
     await declare(pool)
     await export.enqueue_many([export.call(tenant) for tenant in "aaaabbbbccccdddd"])
     async with pool.running():
@@ -186,6 +184,6 @@ def test_the_cost_and_the_tenant_are_last_where_scripts_look_for_them() -> None:
     assert with_trace(payload, "t").endswith(b',"trace":"t","cost":5,"partition":"a\\"b"}')
     assert EnqueueOptions(partition="a", cost=3).cost == 3
     for options in ({"tenant": "a"}, {"cost": 5}, {}):
-        _, payload = encode_job("wat", None, 1, job_id="x", **options)  # type: ignore[arg-type]
+        _, payload = encode_job("wat", None, 1, job_id="x", **options)
         assert Job.decode(with_trace(payload, "t")).partition == options.get("tenant", "")
         assert with_trace(payload, "t").count(b'"trace":"t"') == 1

@@ -126,14 +126,14 @@ class CommandEncoder:
         names = [encode(queue.name) if queue in fetch.limited else b"" for queue in fetch.queues]
         args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead, b"%d" % fetch.at_once, *names]
         fair = [queue.fair for queue in fetch.queues if queue.fair]
-        count, chunks = 4 + 7 * len(fetch.queues), fetch.collecting and fetch.collecting.args()
+        count, chunks = 4 + 7 * len(fetch.queues), _chunks(fetch)
         return scripts.call("fetch_limited", count, keys, args, fair=b"".join(fair), queues=len(fair), chunks=chunks)
 
     def _fetch_fairly(self, fetch: Fetch, fair: Sequence[bytes]) -> bytes:
         """Return a fetch from queues that are fair, and maybe others."""
         packed_keys = b"".join([self._fetch_keys, *(queue.fetch_keys for queue in fetch.queues)])
         args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead]
-        keys, chunks = 3 + 6 * len(fetch.queues), fetch.collecting and fetch.collecting.args()
+        keys, chunks = 3 + 6 * len(fetch.queues), _chunks(fetch)
         return scripts.call("fetch", keys, packed_keys, args, fair=b"".join(fair), queues=len(fair), chunks=chunks)
 
     def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, ...]:
@@ -361,6 +361,10 @@ class CommandEncoder:
 
     def _clear_mark(self, do: ClearMark) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
+
+
+def _chunks(fetch: Fetch) -> Sequence[bytes] | None:
+    return None if fetch.collecting is None else fetch.collecting.args()
 
 
 def _holder(frees: Hold | None) -> bytes:

@@ -85,8 +85,8 @@ class TenantState(NamedTuple):
 class FairState(NamedTuple):
     """A fair queue, with tenants of it.
 
-    :ivar counted: how many jobs of named tenants are counted as waiting; ``None`` if they are not counted, because nobody
-        limits them.
+    :ivar counted: how many jobs of named tenants are counted as waiting; ``None`` if they are not counted, because no
+        enqueue limits them.
     """
 
     options: FairOptions

@@ -164,7 +164,7 @@ class ChunkRunner:
             self.resize()
             self._ready.begin_some()
             if self.dispatcher.fetcher.state.open.collecting is not None:
-                # Tenants may wait of which the pool has taken nothing while it had no call for them.
+                # The pool had no call for some tenants, whose jobs still wait in Redis.
                 self.dispatcher.fetcher.state.open.search()
                 self.resize()
 

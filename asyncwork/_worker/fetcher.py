@@ -151,9 +151,7 @@ class Fetcher:
         self._wake()
 
     def keep_to_chunks(self) -> None:
-        """End a pop, which may take a job of any tenant, if only jobs are wanted that complete the chunks which the pool
-        collects.
-        """
+        """End a pop, which may take a job of any tenant, if only those are wanted whose chunks the pool collects."""
         collecting = self.state.open.collecting
         if self.state.blocked and collecting is not None and not collecting().others:
             self._end_pops_of(list(self.state.blocked))

@@ -34,8 +34,8 @@ class OpenQueues:
     :ivar limited: which queues have a rate, and which of them wait for a token.
     :ivar poll_wanted: whether a poll is to be made with the next batch.
     :ivar polls: when :meth:`poll` is due.
-    :ivar collecting: returns for whose chunks a fetch takes jobs, if those of the only queue run in chunks of one tenant
-        each; ``None`` for other queues.
+    :ivar collecting: returns whose jobs a fetch takes, if those of the only queue run in chunks of one tenant each;
+        ``None`` for other queues.
     """
 
     def __init__(self, queues: Sequence[Queue], crowded: Set[Queue], *, longest_poll: float, many: bool) -> None:

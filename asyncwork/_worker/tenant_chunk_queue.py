@@ -14,8 +14,8 @@ from .chunk_queue import ChunkQueue
 class TenantChunkQueue(ChunkQueue):
     """Collects the chunks of several tenants at once, each of jobs of one tenant.
 
-    Each chunk that is collected has a call that is free for it, so that no tenant whose jobs come one by one keeps others
-    waiting. If as many are collected as there are calls, the pool takes only jobs that complete these.
+    A call is free for each chunk that is collected, so that no tenant whose jobs come one by one keeps others waiting.
+    If as many are collected as there are calls, the pool takes only jobs that complete these.
 
     :param free_calls: returns how many calls are free.
     :param on_collected: called when jobs were collected.
@@ -45,7 +45,7 @@ class TenantChunkQueue(ChunkQueue):
         return found
 
     def collecting(self) -> Collecting:
-        """Return of which tenants jobs may be taken now."""
+        """Return whose jobs may be taken now."""
         chunks = self._by_tenant()
         rooms = {tenant: self._size - len(jobs) for tenant, jobs in chunks.items() if len(jobs) < self._size}
         return Collecting(rooms, self._size if len(chunks) < self._free_calls() else 0)

@@ -1,6 +1,6 @@
 -- Shared by the variants of fetches whose jobs run in chunks, after `fair_list`: the jobs of a chunk belong to one
 -- tenant. So the turn of a tenant is a chunk, however many jobs that has.
--- Before the number of fair queues, the last arguments are: for each tenant of which the pool collects a chunk: its name,
+-- Before the number of fair queues, the last arguments are: for each tenant whose chunk the pool collects: its name,
 -- for how many more jobs that has room; how many tenants these are; how many jobs of another one may be taken (0 for none).
 -- So many tenants at the front of the ring are checked in one step until one of them may have a turn.
 local MOST_CHECKED = 16

@@ -45,7 +45,7 @@ local function take_first(q, count)
   return #taken > 0 and taken or false
 end
 
--- Removes the next job, which is set aside because it could never start.
+-- Removes the next job, which is in the quarantine because it could never start.
 local function drop_first(q)
   local tenant = q.dealt[1].name
   local payload = redis.call('rpop', list_of(q, tenant))

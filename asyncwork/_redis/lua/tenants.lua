@@ -18,7 +18,7 @@ local MOST_TAKEN = 1000
 -- So many jobs at the front of the plain list are read in one step, because some may belong to other tenants.
 local MOST_SORTED = 64
 local LONGEST_TENANT = 200
--- Seconds for which jobs that wait are counted after somebody has asked how many there are.
+-- Seconds for which jobs that wait are counted after an enqueue has asked how many there are.
 local KEPT_COUNT = 3600
 -- So many tenants whose next token has come are given a turn in one step.
 local MOST_OPENED = 1000
@@ -273,8 +273,8 @@ local function sort_plain(q)
   end
 end
 
--- Returns those of some tenants in the ring of whom jobs may start, with what their turns depend on, and how many tenants
--- these are. Those without jobs leave.
+-- Returns those of some tenants in the ring whose jobs may start, with what their turns depend on, and how many tenants
+-- there were. Those without jobs leave.
 -- flat: the tenants, each with its turn.
 local function candidates_of(q, flat)
   local names, found = {}, {}
@@ -425,7 +425,7 @@ local function waiting_of(q)
     redis.call('set', q.waiting, sum)
     q.is_counted = true
   end
-  -- Who has a limit no more does not ask again, and then nothing is counted.
+  -- Without a limit no enqueue asks again, and then nothing is counted.
   redis.call('expire', q.waiting, KEPT_COUNT)
   return redis.call('get', q.waiting) + length_of(q, '')
 end
