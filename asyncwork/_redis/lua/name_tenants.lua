@@ -9,6 +9,7 @@ local q = fair_queues[1]
 local options = redis.pcall('get', q.options)
 local replies = {redis.pcall('zrange', q.ring, 0, -1), redis.pcall('smembers', q.held)}
 if ARGV[1] ~= '1' then
+  replies[#replies + 1] = redis.pcall('zrange', q.opens, 0, -1)
   for _, key in ipairs({q.running, q.order, q.settings}) do
     replies[#replies + 1] = redis.pcall('hkeys', key)
   end
