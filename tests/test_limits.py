@@ -390,6 +390,20 @@ async def test_what_is_no_limit_in_redis_blocks_nothing(bench: Bench, client: Cl
     await bench.redis.delete(bench.keys.limit_jobs("llm"))
 
 
+async def test_the_doctor_finds_and_removes_what_is_no_limit(bench: Bench, client: Client) -> None:
+    fields = {"set:llm": "many", "code:llm": "1/0/1 5", "job:wat": "pool", "llm": "none 5", "set:ok": "10/1/1 3"}
+    await bench.redis.hset(bench.keys.limits, mapping=fields)
+    found = await client.diagnose(0)
+    problems = [each for each in found.problems if each.kind == "bad_limit"]
+    assert [each.subject for each in problems] == ["code:llm", "job:wat", "llm", "set:llm"]
+    assert problems[-1].text == "the field set:llm of the shared limits cannot be read ('many'), so it has no effect"
+    # It was set meanwhile.
+    await client.set_limit("llm", concurrency=5)
+    assert "removed fields of shared limits that cannot be read: 3" in [line async for line in client.repair(found)]
+    assert [each.name for each in await client.limits()] == ["llm", "ok"]
+    assert not (await client.diagnose(0)).repairs.limits
+
+
 async def test_the_pages_show_and_change_limits(bench: Bench, client: Client) -> None:
     pool = bench.pool()
     add_jobs(pool, pool.limit("llm", rate=ONCE, concurrency=9))
