@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from .._jobs.hold import read_hold
@@ -122,6 +123,10 @@ class Admin:
         is_forgotten = bool(await run_script(self._redis.client(), "forget_job", all_keys, [name]))
         if is_forgotten:
             await self._limits.forget(name)
+            fields = [encode(f"{what}:{name}") for what in ("dropped", "replaced")]
+            # A key of another type is for the doctor.
+            with suppress(ErrorReply):
+                await self._redis.client().hdel(keys.duplicates, *fields)
         return is_forgotten
 
     async def register_names(self, names: Sequence[str]) -> None:

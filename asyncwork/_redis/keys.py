@@ -4,7 +4,8 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
 ``rate:``, ``job:``, ``stream:``, ``step:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues``, ``tenants:``,
-``groups``, ``open_groups``, ``group:``, ``limits``, ``limit:``, ``limit_jobs:`` and ``slots:`` are asyncwork's own.
+``groups``, ``open_groups``, ``group:``, ``limits``, ``limit:``, ``limit_jobs:``, ``slots:`` and
+``duplicates`` are asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -63,6 +64,7 @@ _KINDS = {
     "fair_queues": "set",
     "queue_options": "hash",
     "max_waiting": "hash",
+    "duplicates": "hash",
     "rates": "hash",
     "limits": "hash",
 }
@@ -148,6 +150,8 @@ class Keys:
         self.queue_options: str = start + "queue_options"
         # A hash: job name -> how many jobs may wait in its queue, as was set at run time; 0 for any number.
         self.max_waiting: str = start + "max_waiting"
+        # A hash: "dropped:" or "replaced:" and a job name -> how many jobs were not enqueued because of another one.
+        self.duplicates: str = start + "duplicates"
         # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
         self.rates: str = start + "rates"
         # A hash: "code:" or "set:" and a limit -> its numbers; "job:" and a job name -> its cost and its limits.
