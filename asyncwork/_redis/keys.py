@@ -150,8 +150,6 @@ class Keys:
         self.queue_options: str = start + "queue_options"
         # A hash: job name -> how many jobs may wait in its queue, as was set at run time; 0 for any number.
         self.max_waiting: str = start + "max_waiting"
-        # A hash: "dropped:" or "replaced:" and a job name -> how many jobs were not enqueued because of another one.
-        self.duplicates: str = start + "duplicates"
         # A hash: "code:" or "set:" and a job name -> the rate of its queue, by the code or as it was set at run time.
         self.rates: str = start + "rates"
         # A hash: "code:" or "set:" and a limit -> its numbers; "job:" and a job name -> its cost and its limits.
@@ -321,6 +319,11 @@ class Keys:
     def deleted_from(self, token: str) -> str:
         """The location of the jobs of a deletion."""
         return f"{self.prefix}deleted:{token}:place"
+
+    @property
+    def duplicates(self) -> str:
+        """The hash of how many jobs were not enqueued because of others: ``dropped:`` or ``replaced:`` and the name."""
+        return f"{self.prefix}duplicates"
 
     @property
     def deletions(self) -> str:
