@@ -16,11 +16,9 @@ if type(value) == 'string' then
   count_duplicate(KEYS[3], ARGV[7], ARGV[5] ~= '' and 'replaced' or 'dropped')
   return string.sub(value, -200)
 end
-if KEYS[4] then
-  local limit, waiting = max_waiting(KEYS[4], ARGV[7], ARGV[8]), redis.call('llen', KEYS[1])
-  if limit > 0 and waiting >= limit then
-    return {0, waiting, limit}
-  end
+local refused = refusal(KEYS[4], ARGV[7], ARGV[8], KEYS[1])
+if refused then
+  return refused
 end
 -- A key that is not a string is overwritten.
 redis.call(ARGV[6] == '1' and 'rpush' or 'lpush', KEYS[1], ARGV[1])
