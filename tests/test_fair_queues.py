@@ -661,8 +661,6 @@ async def test_the_tenant_of_a_job_is_its_argument_a_functions_value_or_an_optio
         ({"partition_concurrency": 3}, "partition_concurrency is about tenants"),
         ({"partition_max": 3}, "partition_max is about tenants"),
         ({"ordered": True}, "ordered is about tenants"),
-        ({"partition": "tenant", "max_waiting": 5}, "has no max_waiting and no chunks"),
-        ({"partition": "tenant", "chunk": 5}, "has no max_waiting and no chunks"),
         ({"partition": ""}, "partition must be the name of an argument"),
         ({"partition": 7}, "partition must be the name of an argument"),
         ({"partition": "tenant", "partition_concurrency": -1}, "partition_concurrency must be a whole number"),

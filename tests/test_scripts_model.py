@@ -362,6 +362,8 @@ class Scripts(RuleBasedStateMachine):
         self.made += 1
         payload = write_payload(name, f"u{self.made}", 1, b'{"n":%d}' % self.made, unique_key)
         new = self.model.hold(unique_key, payload, by_key=by_key)
+        if not new:
+            self.model.duplicates[f"{'replaced' if by_key else 'dropped'}:{name}"] += 1
         (job,) = self.write([(name, payload, Placement(at, unique_key, by_key, front))])
         assert (job.duplicate, job.id) == (not new, self.model.unique[unique_key].waiting)
         if new and at is None:
@@ -788,6 +790,8 @@ class Scripts(RuleBasedStateMachine):
             assert name.encode() not in left.get(self.keys.known_jobs, ())
             assert not left.keys() & {self.keys.lock(name), self.keys.lock_info(name)}
             self.model.forget_job(name)
+            for what in ("dropped", "replaced"):
+                self.model.duplicates.pop(f"{what}:{name}", None)
 
     # From outside
 
@@ -878,6 +882,7 @@ class Scripts(RuleBasedStateMachine):
             **{keys.periodic_runs(job): {b"%d" % at: float(at) for at in runs} for job, runs in model.runs.items()},
             keys.periodic_changes: {job.encode(): change for job, change in model.changes.items()},
             keys.crashes: as_hash(crashes),
+            keys.duplicates: as_hash(model.duplicates),
             keys.cancels: {job_id.encode(): mark for job_id, mark in model.cancels.items()},
             **{keys.crashes_of(pool): {each.encode() for each in counted} for pool, counted in model.counted.items()},
         }

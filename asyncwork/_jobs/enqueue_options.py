@@ -117,8 +117,6 @@ class EnqueueOptions:
             object.__setattr__(self, "partition", tenant_text(self.partition, "partition"))
         if self.cost is not None:
             check_whole(self.cost, "cost", 1, MOST_COST)
-            if self.partition is not None:
-                raise UsageError("a job of a tenant has no shared limits: pass partition or cost")
 
     def limited(self, max_waiting: int) -> EnqueueOptions:
         """Return the same options with a limit of how many jobs may wait, unless they have one; 0 for none."""

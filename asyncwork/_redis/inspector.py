@@ -21,7 +21,7 @@ from .fair_queues import FairState
 from .located_payload import LocatedPayload
 from .lock_state import LockState
 from .namespace import Namespace
-from .protocol import decode, read_count, value_of
+from .protocol import decode, encode, read_count, value_of
 from .queue_options import QueueOptions, read_options
 from .rates import QueueRate, Rates, tokens_left
 
@@ -61,8 +61,8 @@ class Inspector:
             commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
             commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
             commands += [("PTTL", keys.paused(name)), ("GET", keys.rate(name))]
-        commands += [("HGETALL", keys.queue_options), ("HGETALL", keys.max_waiting)]
-        *replies, declared, limits = await self._pipeline(commands)
+        commands += [("HGETALL", each) for each in (keys.queue_options, keys.max_waiting, keys.duplicates)]
+        *replies, declared, limits, duplicates = await self._pipeline(commands)
         options, none = read_options(declared, limits), QueueOptions()
         fair = await self._fair_states(names)
         found = []
@@ -90,6 +90,8 @@ class Inspector:
                     rate_set=rate.is_set,
                     tokens=0 if holds is None else tokens_left(holds, state if isinstance(state, bytes) else None, now),
                     rests_for=rests_for,
+                    duplicates_dropped=_duplicates(duplicates, "dropped", name),
+                    duplicates_replaced=_duplicates(duplicates, "replaced", name),
                 )
             )
         return found
@@ -207,6 +209,14 @@ class Inspector:
 
 def _number(reply: Any) -> int:
     return read_count(reply) or 0
+
+
+def _duplicates(counts: Any, what: str, name: str) -> int:
+    """Return how many jobs of a name were not enqueued.
+
+    :param counts: the reply to HGETALL, which may be an error.
+    """
+    return _number(counts.get(encode(f"{what}:{name}"), 0)) if isinstance(counts, dict) else 0
 
 
 def _waiting(state: FairState, now: float) -> dict[str, Any]:

@@ -159,6 +159,8 @@ def queue_json(row: QueueRow) -> dict[str, Any]:
         "fair": queue.fair,
         "tenants": queue.tenants,
         "tenants_held": queue.tenants_held,
+        "duplicates_dropped": queue.duplicates_dropped,
+        "duplicates_replaced": queue.duplicates_replaced,
     }
 
 

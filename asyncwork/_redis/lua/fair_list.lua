@@ -24,13 +24,19 @@ local function put_all(q, verb, payloads)
   return length
 end
 
+-- Returns how many jobs wait. Only a script that enqueues asks for that, because the queue may be full.
+local function count_waiting(q)
+  read_options(q)
+  return waiting_of(q)
+end
+
 -- What the scripts do to the plain list.
 local of_queue = {
   rpop = function(q, wanted) return take(q, tonumber(wanted)) end,
   lpush = function(q, ...) return put_all(q, 'lpush', {...}) end,
   rpush = function(q, ...) return put_all(q, 'rpush', {...}) end,
-  -- How many turns are waited for, which says whether there are more jobs.
-  llen = function(q) return length_of(q, '') + redis.call('zcard', q.ring) end,
+  -- For other scripts: how many turns are waited for, which says whether there are more jobs.
+  llen = ENQUEUES[script_name] and count_waiting or function(q) return length_of(q, '') + redis.call('zcard', q.ring) end,
   exists = function(q)
     return redis.call('exists', q.plain, q.ring) > 0 and 1 or 0
   end,
@@ -51,6 +57,7 @@ local of_queue = {
     end
     read_options(q)
     redis.call('lrem', q.located, 1, before)
+    add_waiting(q, tenant_of(before), -1)
     leave_if_empty(q, tenant_of(before))
     return put(q, 'lpush', payload, tenant)
   end,
@@ -59,6 +66,7 @@ local of_queue = {
     local tenant = tenant_of(payload)
     local removed = redis.call('lrem', list_of(q, tenant), count, payload)
     if removed > 0 then
+      add_waiting(q, tenant, -removed)
       leave_if_empty(q, tenant)
       return removed
     end
@@ -91,6 +99,7 @@ local function move_to_front(q, source)
     read_options(q)
     local tenant = q.is_fair and tenant_of(payload) or ''
     redis.call('lmove', source, list_of(q, tenant), 'LEFT', 'RIGHT')
+    add_waiting(q, tenant, 1)
     if length_of(q, tenant) == 1 then enter(q, tenant) end
   end
   return payload

@@ -57,7 +57,8 @@ end
 -- Returns what a job costs. It is the last field of a new job, and one of the last after a failure. An argument may have
 -- the same name.
 local function cost_of(payload, usual)
-  local last = string.match(payload, ',"cost"%s*:(%d+)}$')
+  local last = string.match(payload, ',"cost"%s*:(%d+)}$') or
+    string.match(string.sub(payload, -250), ',"cost"' .. ':(%d+),"partition"' .. ':"[^"\\]*"}$')
   if last then return tonumber(last) end
   if not string.find(payload, '"cost"', 1, true) then return usual end
   local is_json, job = pcall(cjson.decode, payload)
