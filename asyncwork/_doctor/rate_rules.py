@@ -70,7 +70,7 @@ def rate_problems(reading: RatesReading, states: Sequence[str]) -> Iterator[Prob
             each,
             f"the field {printable(each)} of the shared limits cannot be read ({shown(text)}), so it has no effect",
             "let the doctor remove it, and set the limit again; pools announce those of their code again",
-            _REPAIR,
+            REPAIR,
         )
     if states:
         queues = "1 queue" if len(states) == 1 else f"{len(states)} queues"
