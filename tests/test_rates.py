@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -257,7 +258,7 @@ async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(benc
     """One is killed and one is stopped meanwhile; what they had runs again, and takes tokens again."""
     rate, taken = child.RATE, list[tuple[float, int]]()
     queue = f'"{bench.keys.queue("rated")}'
-    monitoring = Redis.from_url(bench.url, protocol=2)
+    monitoring = Redis.from_url(bench.url, protocol=2, socket_timeout=LIMIT)
 
     async def watch() -> None:
         async with monitoring.monitor() as monitor:
@@ -684,12 +685,12 @@ async def test_a_rate_limited_job_has_its_queue_rest_in_all_pools(
         async with pools[1].running():
             (job, *_) = (await client.jobs("queue:wat")).jobs
             assert (job.args, job.fails) == (b'{"n":0}', 0)
-            assert (await client.waiting_reason(job.id)).startswith(
-                "the queue wat rests for 2 seconds, because a job was rate limited"
-            )
+            # A second may have passed on a busy machine.
+            reason = await client.waiting_reason(job.id)
+            assert re.match("the queue wat rests for (2 seconds|1 second), because a job was rate limited", reason)
             assert not (await client.queues())[0].paused
             (note,) = [each for each in (await client.diagnose(0)).notes if each.kind == "resting"]
-            assert note.text.startswith("wat rests for 2 s, because a job was rate limited; waiting: 4")
+            assert re.match("wat rests for [12] s, because a job was rate limited; waiting: 4", note.text)
             await until(lambda: len(ran) == 5)
     assert ran[1][0] == 0 or ran[2][0] == 0
     # Rounded up to whole seconds.
