@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from playwright.async_api import Browser, async_playwright
 from redis.asyncio import Redis
 
+from asyncwork._jobs import step_fields
 from asyncwork._redis import heartbeat_fields
 from asyncwork._redis.keys import Keys
 from asyncwork._worker.attempt_history import AttemptHistory
@@ -96,6 +97,8 @@ RUNNING = [
 ]
 # The ids of jobs that have ended.
 ENDED = {"done": "5f2b7c0e9a6d4b1c8e3f0a2d", "cancelled": "7c0e9a6d4b1c8e3f0a2d5f2b"}
+# The id of a job that takes steps.
+STEPPING = "0e9a6d4b1c8e3f0a2d5f2b7c"
 HOSTS = (("worker-1", 4_011), ("worker-2", 4_012), ("media-1", 881))
 
 _SLOT = struct.Struct(">IIIIqq")
@@ -173,6 +176,7 @@ class Demo:
         await self._fill_shelves()
         await self._fill_ended()
         await self._fill_batches()
+        await self._fill_steps()
         await self._fill_counts()
         await self._fill_run_times()
 
@@ -234,6 +238,27 @@ class Demo:
             await self.redis.zadd(self.keys.batches, {batch_id: now - age})
             if ended < total:
                 await self.redis.zadd(self.keys.open_batches, {batch_id: now - age})
+
+    async def _fill_steps(self) -> None:
+        """Write a job that has taken some steps, and waits for an event."""
+        began, until = time.time() - 7_500, int(time.time()) + 26 * _DAY
+        fields = {
+            "step:charge": step_fields.done(began, began + 41.3, b'{"number":4711,"cents":12900}'),
+            "step:reserve parcel": step_fields.done(began + 2, began + 1_900, b'"parcel-7"'),
+            "step:e-mail: your order": step_fields.done(began + 41.5, began + 300, b"null"),
+            "cursor:export rows": step_fields.position_of(began + 1_200, b"41200", ended=True),
+            "sleep:time to object": step_fields.until(began + 1_900, began + 5_500),
+            "wait:address confirmed": step_fields.until(began + 5_500, began + 6_600),
+            "event:address confirmed": step_fields.event_of(began + 6_100, b'{"by":"customer"}'),
+            "wait:stock checked": step_fields.until(began + 6_100, began + 6_700),
+            "event:stock checked": step_fields.too_late(began + 6_700),
+            "wait:approved": step_fields.until(began + 6_700, until),
+        }
+        job = {"name": "fulfil_order", "id": STEPPING, "t": int(began), "args": {"order": 88_412}}
+        payload = json.dumps(job, separators=(",", ":")).encode()
+        waits = {"deferred": str(until), "payload": payload, "awaits": "approved", "until": str(until)}
+        await self.redis.hset(self.keys.steps(STEPPING), mapping={**fields, **waits})
+        await self.redis.zadd(self.keys.scheduled, {payload: until})
 
     async def _fill_counts(self) -> None:
         now = int(time.time())
@@ -384,6 +409,7 @@ PAGES = {
     "job": "",
     "done": f"/jobs/{ENDED['done']}",
     "cancelled": f"/jobs/{ENDED['cancelled']}",
+    "steps": f"/jobs/{STEPPING}",
     "gone": "/job?location=dead&ref=1~00000000000000000000~0&id=5f2",
 }
 
