@@ -8,4 +8,5 @@
 ``flask_app``    a Flask application that enqueues
 ``order_steps``  orders with a payment, an approval and e-mails, as durable steps
 ``stream_app``   a FastAPI application that streams what a job emits
+``llm_agent``    an agent of a language model: durable turns, a shared limit, and a stream to the browser
 """

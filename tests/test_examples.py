@@ -12,7 +12,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from asyncwork import Client, WorkerPool
 from asyncwork.sync import Enqueuer
 from asyncwork.testing import Jobs, open_jobs
 from examples import app as app_example
-from examples import order_steps
+from examples import llm_agent, order_steps
 from examples.flask_app import create_app
 from examples.shop.jobs import pool, thumbnail
 from examples.shop.store import open_orders
@@ -466,3 +466,47 @@ async def test_fastapi_streams_what_a_job_says(bench: Bench) -> None:
         program.process.send_signal(signal.SIGTERM)
         await program.ends()
     assert "Traceback" not in program.output
+
+
+async def test_an_agent_thinks_in_durable_turns_and_streams_them(bench: Bench) -> None:
+    async with serve(bench, "uvicorn", "examples.llm_agent:app", "--port", "0") as (program, client):
+        asked = await client.post("/questions", params={"text": "How warm is it in Oslo and Rome?"})
+        job_id = asked.json()["job"]
+        *said, end = events_of((await client.get(f"/questions/{job_id}")).text)
+        chunks = [json.loads(each["data"]) for each in said]
+        assert sorted(each["said"] for each in chunks if "tool" in each) == ["-3° in Oslo", "14° in Rome"]
+        assert " ".join(each["word"] for each in chunks if "word" in each) == "It is -3° in Oslo and 14° in Rome."
+        assert (end["event"], end["data"]) == ("end", '"done"')
+        async with Client(bench.url, namespace=bench.namespace) as reader:
+            assert await reader.result(job_id) == "It is -3° in Oslo and 14° in Rome."
+            (limit,) = await reader.limits()
+            # Two turns have asked the model.
+            assert (limit.name, limit.running, limit.slots) == ("model", 0, 0)
+        program.process.send_signal(signal.SIGTERM)
+        await program.ends()
+    assert "Traceback" not in program.output
+
+
+async def test_an_agent_does_not_repeat_the_turns_that_it_has_paid_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+    ask = llm_agent.ask_model
+
+    async def ask_and_break_once(messages: list[llm_agent.Message], say: Any) -> llm_agent.Reply:
+        asked.append(len(messages))
+        if len(asked) == 2:
+            raise ConnectionError("the model is away")
+        return await ask(messages, say)
+
+    monkeypatch.setattr(llm_agent, "ask_model", ask_and_break_once)
+    # The test above takes its slots, in the Redis of the example.
+    monkeypatch.setattr(llm_agent.model, "slot", lambda cost, wait: nullcontext())
+    with open_jobs(llm_agent.pool, bench.url) as jobs:
+        await llm_agent.agent.enqueue("How warm is it in Lima?")
+        outcomes = [run.outcome for run in await jobs.drain()]
+        jobs.clock.move(hours=1)
+        outcomes += [run.outcome for run in await jobs.drain()]
+    assert outcomes == ["retry", "done"]
+    # One message at first, and the tool's in the second turn, which was tried twice.
+    assert asked == [1, 3, 3]
