@@ -182,6 +182,9 @@ def test_groups_that_name_what_was_not_added_before_are_drawn() -> None:
     groups = [group(0, after=[0, 5, 99]), group(5, after=[7]), group(7, after=[5, -1])]
     boxes = lay_out(groups).boxes
     assert [(box.first, box.y) for box in boxes] == [(0, 6), (5, 6), (7, 110)]
+    # A node within a group stands for the group.
+    boxes = lay_out([group(0), group(1, count=9), group(10, after=[4]), group(11, after=[-2, 0])]).boxes
+    assert {box.first: box.y for box in boxes} == {0: 6, 1: 6, 10: 110, 11: 110}
     assert lay_out([]) == Layout((), (), 12, 12)
 
 

@@ -117,7 +117,8 @@ def count_states(groups: Iterable[NodeGroup]) -> dict[NodeState, int]:
 def lay_out(groups: Sequence[NodeGroup], most: int = MOST_BOXES) -> Layout:
     """Return the layout of a graph.
 
-    :param groups: in the order in which they were added. What one names that was not added before it is left out.
+    :param groups: in the order in which they were added, and so by their numbers. What one names that was not added
+        before it is left out.
     :param most: how many boxes there may be.
     """
     graph = _folded(groups, most)
@@ -185,10 +186,12 @@ class _Graph:
 
 
 def _graph_of(groups: Sequence[NodeGroup]) -> _Graph:
-    numbers = {group.first: at for at, group in enumerate(groups)}
+    firsts = [group.first for group in groups]
     before, after = list[frozenset[int]](), [set[int]() for _ in groups]
     for at, group in enumerate(groups):
-        found = frozenset(number for first in group.after if (number := numbers.get(first, at)) < at)
+        # Nodes that were added later name the nodes that they run after, and not the groups of those.
+        found = frozenset(bisect_right(firsts, number, 0, at) - 1 for number in group.after if number < group.first)
+        found -= {-1}
         before.append(found)
         for each in found:
             after[each].add(at)
