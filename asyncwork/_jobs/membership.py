@@ -1,7 +1,8 @@
 """Members of batches, and their callbacks. Their ids begin with that of their batch.
 
 The member with the number 7 of the batch ``B`` has the id ``B-7``, and the callbacks of that batch have the ids
-``B-success``, ``B-done`` and ``B-failure``. Nothing else says that a job belongs to a batch.
+``B-success``, ``B-done`` and ``B-failure``. Nothing else says that a job belongs to a batch. The id of a flow begins
+with ``w``, and so do those of its nodes, which are its members.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from ..errors import PayloadError
 
 # Longer ids may be those of members. On the hot path, others are recognized by their length.
 SHORTEST_ID = 26
-_MEMBER = re.compile(r"([0-9a-f]{24})-(0|[1-9][0-9]{0,8})")
-_OF_BATCH = re.compile(r"([0-9a-f]{24})-(?:[0-9]{1,9}|success|done|failure)")
-_PLAIN = re.compile(rb'\{"name":"[^"\\]*","id":"([0-9a-f]{24})-(0|[1-9][0-9]{0,8})",')
+_MEMBER = re.compile(r"([0-9a-fw][0-9a-f]{23})-(0|[1-9][0-9]{0,8})")
+_OF_BATCH = re.compile(r"([0-9a-fw][0-9a-f]{23})-(?:[0-9]{1,9}|success|done|failure)")
+_PLAIN = re.compile(rb'\{"name":"[^"\\]*","id":"([0-9a-fw][0-9a-f]{23})-(0|[1-9][0-9]{0,8})",')
 # In the bytes of a payload, maybe only within its arguments.
-_MAY_BE_MEMBER = re.compile(rb'"id"\s*:\s*"[0-9a-f]{24}-[0-9]')
+_MAY_BE_MEMBER = re.compile(rb'"id"\s*:\s*"[0-9a-fw][0-9a-f]{23}-[0-9]')
 
 # The name in the scheduled set of the entries by which batches that have ended settle their members of other batches.
 # Requeuers do that instead of moving them to a queue.
 SETTLE_NAME = "asyncwork:settle"
+
+
+# How the ids of flows, and of their nodes, begin.
+FLOW = "w"
 
 
 class Callback(StrEnum):
@@ -77,6 +82,11 @@ def batch_of(job_id: object) -> str | None:
     """Return the id of the batch whose member or callback a job is; ``None`` if there is none."""
     found = _OF_BATCH.fullmatch(job_id) if isinstance(job_id, str) else None
     return None if found is None else found[1]
+
+
+def is_flow(batch_id: str) -> bool:
+    """Return whether a batch is a flow, by its id."""
+    return batch_id.startswith(FLOW)
 
 
 def member_in(payload: bytes) -> Member | None:

@@ -28,7 +28,7 @@ from .._jobs.calling import Call
 from .._jobs.current_job import current_job
 from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
-from .._jobs.membership import SHORTEST_ID
+from .._jobs.membership import FLOW, SHORTEST_ID
 from .._jobs.quarantine import decode_failure
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
@@ -41,6 +41,7 @@ from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
 from .job_steps import end_steps
 from .job_type import JobType
+from .node_results import node_call, node_result
 from .outcome_record import record_success
 from .poison_pills import JobTakenError
 from .unique_keys import free_unique_key
@@ -211,6 +212,8 @@ class Worker:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at, may_be_member = job, now, len(job.id) >= SHORTEST_ID
                 call = job_type.call if job.expires is None else job_type.in_time()
+                if may_be_member and job.id[0] == FLOW:
+                    call = node_call(call, dispatcher, queue, self.payload)
                 if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
@@ -250,7 +253,8 @@ class Worker:
             return
         end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
         finish = None if steps is None else steps.finish(end)
-        record_success(self._env.dispatcher, queue, self.payload, end, finish)
+        result = node_result(self.payload, job, job_type)
+        record_success(self._env.dispatcher, queue, self.payload, end, finish, result)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 
