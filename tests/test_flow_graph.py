@@ -139,6 +139,15 @@ def test_a_chain_is_one_box() -> None:
     assert name_of(box).startswith("step-0 → step-1 → ")
 
 
+def test_a_group_of_many_stays_a_box_beside_a_long_chain() -> None:
+    groups = [group(0, "seed"), *(group(n, "fetch", [0]) for n in range(1, 101)), group(101, "rank", range(1, 101))]
+    groups += [group(n, f"pass-{n}", [n - 1]) for n in range(102, 170)]
+    boxes = lay_out(groups).boxes
+    assert [(box.count, box.fold) for box in boxes] == [(1, Fold.NONE), (100, Fold.BESIDE), (69, Fold.ROW)]
+    # If that is still too much, it is one box, too.
+    assert [box.fold for box in lay_out(groups, 2).boxes] == [Fold.ROW]
+
+
 def test_equal_chains_beside_each_other_are_one_box() -> None:
     groups = [group(0, "split")]
     for _ in range(50):

@@ -136,11 +136,13 @@ class _Graph:
 
     :ivar members: of each box, the positions of its groups.
     :ivar kinds: of each box, what it is called; equal for boxes that can stand for each other.
+    :ivar single: of each box, whether it is one node.
     """
 
     members: list[tuple[int, ...]]
     folds: list[Fold]
     kinds: list[Hashable]
+    single: list[bool]
     before: list[frozenset[int]]
     after: list[frozenset[int]]
 
@@ -170,7 +172,7 @@ class _Graph:
                 into[each] = boxes[0]
         kept = [box for box in range(self.size) if into[box] == box]
         number = {box: at for at, box in enumerate(kept)}
-        graph = _Graph([], [], [], [], [])
+        graph = _Graph([], [], [], [], [], [])
         for box in kept:
             boxes = folded.get(box, (box,))
             members = tuple(sorted(at for each in boxes for at in self.members[each]))
@@ -178,6 +180,7 @@ class _Graph:
             graph.folds.append(fold if box in folded else self.folds[box])
             kinds = tuple(self.kinds[each] for each in (boxes if fold is Fold.ROW else boxes[:1]))
             graph.kinds.append((fold, kinds) if box in folded else self.kinds[box])
+            graph.single.append(self.single[box] and box not in folded)
             for edges, renamed in ((self.before, graph.before), (self.after, graph.after)):
                 renamed.append(
                     frozenset(number[into[other]] for each in boxes for other in edges[each]) - {number[box]}
@@ -199,6 +202,7 @@ def _graph_of(groups: Sequence[NodeGroup]) -> _Graph:
         [(at,) for at in range(len(groups))],
         [Fold.NONE] * len(groups),
         [(group.name, group.when) for group in groups],
+        [group.count == 1 for group in groups],
         before,
         [frozenset(each) for each in after],
     )
@@ -206,16 +210,12 @@ def _graph_of(groups: Sequence[NodeGroup]) -> _Graph:
 
 def _folded(groups: Sequence[NodeGroup], most: int) -> _Graph:
     graph = _graph_of(groups)
-    steps: tuple[tuple[Callable[[_Graph], list[list[int]]], Fold], ...] = (
-        (_beside, Fold.BESIDE),
-        (_rows, Fold.ROW),
-    )
-    while graph.size > most:
+    size = graph.size + 1
+    while most < graph.size < size:
         size = graph.size
-        for find, fold in steps:
-            graph = _merge_largest(graph, find(graph), fold, most)
-        if graph.size == size:
-            break
+        for find, fold in ((_beside, Fold.BESIDE), (_rows_of_nodes, Fold.ROW), (_rows, Fold.ROW)):
+            if graph.size == size:
+                graph = _merge_largest(graph, find(graph), fold, most)
     if graph.size > most:
         depths = graph.depths()
         graph = _merge_largest(graph, _sets(range(graph.size), lambda box: depths[box]), Fold.LAYER, most)
@@ -253,14 +253,18 @@ def _beside(graph: _Graph) -> list[list[int]]:
     return _sets(range(graph.size), lambda box: (kinds[box], graph.before[box], graph.after[box]))
 
 
-def _rows(graph: _Graph) -> list[list[int]]:
+def _rows_of_nodes(graph: _Graph) -> list[list[int]]:
+    """Return runs of single nodes. Groups of many nodes stay boxes of their own as long as possible."""
+    return _rows(graph, lambda box: graph.single[box])
+
+
+def _rows(graph: _Graph, is_part: Callable[[int], bool] = lambda box: True) -> list[list[int]]:
     following: dict[int, int] = {}
     for box, after in enumerate(graph.after):
-        if len(after) == 1 and len(graph.before[(other := next(iter(after)))]) == 1:
+        if len(after) == 1 and len(graph.before[(other := next(iter(after)))]) == 1 and is_part(box) and is_part(other):
             following[box] = other
-    heads = set(following) - set(following.values())
     rows = []
-    for head in sorted(heads):
+    for head in sorted(set(following) - set(following.values())):
         row = [head]
         while row[-1] in following:
             row.append(following[row[-1]])

@@ -104,7 +104,7 @@ def _box(box: Box, href: str) -> Markup:
         Markup('<rect class="body" x=".6" y=".6" width="%g" height="%g" rx="8"/>')
         % (BOX_WIDTH - 1.2, BOX_HEIGHT - 1.2),
         Markup('<g transform="translate(12 13)">%s</g>') % symbol(state),
-        _text("name", _TEXT, 23, cut(name, _COLUMNS - (len(count) + 1 if count else 0))),
+        _text("name", _TEXT, 23, cut(name, _COLUMNS - (len(count) + 2 if count else 0))),
         _text("state", left, line, _shortest(states) if several else _single(box, state)),
     ]
     if several:
