@@ -241,6 +241,7 @@ def batch_json(batch: BatchStatus) -> dict[str, Any]:
     """Return a batch as a JSON object has it."""
     return {
         "id": batch.id,
+        "kind": _kind(batch),
         "name": batch.name,
         "tags": list(batch.tags),
         "state": batch.state.value,

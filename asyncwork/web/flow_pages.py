@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from markupsafe import Markup
@@ -114,6 +114,12 @@ async def find_flow(client: Client, flow_id: str) -> FlowStatus | None:
         return await client.flow(flow_id)
     except UsageError:
         return None
+
+
+def flow_fields(flow: FlowStatus) -> dict[str, object]:
+    """Return what the JSON API says of a flow in addition to its batch."""
+    groups = [{**asdict(each), "states": dict(each.states)} for each in flow.groups]
+    return {"on_failure": flow.on_failure, "unique": flow.unique, "groups": groups}
 
 
 def _groups_of(flow: FlowStatus, params: Params) -> tuple[Sequence[NodeGroup], str]:
