@@ -37,19 +37,21 @@ from .errors import (
 from .logging import JobLogFilter
 
 if TYPE_CHECKING:
+    from ._admin.flow_handle import FlowHandle
     from ._admin.query import JobQuery, error_kind
     from ._admin.redaction import Redact
     from ._jobs.clock import Clock
     from ._jobs.enqueue_options import EnqueueOptions
     from ._jobs.flow_nodes import Node, Nodes
     from ._jobs.job_call import JobCall
+    from ._jobs.job_flow import JobFlow
     from ._jobs.names import Named
     from ._pool.job_decorator import JobDecorator
     from ._pool.settings import OverruledVariable
     from .batch import Batch, SyncBatch
     from .client import Client
     from .enqueuer import Enqueuer
-    from .flow import Flow, FlowHandle, SyncFlow
+    from .flow import Flow, SyncFlow
     from .job import Job
     from .limit import Cost, Limit
     from .middleware import CallNext
@@ -109,7 +111,7 @@ else:
         "FairQueue": "models.queues",
         "FinishedPage": "models.job_status",
         "Flow": "flow",
-        "FlowHandle": "flow",
+        "FlowHandle": "_admin.flow_handle",
         "FlowNode": "models.flows",
         "FlowNodes": "models.flows",
         "FlowStatus": "models.flows",
@@ -120,6 +122,7 @@ else:
         "JobCall": "_jobs.job_call",
         "JobCounts": "models.queues",
         "JobDecorator": "_pool.job_decorator",
+        "JobFlow": "_jobs.job_flow",
         "JobOptions": "options",
         "JobQuery": "_admin.query",
         "JobRecord": "models.job_record",
@@ -246,6 +249,7 @@ __all__ = [
     "JobEndedError",
     "JobExpired",
     "JobFailed",
+    "JobFlow",
     "JobLogFilter",
     "JobOptions",
     "JobQuery",

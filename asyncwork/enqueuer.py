@@ -244,7 +244,7 @@ class Enqueuer(BaseClient):
 
     def chain(
         self,
-        *jobs: JobCall[Any] | Callable[[Any], JobCall[Any]],
+        *jobs: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | Callable[[Any], JobCall[Any]],
         name: str = "",
         on_failure: Literal["cancel", "continue"] = "cancel",
         unique: str = "",
@@ -252,8 +252,8 @@ class Enqueuer(BaseClient):
     ) -> Flow:
         """Return a flow whose jobs run one after another: ``await enqueuer.chain(a.call(1), b.call()).start()``.
 
-        :param jobs: calls of tasks; and functions that return one, given what stands for the result of the job before:
-            ``lambda previous: c.call(previous)``.
+        :param jobs: calls of tasks, and pairs of a name and arguments; and functions that return one, given what stands
+            for the result of the job before: ``lambda previous: c.call(previous)``.
         :raises UsageError, ArgumentEncodingError: as :meth:`flow` and :meth:`Flow.add`, and when there is no job.
         """
         flow = self.flow(name, on_failure=on_failure, unique=unique, tags=tags)

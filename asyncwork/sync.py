@@ -207,7 +207,7 @@ class Enqueuer:
 
     def chain(
         self,
-        *jobs: JobCall[Any] | Callable[[Any], JobCall[Any]],
+        *jobs: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | Callable[[Any], JobCall[Any]],
         name: str = "",
         on_failure: Literal["cancel", "continue"] = "cancel",
         unique: str = "",

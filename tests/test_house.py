@@ -42,6 +42,7 @@ PUBLIC = {
     "EventTimeout", "JobStep", "StepError", "Superseded",
     "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
     "Flow", "FlowHandle", "FlowNode", "FlowNodes", "FlowStatus", "Node", "NodeGroup", "NodeState", "Nodes", "SyncFlow",
+    "JobFlow",
     "When",
 }  # fmt: skip
 

@@ -119,8 +119,8 @@ class BatchStore:
         await run_script(self._redis.client(), "close_batch", keys, [0, 1])
 
     async def settle_parents(self, job_set: JobSet, entries: Sequence[tuple[Scored, Job]]) -> tuple[set[bytes], bool]:
-        """Settle the members that are batches which have ended, and go on with the steps of flows, by their entries in a
-        sorted set; return the entries that were taken from it, and whether jobs are due now.
+        """Settle the members that are batches which have ended, and go on with the steps of flows, by their entries in
+        a sorted set; return the entries that were taken from it, and whether jobs are due now.
         """
         taken: set[bytes] = set()
         any_due = False

@@ -125,7 +125,8 @@ class BatchWriter:
         keys = pack(*map(encode, self._keys.batch(self.batch_id)))
         first = yield from self._script("reserve_members", 5, keys, [b"%d" % count])
         if first < 0:
-            raise BatchEndedError(f"jobs cannot be added to batch {self.batch_id}: {_WHY[first]}")
+            what = "nodes cannot be added to flow" if is_flow(self.batch_id) else "jobs cannot be added to batch"
+            raise BatchEndedError(f"{what} {self.batch_id}: {_WHY[first]}")
         self._next, self._reserved = first, first + count
         return int(first)
 

@@ -275,7 +275,10 @@ def _parts(plan: FlowPlan, nodes: NewNodes) -> Iterator[_Part]:
 
 
 def _wanted(plan: FlowPlan, span: Span) -> tuple[Span, ...]:
-    """Return those of some nodes whose results are wanted."""
+    """Return those of some nodes whose results are wanted by others."""
     if not plan.wanted:
         return ()
+    if span.first == plan.first:
+        # With the first of them, those that are there already.
+        return joined(Span(each, 1) for each in plan.wanted if each < span.stop)
     return joined(Span(each, 1) for each in range(span.first, span.stop) if each in plan.wanted)

@@ -125,7 +125,6 @@ class Keys:
         self.retry: str = start + "retry"
         self.scheduled: str = start + "scheduled"
         self.dead: str = start + "dead"
-        # A list of JSON records, the newest first: payloads that are not jobs, their origin, and the reason.
         self.quarantine: str = start + "quarantine"
         self.worker_pools: str = start + "worker_pools"
         # A hash: periodic job -> epoch second of its newest instance ever planned.
@@ -168,7 +167,6 @@ class Keys:
         self.tenants: FairKeys = FairKeys(start, self.queue)
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
-        # How the keys of holds begin.
         self.holds: str = start + "hold:"
 
     def read_queue_key(self, key: str) -> QueueKey | None:

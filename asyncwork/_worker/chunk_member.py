@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 from .._jobs import chunk_calling, forks
 from .._jobs.chunk_calling import JobOutcome
 from .._jobs.error_text import traceback_of
-from .._jobs.membership import FLOW
 from .._redis.work_queue import HeldJob, crashes_of
 from ..errors import UnknownJobError
 from ..job import Job
 from .interruption import within_timeout
 from .job_context import SuspendedJob, start
 from .job_type import JobType
-from .node_results import node_call
 from .worker import After, Worker
 from .worker_environment import WorkerEnvironment
 from .worker_task import WorkerTask
@@ -147,8 +145,7 @@ class ChunkMember(Worker):
                 raise UnknownJobError(job.name)
             self.job, self.started_at = job, clock()
             call = job_type.call if job.expires is None else job_type.in_time()
-            if job.id.startswith(FLOW):
-                call = node_call(call, env.dispatcher, queue, self.payload)
+            call = self._member_call(call, queue, job)
             if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                 call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
             suspended = start(call, env.context(), job)

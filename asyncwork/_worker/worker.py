@@ -184,8 +184,7 @@ class Worker:
         """Run jobs as long as there are any and nothing refers to the task that did not before; return whether the task
         can run more jobs.
 
-        On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
-        ready jobs, and the time at which a job ends is the time at which the next one starts.
+        One coroutine for all, on the hot path. The time at which a job ends is that at which the next one starts.
         """
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
         job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
@@ -212,8 +211,7 @@ class Worker:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at, may_be_member = job, now, len(job.id) >= SHORTEST_ID
                 call = job_type.call if job.expires is None else job_type.in_time()
-                if may_be_member and job.id[0] == FLOW:
-                    call = node_call(call, dispatcher, queue, self.payload)
+                call = self._member_call(call, queue, job) if may_be_member else call
                 if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
@@ -238,6 +236,11 @@ class Worker:
             if task.was_cancelled or getrefcount(task) != references:
                 return self._end_task(task, queue, job, failed)
         return True
+
+    def _member_call(self, call: Call, queue: Queue, job: Job) -> Call:
+        """Return what runs a job that may be a member of a batch, or a node of a flow."""
+        assert self.payload is not None
+        return node_call(call, self._env.dispatcher, queue, self.payload) if job.id.startswith(FLOW) else call
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
         """Record the success of a job that is not just acknowledged."""
