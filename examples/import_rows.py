@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -87,8 +88,7 @@ def remove_rows(source: str) -> None:
 
 @pool.job
 def clean_up(source: str, chunks: int) -> None:
-    for chunk in range(chunks):
-        (DATA / source / f"{chunk}.csv").unlink(missing_ok=True)
+    shutil.rmtree(DATA / source, ignore_errors=True)
     print(f"{source}: {chunks} files removed")
 
 

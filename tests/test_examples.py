@@ -510,3 +510,22 @@ async def test_an_agent_does_not_repeat_the_turns_that_it_has_paid_for(
     assert outcomes == ["retry", "done"]
     # One message at first, and the tool's in the second turn, which was tried twice.
     assert asked == [1, 3, 3]
+
+
+async def test_an_import_is_a_flow(bench: Bench, tmp_path: Path) -> None:
+    data = {"IMPORT_DATA": str(tmp_path)}
+    async with run(bench, "asyncwork", "run", "examples.import_rows:pool", **data) as program:
+        async with run(bench, "examples.import_rows", "--rows", "2000", **data) as producer:
+            assert await producer.ends() == 0
+        assert re.search(r"succeeded: 24 done, 0 failed, 0 cancelled, 0 left\n$", producer.output), producer.output
+        await program.says(r"customers: 20 chunks, 2,059.95 EUR")
+        await program.says("customers: 20 files removed")
+        async with run(bench, "examples.import_rows", "--rows", "1000", "--broken", "7", **data) as producer:
+            assert await producer.ends() == 0
+        # The report is cancelled, and both that run all the same are done.
+        assert re.search(r"failed: 12 done, 1 failed, 1 cancelled, 0 left\n$", producer.output), producer.output
+        await program.says("customers: 2,000 rows removed")
+        await program.says("customers: 10 files removed")
+        program.process.send_signal(signal.SIGTERM)
+        assert await program.ends() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.sqlite"]
