@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncwork.models.flows import NodeGroup, NodeState, When
-from asyncwork.web.flow_layout import BOX_HEIGHT, BOX_WIDTH, MOST_BOXES, Box, Fold, Layout, count_states, lay_out
+from asyncwork.web.flow_folding import Fold
+from asyncwork.web.flow_layout import BOX_HEIGHT, BOX_WIDTH, MOST_BOXES, Box, Layout, count_states, lay_out
 from asyncwork.web.flow_svg import cut, draw, name_of, state_of
 
 

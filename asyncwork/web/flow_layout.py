@@ -1,23 +1,19 @@
 """The layout of the graph of a flow: boxes in layers, each below all that it runs after, from the flow's groups alone.
 
-Nodes that were added together are one box. A flow of more boxes than a reader can take in is folded: groups with the
-same name, and the same ones before and after them, become one box, and so do runs in which each has one before and one
-after it. If that is not enough, boxes of the same layer become one. What is folded depends on how the nodes hang
-together and not on their states, so that boxes stay where they are while the flow runs.
+Nodes that were added together are one box, and a large flow is folded.
 
 The steps are those of layered graph drawing: layers by the longest path, an order within each layer with few crossings
-(barycenters), and then places that are as near to those above and below as the widths allow.
+(barycenters), and then positions as near to those above and below as the widths allow.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from ..models.flows import NodeGroup, NodeState
+from .flow_folding import Fold, Graph, folded
 
 # Boxes of a graph; a flow that has more is folded.
 MOST_BOXES = 60
@@ -25,26 +21,11 @@ MOST_BOXES = 60
 BOX_WIDTH, BOX_HEIGHT = 208, 64
 _BOX_GAP, _LINE_GAP, _LAYER_GAP = 24, 14, 40
 _MARGIN = 6
-# How often the layers are ordered, and how often places are drawn to those above and below.
+# How often the layers are ordered, and how often positions are moved to those above and below.
 _ORDERINGS = 8
-_PLACINGS = 6
-# How much a neighbor that is a box counts for a place, and one that is a line counts 1.
+_MOVES = 6
+# How much a neighbor that is a box counts for a position, and one that is a line counts 1.
 _WEIGHT = 4
-
-
-class Fold(StrEnum):
-    """Why several groups are one box.
-
-    :cvar NONE: it is one group.
-    :cvar BESIDE: they have the same name, and run after and before the same ones.
-    :cvar ROW: they run one after the other.
-    :cvar LAYER: they are at the same distance from the beginning.
-    """
-
-    NONE = ""
-    BESIDE = "beside"
-    ROW = "row"
-    LAYER = "layer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,168 +102,20 @@ def lay_out(groups: Sequence[NodeGroup], most: int = MOST_BOXES) -> Layout:
         before it is left out.
     :param most: how many boxes there may be.
     """
-    graph = _folded(groups, most)
+    graph = folded(groups, most)
     layers = _Layers(graph)
     layers.order()
-    return layers.place(groups)
-
-
-# Folding
-
-
-@dataclass(slots=True)
-class _Graph:
-    """Boxes by their numbers.
-
-    :ivar members: of each box, the positions of its groups.
-    :ivar kinds: of each box, what it is called; equal for boxes that can stand for each other.
-    :ivar single: of each box, whether it is one node.
-    """
-
-    members: list[tuple[int, ...]]
-    folds: list[Fold]
-    kinds: list[Hashable]
-    single: list[bool]
-    before: list[frozenset[int]]
-    after: list[frozenset[int]]
-
-    @property
-    def size(self) -> int:
-        return len(self.members)
-
-    def depths(self) -> list[int]:
-        """Return the length of the longest path to each box."""
-        depths, open_ones = [0] * self.size, [len(each) for each in self.before]
-        free = [box for box, count in enumerate(open_ones) if not count]
-        for box in free:
-            for other in self.after[box]:
-                depths[other] = max(depths[other], depths[box] + 1)
-                open_ones[other] -= 1
-                if not open_ones[other]:
-                    free.append(other)
-        return depths
-
-    def merged(self, sets: Iterable[Sequence[int]], fold: Fold) -> _Graph:
-        """Return the graph in which each of these sets of boxes is one."""
-        into = list(range(self.size))
-        folded: dict[int, Sequence[int]] = {}
-        for boxes in sets:
-            folded[boxes[0]] = boxes
-            for each in boxes:
-                into[each] = boxes[0]
-        kept = [box for box in range(self.size) if into[box] == box]
-        number = {box: at for at, box in enumerate(kept)}
-        graph = _Graph([], [], [], [], [], [])
-        for box in kept:
-            boxes = folded.get(box, (box,))
-            members = tuple(sorted(at for each in boxes for at in self.members[each]))
-            graph.members.append(members)
-            graph.folds.append(fold if box in folded else self.folds[box])
-            kinds = tuple(self.kinds[each] for each in (boxes if fold is Fold.ROW else boxes[:1]))
-            graph.kinds.append((fold, kinds) if box in folded else self.kinds[box])
-            graph.single.append(self.single[box] and box not in folded)
-            for edges, renamed in ((self.before, graph.before), (self.after, graph.after)):
-                renamed.append(
-                    frozenset(number[into[other]] for each in boxes for other in edges[each]) - {number[box]}
-                )
-        return graph
-
-
-def _graph_of(groups: Sequence[NodeGroup]) -> _Graph:
-    firsts = [group.first for group in groups]
-    before, after = list[frozenset[int]](), [set[int]() for _ in groups]
-    for at, group in enumerate(groups):
-        # Nodes that were added later name the nodes that they run after, and not the groups of those.
-        found = frozenset(bisect_right(firsts, number, 0, at) - 1 for number in group.after if number < group.first)
-        found -= {-1}
-        before.append(found)
-        for each in found:
-            after[each].add(at)
-    return _Graph(
-        [(at,) for at in range(len(groups))],
-        [Fold.NONE] * len(groups),
-        [(group.name, group.when) for group in groups],
-        [group.count == 1 for group in groups],
-        before,
-        [frozenset(each) for each in after],
-    )
-
-
-def _folded(groups: Sequence[NodeGroup], most: int) -> _Graph:
-    graph = _graph_of(groups)
-    size = graph.size + 1
-    while most < graph.size < size:
-        size = graph.size
-        for find, fold in ((_beside, Fold.BESIDE), (_rows_of_nodes, Fold.ROW), (_rows, Fold.ROW)):
-            if graph.size == size:
-                graph = _merge_largest(graph, find(graph), fold, most)
-    if graph.size > most:
-        depths = graph.depths()
-        graph = _merge_largest(graph, _sets(range(graph.size), lambda box: depths[box]), Fold.LAYER, most)
-    if graph.size > most:
-        # As many layers remain, with a box each or few.
-        depths = graph.depths()
-        together = -(-(max(depths) + 1) // most)
-        graph = graph.merged(_sets(range(graph.size), lambda box: depths[box] // together), Fold.LAYER)
-    return graph
-
-
-def _merge_largest(graph: _Graph, sets: list[list[int]], fold: Fold, most: int) -> _Graph:
-    """Merge sets of boxes, the largest first, until there are few enough boxes."""
-    left, chosen = graph.size, list[list[int]]()
-    for boxes in sorted(sets, key=lambda boxes: (-len(boxes), boxes[0])):
-        if left <= most:
-            break
-        left -= len(boxes) - 1
-        chosen.append(boxes)
-    return graph.merged(chosen, fold) if chosen else graph
-
-
-def _sets(boxes: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
-    """Return the sets of several boxes with the same key."""
-    found = defaultdict[Hashable, list[int]](list)
-    for box in boxes:
-        found[key(box)].append(box)
-    return [each for each in found.values() if len(each) > 1]
-
-
-def _beside(graph: _Graph) -> list[list[int]]:
-    numbers: dict[Hashable, int] = {}
-    # Kinds of folded boxes are nested; a number is compared faster.
-    kinds = [numbers.setdefault(kind, len(numbers)) for kind in graph.kinds]
-    return _sets(range(graph.size), lambda box: (kinds[box], graph.before[box], graph.after[box]))
-
-
-def _rows_of_nodes(graph: _Graph) -> list[list[int]]:
-    """Return runs of single nodes. Groups of many nodes stay boxes of their own as long as possible."""
-    return _rows(graph, lambda box: graph.single[box])
-
-
-def _rows(graph: _Graph, is_part: Callable[[int], bool] = lambda box: True) -> list[list[int]]:
-    following: dict[int, int] = {}
-    for box, after in enumerate(graph.after):
-        if len(after) == 1 and len(graph.before[(other := next(iter(after)))]) == 1 and is_part(box) and is_part(other):
-            following[box] = other
-    rows = []
-    for head in sorted(set(following) - set(following.values())):
-        row = [head]
-        while row[-1] in following:
-            row.append(following[row[-1]])
-        rows.append(row)
-    return rows
-
-
-# Layers
+    return layers.layout(groups)
 
 
 class _Layers:
     """The layers of a graph.
 
-    An edge that spans several layers is given a place in each of those between, which all edges of its box share. So
-    the vertices are the boxes, and after them those places.
+    An edge that spans several layers has a position in each of those between, which all edges of its box share. So
+    the vertices are the boxes, and after them those positions.
     """
 
-    def __init__(self, graph: _Graph) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
         depths = graph.depths()
         self._layers = [list[int]() for _ in range(max(depths, default=-1) + 1)]
@@ -348,7 +181,7 @@ class _Layers:
                     insort(ends, end)
         return crossings
 
-    def place(self, groups: Sequence[NodeGroup]) -> Layout:
+    def layout(self, groups: Sequence[NodeGroup]) -> Layout:
         """Return the boxes and lines."""
         centers = self._centers()
         left = min((centers[box] for box in range(self._graph.size)), default=0.0) - BOX_WIDTH / 2
@@ -384,7 +217,7 @@ class _Layers:
                 at += self._width(vertex)
             for vertex in layer:
                 centers[vertex] -= at / 2
-        for turn in range(_PLACINGS):
+        for turn in range(_MOVES):
             downwards = turn % 2 == 0
             edges = self._up if downwards else self._down
             for layer in self._layers if downwards else reversed(self._layers):
@@ -394,7 +227,7 @@ class _Layers:
         return centers
 
     def _wanted(self, vertex: int, neighbors: Sequence[int], centers: Sequence[float]) -> float:
-        """Return the mean of the neighbors' centers. Boxes count for more, because they are what is looked at."""
+        """Return the mean of the neighbors' centers. Boxes count for more, because readers follow those."""
         weights = [_WEIGHT if each < self._graph.size else 1 for each in neighbors]
         if not weights:
             return centers[vertex]
@@ -406,17 +239,17 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
 
 
 def _apart(wanted: Sequence[float], widths: Sequence[float]) -> list[float]:
-    """Return the places nearest to those that are wanted, by the squares of the distances, at which none overlaps.
+    """Return the positions nearest to those that are wanted, by the squares of the distances, without overlaps.
 
-    They keep their order. Neighbors that would overlap are joined, and their block is moved to the mean of its places.
+    They keep their order. Neighbors that would overlap are joined, and their block is moved to the mean of its positions.
     """
     offsets, at = list[float](), 0.0
     for width in widths:
         offsets.append(at + width / 2)
         at += width
     blocks = list[tuple[float, int]]()
-    for place, offset in zip(wanted, offsets, strict=True):
-        total, count = place - offset, 1
+    for position, offset in zip(wanted, offsets, strict=True):
+        total, count = position - offset, 1
         while blocks and blocks[-1][0] / blocks[-1][1] > total / count:
             more, members = blocks.pop()
             total, count = total + more, count + members

@@ -13,7 +13,8 @@ from ..client import Client
 from ..errors import UsageError
 from ..models.flows import FlowStatus, NodeGroup, NodeState
 from . import flow_svg
-from .flow_layout import Box, Fold, Layout, count_states, lay_out
+from .flow_folding import Fold
+from .flow_layout import Box, Layout, count_states, lay_out
 from .formatting import plain_text, plural
 from .links import Links, job_path
 from .params import Params

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from markupsafe import Markup
 
 from ..models.flows import NodeState, When
-from .flow_layout import BOX_HEIGHT, BOX_WIDTH, Box, Fold, Layout, Line
+from .flow_folding import Fold
+from .flow_layout import BOX_HEIGHT, BOX_WIDTH, Box, Layout, Line
 from .formatting import compact, number, plain_text, plural
 
 # Strokes of the symbols, in a square of 12 pixels.
@@ -47,7 +48,7 @@ def draw(layout: Layout, title: str, link: Callable[[Box], str]) -> Markup:
 
 
 def state_of(states: Mapping[NodeState, int]) -> NodeState:
-    """Return the state of several nodes as a whole: the one that is to be looked at first."""
+    """Return the state of several nodes as a whole: the one that matters most."""
     for state in _LOUDEST:
         if states.get(state):
             return state
