@@ -89,6 +89,8 @@ async def test_the_page_of_a_flow_shows_its_graph(flows: Flows, web: httpx.Async
         "undo (note); waiting; runs only after a failure": ("waiting", f"/jobs/{flow_id}-5"),
         "clean up (note); waiting; runs however the others end": ("waiting", f"/jobs/{flow_id}-6"),
     }
+    waiting = words(await page(web, f"/jobs/{flow_id}-4"))
+    assert "This node of the flow is waiting. It runs when those before it have ended." in waiting
     text = words(html)
     for expected in ("Cancel the flow…", "7 nodes", "Unique by import 42", "the nodes after it are cancelled"):
         assert expected in text
@@ -108,7 +110,10 @@ async def test_the_page_of_a_flow_shows_its_graph(flows: Flows, web: httpx.Async
     assert "ValueError: number 1" in html
     sections = (await web.get("/live/poll", params={"path": "/batch", "id": flow_id})).json()["sections"]
     assert 'class="box failed"' in sections["graph"]
-    # The page of a job leads to its flow.
+    # The page of a job leads to its flow, also if nothing else is known of the job.
+    text = words(await page(web, f"/jobs/{flow_id}-1"))
+    assert "This node of the flow is done. Nothing else is kept of the job." in text
+    await page(web, f"/jobs/{flow_id}-7", 404)
     assert f'<dt>Flow</dt><dd class="id"><a href="/batch?id={flow_id}">' in await page(web, f"/jobs/{flow_id}-2")
 
 

@@ -241,7 +241,7 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
 def _apart(wanted: Sequence[float], widths: Sequence[float]) -> list[float]:
     """Return the positions nearest to those that are wanted, by the squares of the distances, without overlaps.
 
-    They keep their order. Neighbors that would overlap are joined, and their block is moved to the mean of its positions.
+    They keep their order. Neighbors that would overlap are joined, and their block is moved to its mean position.
     """
     offsets, at = list[float](), 0.0
     for width in widths:

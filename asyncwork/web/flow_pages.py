@@ -9,6 +9,7 @@ from functools import cached_property
 from markupsafe import Markup
 
 from .._admin.flow_graph import mermaid
+from .._jobs.membership import member_of
 from ..client import Client
 from ..errors import UsageError
 from ..models.flows import FlowStatus, NodeGroup, NodeState
@@ -115,6 +116,29 @@ async def find_flow(client: Client, flow_id: str) -> FlowStatus | None:
         return await client.flow(flow_id)
     except UsageError:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOfJob:
+    """What a flow knows of a job of which nothing else is kept.
+
+    :ivar name: what the group of the node is called.
+    """
+
+    name: str
+    state: NodeState
+
+
+async def find_node(client: Client, job_id: str) -> NodeOfJob | None:
+    """Return what the flow of a job knows of it; ``None`` if the job is no node of a flow that is kept."""
+    member = member_of(job_id)
+    if member is None or (flow := await find_flow(client, member.batch_id)) is None:
+        return None
+    group = next((each for each in flow.groups if 0 <= member.number - each.first < each.count), None)
+    if group is None:
+        return None
+    found = await client.flow_nodes(member.batch_id, group.first, member.number - group.first + 1, per_page=1)
+    return NodeOfJob(_name(group), found.nodes[0].state) if found.nodes else None
 
 
 def flow_fields(flow: FlowStatus) -> dict[str, object]:

@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..models.job_record import JobRecord
 from ..models.job_status import JobState, JobStatus
+from .flow_pages import find_node
 from .formatting import milliseconds
 from .labels import location_labels
 from .links import has_page, job_path
@@ -85,6 +86,9 @@ async def _page(page: PageRequest, *, job_id: str) -> PageContent:
         "cancellable": status.state in (*_WAITING, JobState.RUNNING),
     }
     unknown = status.state is JobState.UNKNOWN
+    values["node"] = node = await find_node(page.client, job_id) if unknown else None
+    if node is not None:
+        return PageContent("status.html", job_path(job_id), node.name, values)
     title = status.name or ("Job not found" if unknown else "(no name)")
     # A page that is open stays as it is when the job has gone.
     return PageContent("status.html", job_path(job_id), title, values, status=404 if unknown else 200)
