@@ -151,6 +151,11 @@ async def test_flows_are_marked_among_the_batches(flows: Flows, web: httpx.Async
     flow_id = await flows.start()
     async with flows.pool.batch("plain") as batch:
         await batch.add(flows.note.options(delay=60).call("x"))
+    for batch_id in (flow_id, batch.id):
+        response = await web.get("/find", params={"text": batch_id}, headers={"accept": "text/html"})
+        assert (response.status_code, response.headers["location"]) == (303, f"/batch?id={batch_id}")
+        assert f'href="/find?text={batch_id}&amp;all=1"' in await page(web, f"/batch?id={batch_id}")
+        assert await page(web, f"/find?text={batch_id}&all=1")
     html = await page(web, "/batches")
     assert html.count('<span class="tag">flow</span>') == 1
     found = (await get(web, "/api/batches"))["batches"]

@@ -245,11 +245,11 @@ class Demo:
         """Write a flow whose nodes are in the given states."""
         now = time.time()
         key, ended, failed, cancelled, nodes = self.keys.batch(flow_id)
-        total = sum(each.count for each in groups)
+        total = sum(each.total for each in groups)
         bits = {state: bytearray(total // 8 + 1) for state in ("ended", "failed", "cancelled")}
         stored, sets, number, left = list[dict[str, Any]](), dict[str, str](), 0, 0
         for each in groups:
-            group = {"first": number, "count": each.count, "name": each.name, "label": each.label, "when": each.when}
+            group = {"first": number, "count": each.total, "name": each.name, "label": each.label, "when": each.when}
             stored.append({**group, "after": [stored[at]["first"] for at in each.after], "set": number})
             state = next(iter(each.states)) if len(each.states) == 1 else ""
             sets[f"set:{number}"] = (
@@ -448,7 +448,7 @@ class Nodes(NamedTuple):
     when: str = "success"
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         return sum(self.states.values())
 
 
