@@ -17,11 +17,11 @@ from typing import Any, Self, TypeVar
 from ._jobs.batch_options import batch_options
 from ._jobs.ids import make_identifier
 from ._jobs.job_call import JobCall, check_jobs
-from ._jobs.membership import Callback, is_flow
+from ._jobs.membership import Callback, check_batch_id, is_flow
 from ._jobs.names import Named
 from ._jobs.printable import shown
 from ._redis.base_client import translated_errors
-from ._redis.batch_writer import MOST_MEMBERS, BatchSource, BatchWriter, check_batch_id
+from ._redis.batch_writer import MOST_MEMBERS, BatchSource, BatchWriter
 from ._redis.enqueue_steps import Steps
 from .errors import AsyncworkError, UsageError
 

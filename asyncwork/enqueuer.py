@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
+from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.membership import Callback
 from ._jobs.names import Named, job_name, limit_of
@@ -24,7 +25,7 @@ from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .batch import Batch, existing_writer, new_writer
-from .flow import Flow, chain_into
+from .flow import Flow
 from .models.enqueued_job import EnqueuedJob, set_source
 from .unique import Debounce, Throttle, Unique
 

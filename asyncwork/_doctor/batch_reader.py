@@ -76,7 +76,7 @@ def _reading(
     overdue = [each.value for each in Callback if is_due[each] and each.value in status.waiting]
     numbers = read_count(fields.get(b"next")) or 0
     found = BatchReading(status, numbers, _parent(fields.get(b"parent")), bits, ended_bits, tuple(overdue))
-    # One that was cancelled because of another keeps its job, so that it can be put back.
+    # One that was cancelled because of another keeps its job, because it may wait again.
     return replace(found, waiting=frozenset(each for each in waiting if not found.has_ended(each)))
 
 
