@@ -120,7 +120,7 @@ async def find_flow(client: Client, flow_id: str) -> FlowStatus | None:
 
 @dataclass(frozen=True, slots=True)
 class NodeOfJob:
-    """What a flow knows of a job of which nothing else is kept.
+    """What a flow knows of a job, if nothing else is kept of that.
 
     :ivar name: what the group of the node is called.
     """
