@@ -208,12 +208,25 @@ async def test_the_pages_of_a_folded_flow(flows: Flows, web: httpx.AsyncClient) 
         "load; enqueued": ("enqueued", f"/jobs/{flow.id}-0"),
         "load: 70 nodes beside each other; 70 waiting": ("waiting", address),
     }
+    assert "flowchart TD" in await page(web, f"/batch?id={flow.id}")
     html = await page(web, address)
     assert "70 nodes of the flow" in html
     assert html.count(f'<a class="main" href="/jobs/{flow.id}-') == 50
     assert await page(web, f"{address}&page=2")
     # A box that is not there any more, because the flow has grown: all are shown.
     assert "All nodes" in words(await page(web, f"/batch/nodes?id={flow.id}&fold=7"))
+    async with Client(flows.bench.url, namespace=flows.bench.namespace) as client:
+        await client.cancel_batch(flow.id)
+
+
+async def test_a_very_long_text_for_mermaid_is_left_to_the_terminal(flows: Flows, web: httpx.AsyncClient) -> None:
+    flow = flows.pool.flow("larger")
+    for number in range(301):
+        flow.add(flows.load.call(number))
+    await flow.start()
+    html = await page(web, f"/batch?id={flow.id}")
+    assert "flowchart TD" not in html
+    assert f"asyncwork batches graph {flow.id}" in html
     async with Client(flows.bench.url, namespace=flows.bench.namespace) as client:
         await client.cancel_batch(flow.id)
 

@@ -23,6 +23,8 @@ from .render import PageContent, PageRequest
 
 # Groups, or nodes, on one page of the nodes.
 _ROWS = 50
+# Groups of a flow whose text for Mermaid is part of its page.
+_MOST_IN_TEXT = 300
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class FlowGraph:
 
     @property
     def mermaid(self) -> str:
-        """The graph as text, for programs and documents that draw Mermaid."""
-        return mermaid(self.flow)
+        """The graph as text, for programs and documents that draw Mermaid; empty if it would be very long."""
+        return mermaid(self.flow) if len(self.flow.groups) <= _MOST_IN_TEXT else ""
 
 
 @dataclass(frozen=True, slots=True)
