@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, TypeAlias, Unpack
@@ -13,8 +13,10 @@ from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
 from .._jobs.job_call import JobCall, check_call, check_jobs
 from .._jobs.names import Named, job_name
 from .._jobs.rule_arguments import by_type
+from .._redis.enqueue_steps import Steps
 from .._redis.job_record import Record, not_kept
 from .._redis.new_jobs import NewJobs
+from .._redis.producer import Producer
 from ..enqueuer import Enqueuer
 from ..errors import ResultTimeout
 from ..models.enqueued_job import EnqueuedJob, set_source
@@ -48,6 +50,23 @@ class EagerMode:
             raise run.error
 
 
+class _Steps:
+    """Stands for what writes for an enqueuer of the application, which it still closes.
+
+    :param original: what the enqueuer had.
+    :ivar run: takes steps, and writes to the namespace of the test.
+    :ivar close: closes the connections of the caller.
+    """
+
+    def __init__(self, original: Any, run: Callable[[Steps[Any]], Any], close: Callable[[], Any]) -> None:
+        self._original = original
+        self.run = run
+        self.close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
 class Redirection:
     """Enqueues for the pool's enqueuers.
 
@@ -63,11 +82,13 @@ class Redirection:
         self.eager: EagerMode | None = None
         # The enqueuer of the application, through which the results of jobs are awaited.
         self._source: Enqueuer = enqueuer
+        self._producer_of_source: Producer = enqueuer._producer
 
     @contextmanager
     def applied(self, enqueuer: Enqueuer, sync_enqueuer: sync.Enqueuer) -> Iterator[None]:
         """Redirect two enqueuers during the block. Names that the application has for them lead here, too."""
         self._source = enqueuer
+        self._producer_of_source = enqueuer._producer
         replacements = (
             (enqueuer, self._enqueue, self._enqueue_call, self._enqueue_many, self._wait),
             (
@@ -79,6 +100,18 @@ class Redirection:
             ),
         )
         with ExitStack() as stack:
+            # Batches, flows and slots of limits write by what is below these calls.
+            below: dict[str, Any] = {
+                "_in_redis": self._enqueuer._in_redis,
+                "_make_client": self._enqueuer._make_client,
+                "_producer": _Steps(enqueuer._producer, self._run_steps, self._close),
+            }
+            blocking: dict[str, Any] = {
+                "_redis": _Steps(sync_enqueuer._redis, self._run_steps_blocking, sync_enqueuer._redis.close)
+            }
+            source: dict[str, Any] = {"_batch_source": self._enqueuer._batch_source}
+            stack.enter_context(mock.patch.multiple(enqueuer, **below, **source))
+            stack.enter_context(mock.patch.multiple(sync_enqueuer, **blocking, **source))
             for target, enqueue, enqueue_call, enqueue_many, wait in replacements:
                 changes: dict[str, Any] = {
                     "enqueue": enqueue,
@@ -89,6 +122,17 @@ class Redirection:
                 }
                 stack.enter_context(mock.patch.multiple(target, **changes))
             yield
+
+    async def _close(self) -> None:
+        await self._producer_of_source.close()
+        # Slots of limits have been taken in this event loop.
+        await self._enqueuer.close()
+
+    async def _run_steps(self, steps: Steps[Any]) -> Any:
+        return await self._background.call(self._enqueuer._producer.run(steps))
+
+    def _run_steps_blocking(self, steps: Steps[Any]) -> Any:
+        return self._background.run(self._enqueuer._producer.run(steps))
 
     async def _enqueue(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:
         return await self._enqueue_call(_call_of(name, args, options))
