@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from .batches import batches
 from .errors import ErrorReply, is_wrong_type
@@ -49,6 +49,29 @@ class FlowStore:
             if len(words) == 6:
                 states[number] = words[2]
         return states
+
+    async def scan(self, flow_id: str) -> AsyncIterator[Mapping[bytes, bytes]]:
+        """Yield the fields of the hash of the nodes, some at a time. A field may come twice while others are written."""
+        key, cursor = self._keys.batch(flow_id)[4], 0
+        while True:
+            try:
+                cursor, some = await self._redis.client().hscan(key, cursor, count=_BATCH)
+            except ErrorReply as error:
+                if not is_wrong_type(error):
+                    raise
+                return
+            yield some
+            if not cursor:
+                return
+
+    async def is_scheduled(self, entry: bytes) -> bool:
+        """Return whether an entry is in the scheduled set."""
+        try:
+            return await self._redis.client().zscore(self._keys.scheduled, entry) is not None
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return False
 
     async def _fields(self, flow_id: str, names: Sequence[str]) -> list[bytes | None]:
         key, found = self._keys.batch(flow_id)[4], list[bytes | None]()
