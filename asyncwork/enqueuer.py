@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
+from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.membership import Callback
 from ._jobs.names import Named, job_name, limit_of
@@ -24,7 +25,7 @@ from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .batch import Batch, existing_writer, new_writer
-from .flow import Flow, chain_into
+from .flow import Flow
 from .models.enqueued_job import EnqueuedJob, set_source
 from .unique import Debounce, Throttle, Unique
 
@@ -244,7 +245,7 @@ class Enqueuer(BaseClient):
 
     def chain(
         self,
-        *jobs: JobCall[Any] | Callable[[Any], JobCall[Any]],
+        *jobs: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | Callable[[Any], JobCall[Any]],
         name: str = "",
         on_failure: Literal["cancel", "continue"] = "cancel",
         unique: str = "",
@@ -252,8 +253,8 @@ class Enqueuer(BaseClient):
     ) -> Flow:
         """Return a flow whose jobs run one after another: ``await enqueuer.chain(a.call(1), b.call()).start()``.
 
-        :param jobs: calls of tasks; and functions that return one, given what stands for the result of the job before:
-            ``lambda previous: c.call(previous)``.
+        :param jobs: calls of tasks, and pairs of a name and arguments; and functions that return one, given what stands
+            for the result of the job before: ``lambda previous: c.call(previous)``.
         :raises UsageError, ArgumentEncodingError: as :meth:`flow` and :meth:`Flow.add`, and when there is no job.
         """
         flow = self.flow(name, on_failure=on_failure, unique=unique, tags=tags)

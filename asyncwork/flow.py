@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ._admin.flow_handle import FlowHandle
 from ._jobs.batch_options import batch_options, short_text
@@ -13,13 +13,13 @@ from ._jobs.flow_nodes import Node, Nodes
 from ._jobs.ids import make_flow_id
 from ._jobs.job_call import JobCall
 from ._jobs.names import Named
-from ._jobs.option_checks import check_callable
 from ._jobs.printable import shown
 from ._redis.base_client import translated_errors
 from ._redis.batch_writer import BatchSource
 from ._redis.enqueue_steps import Steps
 from ._redis.flow_writer import FlowOptions, FlowWriter, NewNodes
 from .errors import AsyncworkError, UsageError
+from .models.flows import When
 
 if TYPE_CHECKING:
     from .client import Client
@@ -28,10 +28,6 @@ __all__ = ["Flow", "SyncFlow"]
 
 T = TypeVar("T")
 V = TypeVar("V")
-
-# What a node may follow.
-After: TypeAlias = "Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None"
-WhenText: TypeAlias = Literal["success", "done", "failure"]
 
 
 class BaseFlow:
@@ -56,13 +52,19 @@ class BaseFlow:
         job: JobCall[Coroutine[Any, Any, V]],
         args: None = None,
         *,
-        after: After = None,
-        when: WhenText = "success",
+        after: Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Node[V]: ...
     @overload
     def add(
-        self, job: JobCall[V], args: None = None, *, after: After = None, when: WhenText = "success", label: str = ""
+        self,
+        job: JobCall[V],
+        args: None = None,
+        *,
+        after: Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
+        label: str = "",
     ) -> Node[V]: ...
     @overload
     def add(
@@ -70,8 +72,8 @@ class BaseFlow:
         job: str | Named,
         args: Mapping[str, Any] | None = None,
         *,
-        after: After = None,
-        when: WhenText = "success",
+        after: Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Node[Any]: ...
     def add(
@@ -79,8 +81,8 @@ class BaseFlow:
         job: JobCall[Any] | str | Named,
         args: Mapping[str, Any] | None = None,
         *,
-        after: After = None,
-        when: WhenText = "success",
+        after: Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Node[Any]:
         """Add a node: a job that runs once. Nothing is written before :meth:`Flow.start`.
@@ -105,8 +107,8 @@ class BaseFlow:
         jobs: Iterable[JobCall[Coroutine[Any, Any, V]]],
         args: None = None,
         *,
-        after: After = None,
-        when: WhenText = "success",
+        after: Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Nodes[V]: ...
     @overload
@@ -115,8 +117,8 @@ class BaseFlow:
         jobs: Iterable[JobCall[V]],
         args: None = None,
         *,
-        after: After = None,
-        when: WhenText = "success",
+        after: Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Nodes[V]: ...
     @overload
@@ -125,8 +127,8 @@ class BaseFlow:
         jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]] | str | Named,
         args: Iterable[Mapping[str, Any] | None] | None = None,
         *,
-        after: After = None,
-        when: WhenText = "success",
+        after: Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Nodes[Any]: ...
     def add_many(
@@ -134,8 +136,8 @@ class BaseFlow:
         jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]] | str | Named,
         args: Iterable[Mapping[str, Any] | None] | None = None,
         *,
-        after: After = None,
-        when: WhenText = "success",
+        after: Node[Any] | Nodes[Any] | Sequence[Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Nodes[Any]:
         """Add many nodes that are shown as one group, as :meth:`add` adds one.
@@ -260,27 +262,3 @@ def flow_options(flow_id: str, name: object, on_failure: object, unique: object,
     assert isinstance(on_failure, str)
     text = "" if unique is None else short_text(unique, "unique, the text by which a flow is unique,")
     return FlowOptions(batch_options(flow_id, name, tags, {}, now, "flow"), on_failure, text)
-
-
-def chain_into(flow: BaseFlow, steps: Sequence[object]) -> None:
-    """Add nodes to a flow, each of which follows the one before it.
-
-    :param steps: calls of tasks, and functions that return one, given what stands for the result of the node before.
-    :raises UsageError, ArgumentEncodingError: as :meth:`Flow.add`.
-    """
-    if not steps:
-        raise UsageError("a chain needs at least one job: pass task.call(…)")
-    previous: Node[Any] | None = None
-    for position, step in enumerate(steps):
-        call: Any = step
-        if not isinstance(step, (JobCall, tuple)):
-            check_callable(step, f"job {position} of a chain", "returns a task.call(…), or be one")
-            if previous is None:
-                raise UsageError("the first job of a chain has no job before it: pass a task.call(…)")
-            call = step(previous.result)  # type: ignore[operator]
-        if isinstance(call, tuple) and len(call) == 2:
-            previous = flow.add(call[0], call[1], after=previous)
-        elif isinstance(call, JobCall):
-            previous = flow.add(call, after=previous)
-        else:
-            raise UsageError(f"job {position} of a chain must be a task.call(…), not {shown(call)}")

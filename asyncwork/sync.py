@@ -11,6 +11,7 @@ from ._environment import namespace_of
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
+from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.membership import Callback
 from ._jobs.names import Named, check_namespace, limit_of
@@ -28,7 +29,7 @@ from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from .batch import SyncBatch, existing_writer, new_writer
 from .errors import ResultTimeout, UsageError
-from .flow import SyncFlow, chain_into
+from .flow import SyncFlow
 from .models.enqueued_job import EnqueuedJob
 from .unique import Debounce, Throttle, Unique
 
@@ -207,7 +208,7 @@ class Enqueuer:
 
     def chain(
         self,
-        *jobs: JobCall[Any] | Callable[[Any], JobCall[Any]],
+        *jobs: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | Callable[[Any], JobCall[Any]],
         name: str = "",
         on_failure: Literal["cancel", "continue"] = "cancel",
         unique: str = "",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .._jobs.membership import check_flow_id
 from .._jobs.option_checks import check_whole
 from .._jobs.printable import shown
-from .._redis.batch_writer import check_flow_id
 from ..errors import UsageError
 from ..models.flows import FlowNodes, FlowStatus, NodeState
 from .batch_client import BatchClient

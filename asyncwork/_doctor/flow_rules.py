@@ -14,6 +14,7 @@ from .wording import listed
 _REPAIR = "asyncwork doctor --repair"
 # Sets and nodes of one flow that one diagnosis names; the others follow once these are repaired.
 _MOST = 1000
+NOTHING_WRONG = FlowRepair({}, (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,15 @@ class FlowFindings:
             {each: nodes for each, nodes in later.lost_jobs.items() if self.lost_jobs.get(each) == nodes},
         )
 
+    def ids(self) -> list[str]:
+        """Return the ids of the flows."""
+        return sorted({*self.stuck, *self.drift, *self.halted, *self.lost_jobs})
+
     def repairs(self) -> dict[str, FlowRepair]:
         """Return how to repair them, by the ids of the flows."""
-        ids = sorted({*self.stuck, *self.drift, *self.halted, *self.lost_jobs})
         return {
             each: FlowRepair(self.drift.get(each, {}), self.stuck.get(each, ()), self.lost_jobs.get(each, ()))
-            for each in ids
+            for each in self.ids()
         }
 
 

@@ -96,16 +96,12 @@ class FlowBuilder:
         elif isinstance(after, Iterable) and not isinstance(after, (str, bytes, Mapping)):
             return [span for each in after if each is not None for span in self._spans(each)]
         else:
-            raise UsageError(
-                f"after must be a node that flow.add(…) has returned, or a list of such, not {shown(after)}"
-            )
+            raise UsageError(f"after must be what flow.add(…) has returned, or a list of such, not {shown(after)}")
         return spans
 
     def _check(self, flow_id: str, numbers: range, label: str) -> None:
         if flow_id != self.flow_id:
-            raise UsageError(
-                f"{label} is of another flow, {flow_id}: nodes follow those of their own flow {self.flow_id}"
-            )
+            raise UsageError(f"{label} is of flow {flow_id}: nodes follow those of their own flow, {self.flow_id}")
         if numbers.stop > self.plan.next:
             raise UsageError(f"{label}: flow {flow_id} has no node {numbers.stop - 1}")
 

@@ -1,13 +1,14 @@
-"""The part of :class:`Job` that adds nodes to the flow of which the job is one."""
+"""The part of :class:`Job` that adds nodes to the flow of the job."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 from weakref import WeakSet
 
 from ..errors import UsageError
+from ..models.flows import When
 from .flow_nodes import Node, Nodes
 from .job_call import JobCall
 from .membership import batch_of, is_flow
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from ..job import Job
 
 V = TypeVar("V")
-
-# What a node that a job adds may follow.
-AfterJob: TypeAlias = "Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None"
-WhenText: TypeAlias = Literal["success", "done", "failure"]
 
 
 class JobFlow(ABC):
@@ -44,13 +41,19 @@ class JobFlow(ABC):
         job: JobCall[Coroutine[Any, Any, V]],
         args: None = None,
         *,
-        after: AfterJob = None,
-        when: WhenText = "success",
+        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Node[V]: ...
     @overload
     async def add(
-        self, job: JobCall[V], args: None = None, *, after: AfterJob = None, when: WhenText = "success", label: str = ""
+        self,
+        job: JobCall[V],
+        args: None = None,
+        *,
+        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
+        label: str = "",
     ) -> Node[V]: ...
     @overload
     async def add(
@@ -58,8 +61,8 @@ class JobFlow(ABC):
         job: str | Named,
         args: Mapping[str, Any] | None = None,
         *,
-        after: AfterJob = None,
-        when: WhenText = "success",
+        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Node[Any]: ...
     @abstractmethod
@@ -68,8 +71,8 @@ class JobFlow(ABC):
         job: JobCall[Any] | str | Named,
         args: Mapping[str, Any] | None = None,
         *,
-        after: AfterJob = None,
-        when: WhenText = "success",
+        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Node[Any]:
         """Add a node to the flow, as :meth:`Flow.add` does. It is written at once, and runs at once if it follows no
@@ -88,8 +91,8 @@ class JobFlow(ABC):
         jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]] | str | Named,
         args: Iterable[Mapping[str, Any] | None] | None = None,
         *,
-        after: AfterJob = None,
-        when: WhenText = "success",
+        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Nodes[Any]:
         """Add many nodes that are shown as one group, as :meth:`add` adds one.
@@ -100,7 +103,7 @@ class JobFlow(ABC):
 
 
 class FlowSource(Protocol):
-    """Runs jobs, some of which are nodes of flows."""
+    """Runs jobs; some of them are nodes of flows."""
 
     def open_flow(self, job: Any, flow_id: str) -> JobFlow | None:
         """Return the flow of a job that runs here; ``None`` if it does not."""
@@ -120,7 +123,7 @@ class HasFlow:
 
     @property
     def flow(self) -> JobFlow:
-        """The flow of which the job is a node, to add others: ``await job.flow.add(more.call(), after=job)``.
+        """The flow that has the job as a node, to add others: ``await job.flow.add(more.call(), after=job)``.
 
         :raises UsageError: when it is no node of a flow, or no pool of this process runs it.
         """

@@ -1,7 +1,7 @@
 """Results of nodes as arguments of other nodes: placeholders, their form in a payload, and the results in their place.
 
-In a payload, the result of node 3 of the same flow is ``{"asyncwork:result": 3}``, and the list of those of 100 nodes from
-node 3 on ``{"asyncwork:results": [3, 100]}``.
+In a payload, the result of node 3 of the same flow is ``{"asyncwork:result": 3}``, and the list of those of 100 nodes
+from node 3 on ``{"asyncwork:results": [3, 100]}``.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _without(value: Any, path: str, found: list[NodeResults], depth: int) -> Any
     if isinstance(value, dict):
         if RESULT in value or RESULTS in value:
             raise UsageError(
-                f"{path}: the keys {RESULT!r} and {RESULTS!r} stand for results of nodes: pass node.result, or give the "
-                "key another name"
+                f"{path}: the keys {RESULT!r} and {RESULTS!r} stand for results of nodes: pass node.result, or give "
+                "the key another name"
             )
         if any(map(_may_hold, value.values())):
             return {key: _without(each, f"{path}[…]", found, depth + 1) for key, each in value.items()}

@@ -61,7 +61,7 @@ class Batches(ABC):
 
     def chain(
         self,
-        *jobs: JobCall[Any] | Callable[[Any], JobCall[Any]],
+        *jobs: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | Callable[[Any], JobCall[Any]],
         name: str = "",
         on_failure: Literal["cancel", "continue"] = "cancel",
         unique: str = "",

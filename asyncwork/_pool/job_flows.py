@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from .._jobs.flow_builder import FlowBuilder, job_of, jobs_of
 from .._jobs.flow_nodes import Node, Nodes
 from .._jobs.job_call import JobCall
-from .._jobs.job_flow import AfterJob, JobFlow, WhenText, sources
+from .._jobs.job_flow import JobFlow, sources
 from .._jobs.membership import member_of
 from .._jobs.names import Named
 from .._redis.base_client import translated_errors
@@ -19,6 +18,7 @@ from .._redis.flow_writer import FlowWriter, NewNodes
 from .._worker.launcher import Launcher
 from ..enqueuer import Enqueuer
 from ..job import Job
+from ..models.flows import When
 
 
 class JobFlows:
@@ -65,7 +65,6 @@ class _RunningFlow(JobFlow):
         self._run = run
         self._node: Node[Any] = Node(flow_id, number)
         self._wake = wake
-        self._loop = asyncio.get_running_loop()
 
     @property
     def result(self) -> Any:
@@ -76,8 +75,8 @@ class _RunningFlow(JobFlow):
         job: JobCall[Any] | str | Named,
         args: Mapping[str, Any] | None = None,
         *,
-        after: AfterJob = None,
-        when: WhenText = "success",
+        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Node[Any]:
         return Node(self.id, await self._add([job_of(job, args)], after, when, label))
@@ -87,8 +86,8 @@ class _RunningFlow(JobFlow):
         jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]] | str | Named,
         args: Iterable[Mapping[str, Any] | None] | None = None,
         *,
-        after: AfterJob = None,
-        when: WhenText = "success",
+        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
+        when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Nodes[Any]:
         found = jobs_of(jobs, args)

@@ -6,7 +6,6 @@ is known before. So whatever a job can be enqueued with, a member can, too, and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -14,9 +13,8 @@ from typing import Any, NamedTuple
 from .._jobs.batch_options import BatchOptions, check_members
 from .._jobs.membership import SETTLE_NAME, Member, MemberState, is_flow, member_id
 from .._jobs.payload import encode_job
-from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
-from ..errors import BatchEndedError, UniqueConflictError, UsageError
+from ..errors import BatchEndedError, UniqueConflictError
 from . import scripts
 from .base_client import unavailable
 from .cancels import MARKS_TTL, CancelMark
@@ -36,8 +34,6 @@ MOST_BYTES = 1_000_000
 BATCH_TTL = 30 * 86_400
 # Seconds after which a batch is left out of the list, even if it is still kept.
 _LISTED_FOR = 90 * 86_400
-
-_BATCH_ID = re.compile("[0-9a-fw][0-9a-f]{23}")
 
 _WHY = {
     -1: "it never was, or has ended so long ago that it is not kept any more",
@@ -125,7 +121,8 @@ class BatchWriter:
         keys = pack(*map(encode, self._keys.batch(self.batch_id)))
         first = yield from self._script("reserve_members", 5, keys, [b"%d" % count])
         if first < 0:
-            raise BatchEndedError(f"jobs cannot be added to batch {self.batch_id}: {_WHY[first]}")
+            what = "nodes cannot be added to flow" if is_flow(self.batch_id) else "jobs cannot be added to batch"
+            raise BatchEndedError(f"{what} {self.batch_id}: {_WHY[first]}")
         self._next, self._reserved = first, first + count
         return int(first)
 
@@ -328,23 +325,3 @@ class BatchWriter:
         raise (
             failed if isinstance(failed, Exception) else ErrorReply(f"Redis has not executed a transaction: {failed!r}")
         )
-
-
-def check_batch_id(batch_id: object) -> str:
-    """Return the id of a batch.
-
-    :raises UsageError: when no batch can have it.
-    """
-    if isinstance(batch_id, str) and _BATCH_ID.fullmatch(batch_id):
-        return batch_id
-    raise UsageError(f"the id of a batch is 24 hex digits, not {shown(batch_id)}")
-
-
-def check_flow_id(flow_id: object) -> str:
-    """Return the id of a flow.
-
-    :raises UsageError: when no flow can have it.
-    """
-    if isinstance(flow_id, str) and _BATCH_ID.fullmatch(flow_id) and is_flow(flow_id):
-        return flow_id
-    raise UsageError(f"the id of a flow is 'w' and 23 hex digits, not {shown(flow_id)}")

@@ -95,8 +95,8 @@ class _Part(NamedTuple):
     :ivar span: the nodes.
     :ivar roots: the positions of those that follow no others.
     :ivar waiting: the positions of the others.
-    :ivar sets: the sets of which these are the last nodes.
-    :ivar groups: the groups of which these are the last nodes.
+    :ivar sets: the sets whose last nodes are among these.
+    :ivar groups: the groups whose last nodes are among these.
     """
 
     span: Span

@@ -182,9 +182,7 @@ class Worker:
 
     async def _run_ready_jobs(self, task: WorkerTask) -> bool:
         """Run jobs as long as there are any and nothing refers to the task that did not before; return whether the task
-        can run more jobs.
-
-        One coroutine for all, on the hot path. The time at which a job ends is that at which the next one starts.
+        can run more jobs. On the hot path, the time at which a job ends is that at which the next one starts.
         """
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
         job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
@@ -198,8 +196,7 @@ class Worker:
             if (job := self._decode(queue, payload)) is None:
                 continue
             job_type, enqueued_at = job_types.get(job.name), job.enqueued_at  # before the handler can replace them
-            suspended: SuspendedJob | None = None
-            failed = False
+            suspended, failed = None, False
             try:
                 if job.unique and not job.fails:
                     unlocked = await self._free_unique_key(queue, job)

@@ -120,7 +120,7 @@ local function end_batches(scheduled, cancels, open_batches, unique_flows)
     if batch and batch.changed then
       if batch.flow then
         due = due + advance_flow(first, batch, scheduled)
-        -- A node was put back.
+        -- A node waits again.
         if batch.left > 0 and redis.call('hdel', KEYS[first], 'ended_at') == 1 then
           redis.pcall('zadd', open_batches, redis.call('hget', KEYS[first], 'created_at'), string.sub(KEYS[first], -24))
         end
