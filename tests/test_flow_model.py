@@ -57,6 +57,11 @@ def set_bounds(patch: pytest.MonkeyPatch, steps: int, block: int) -> None:
 
     assert f"{BOUNDS}{steps}, {block}" in source("flow_nodes")
     patch.setattr(scripts, "source", source)
+    unset_bounds()
+
+
+def unset_bounds() -> None:
+    """Have scripts read again when they are called next."""
     scripts.digest.cache_clear()
     scripts.head.cache_clear()
 
@@ -69,8 +74,7 @@ def small_bounds() -> Iterator[None]:
         patch.setattr(flow_writer, "MOST_MEMBERS", 4)
         patch.setattr(flow_reader, "_BLOCK", BLOCK)
         yield
-    scripts.digest.cache_clear()
-    scripts.head.cache_clear()
+    unset_bounds()
 
 
 class FlowWorld(World):

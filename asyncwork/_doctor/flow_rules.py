@@ -96,7 +96,7 @@ def _stuck(flow: FlowReading) -> Iterator[int]:
 
 def _is_due(flow: FlowReading, each: StoredSet) -> bool:
     counts = flow.counts_of(each)
-    return counts.left == 0 or each.when is When.SUCCESS and counts.bad > 0 and not flow.goes_on
+    return counts.left == 0 or (each.when is When.SUCCESS and counts.bad > 0 and not flow.goes_on)
 
 
 def _lost_jobs(flow: FlowReading) -> Iterator[int]:
@@ -148,6 +148,6 @@ def flow_problems(found: FlowFindings) -> Iterator[Problem]:
             flow_id,
             f"flow {flow_id} has {plural(len(nodes), 'node')} whose job {are} gone, or cannot be read, "
             f"node {nodes[0]} first",
-            "the doctor has them fail, so that the flow ends",
+            "they fail when their turn comes, so that the flow ends; let the doctor remove what cannot be read",
             _REPAIR,
         )

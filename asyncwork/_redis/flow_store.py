@@ -57,7 +57,7 @@ class FlowStore:
         return states
 
     async def scan(self, flow_id: str) -> AsyncIterator[Mapping[bytes, bytes]]:
-        """Yield the fields of the hash of the nodes, some at a time. A field may come twice while others are written."""
+        """Yield the fields of the hash of the nodes, some at a time. A field may come twice."""
         key, cursor = self._keys.batch(flow_id)[4], 0
         while True:
             try:
@@ -99,8 +99,8 @@ class FlowStore:
     ) -> int:
         """Have a flow go on that is stuck; return how many sets and nodes were corrected.
 
-        :param sets: those to be counted anew: the number of the first node, the field as it was found, and the nodes that
-            they follow.
+        :param sets: those to be counted anew: the number of the first node, the field as it was found, and the nodes
+            that they follow.
         :param stuck: the nodes whose turn has come, or will never come, each with the first number of its set.
         :param unreadable: the nodes whose jobs cannot be read. They are removed.
         """
