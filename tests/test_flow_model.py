@@ -390,7 +390,7 @@ class FlowWorld(World):
             reading, flow, counts = readings[flow_id], flows[flow_id], model.counts()
             status = reading.status
             assert reading.bits == (status.total - status.left, status.failed, status.cancelled), flow_id
-            for number in flow.waiting():
+            for number in flow.waiting(is_open=True):
                 assert not places[member_id(flow_id, number)], f"{flow_id}: {number} waits twice"
             if not self.is_exact or flow.rest:
                 continue
@@ -408,7 +408,7 @@ class FlowWorld(World):
     def states(self, flow: FlowReading, flow_id: str, places: Counter[str]) -> dict[int, str]:
         """Return the states of the nodes that can be told by Redis alone."""
         skipped = {number for each in flow.skips for number in range(each.first, each.stop)}
-        waiting = flow.waiting()
+        waiting = flow.waiting(is_open=True)
         found = {}
         for number in self.flows[flow_id].nodes:
             if number in waiting:

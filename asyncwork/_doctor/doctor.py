@@ -24,7 +24,7 @@ from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
 from ..models.unique_holder import UniqueHolder
 from .batch_reader import BatchReading, read_batches
-from .batch_rules import BatchFindings, batch_findings
+from .batch_rules import BatchFindings, batch_findings, is_abandoned
 from .diagnosis import make_diagnosis
 from .flow_reader import FlowReading, read_flows
 from .flow_rules import FlowFindings, flow_findings
@@ -258,8 +258,10 @@ class Doctor:
 
         A node of a flow that waits for others is there, even if its job is lost.
         """
-        for flow_id, flow in flows.items():
-            first.members.setdefault(flow_id, set()).update(flow.waiting())
+        for each in batches:
+            if (flow := flows.get(each.status.id)) is not None:
+                waiting = flow.waiting(is_open=each.status.open and not is_abandoned(each.status, now))
+                first.members.setdefault(each.status.id, set()).update(waiting)
         found = batch_findings(batches, first.members, now)
         if not found:
             return found

@@ -106,10 +106,14 @@ class FlowReading:
     bad: frozenset[int] = frozenset()
     skips: tuple[Span, ...] = ()
 
-    def waiting(self) -> set[int]:
-        """Return the nodes that have not ended, and whose jobs are not to be anywhere but in the flow."""
+    def waiting(self, *, is_open: bool) -> set[int]:
+        """Return the nodes that have not ended, and whose jobs are not to be anywhere but in the flow.
+
+        :param is_open: whether its creator is at work. Only then may a node wait of which is not known what it follows.
+        """
         found = {number for each in self.sets if each.state != "released" for number in each.numbers}
-        return (found | self.jobs) - self.ended
+        linked = {number for each in self.sets for number in each.numbers}
+        return (found | (self.jobs if is_open else self.jobs & linked)) - self.ended
 
     def counts_of(self, set_: StoredSet) -> NodeCounts:
         """Return how the nodes before a set have ended, as far as that has been counted in it."""

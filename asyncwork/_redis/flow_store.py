@@ -79,17 +79,6 @@ class FlowStore:
                 raise
             return False
 
-    async def waiting(self, flow_id: str) -> frozenset[int]:
-        """Return the numbers of the nodes whose jobs wait for others; also of those that were cancelled meanwhile."""
-        try:
-            names = await self._redis.client().hkeys(self._keys.batch(flow_id)[4])
-        except ErrorReply as error:
-            if not is_wrong_type(error):
-                raise
-            return frozenset()
-        numbers = (each.removeprefix(b"job:") for each in names if each.startswith(b"job:"))
-        return frozenset(int(each) for each in numbers if each.isdigit())
-
     async def repair(
         self,
         flow_id: str,

@@ -144,8 +144,8 @@ def _batches(found: Snapshot) -> Iterator[str]:
     for each in found.batches.values():
         if each.parent is not None and not each.status.ended and not found.has_ended(each.parent):
             members[each.parent.batch_id] += 1
-        flow = found.flows.get(each.status.id)
-        members[each.status.id] += len(each.waiting | (flow.waiting() if flow else set()))
+    for flow_id, flow in found.flows.items():
+        members[flow_id] += len(flow.waiting(is_open=found.batches[flow_id].status.open))
     for batch_id, each in found.batches.items():
         status = each.status
         counted = {"ended": status.total - status.left, "failed": status.failed, "cancelled": status.cancelled}
@@ -176,7 +176,7 @@ def _flows(found: Snapshot) -> Iterator[str]:
         yield f"flow {flow_id}: {rest} steps are left that nobody takes"
     present = set(map(_id_of, (payload for _, payload in _jobs(found))))
     for flow_id, flow in found.flows.items():
-        for number in sorted(flow.waiting()):
+        for number in sorted(flow.waiting(is_open=True)):
             if (job_id := member_id(flow_id, number)) in present:
                 yield f"node {job_id} waits in its flow, but its job is elsewhere, too"
 
