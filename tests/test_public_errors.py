@@ -315,6 +315,10 @@ SYNC_BATCH_CALLS: dict[str, list[Call]] = {
     name: [in_block_of_sync(call) for call in calls] for name, calls in IN_BATCH.items()
 }
 
+FLOW_CALLS: dict[str, list[Call]] = {"start": [lambda flow: flow.start()]}
+
+SYNC_FLOW_CALLS: dict[str, list[Call]] = {"start": [lambda flow: asyncio.to_thread(flow.start)]}
+
 FLOW_HANDLE: dict[str, list[Call]] = {
     "status": [lambda handle: handle.status()],
     "wait": [lambda handle: handle.wait()],
@@ -335,8 +339,8 @@ CALLS = {
     SyncTask: SYNC_TASK,
     Batch: BATCH_CALLS,
     SyncBatch: SYNC_BATCH_CALLS,
-    Flow: {"start": [lambda flow: flow.start()]},
-    SyncFlow: {"start": [lambda flow: asyncio.to_thread(flow.start)]},
+    Flow: FLOW_CALLS,
+    SyncFlow: SYNC_FLOW_CALLS,
     FlowHandle: FLOW_HANDLE,
     WorkerPool: POOL,
     Jobs: JOBS,
@@ -448,7 +452,8 @@ async def opened(cls: type, url: str, namespace: str) -> AsyncIterator[Any]:
         async with Enqueuer(url, namespace=namespace) as enqueuer:
             flow = enqueuer.flow()
             flow.add("wat")
-            yield flow if cls is Flow else FlowHandle(FLOW, flow._make_client)
+            handle = FlowHandle(FLOW, flow._make_client)
+            yield flow if cls is Flow else handle
     elif cls is SyncFlow:
         with sync.Enqueuer(url, namespace=namespace) as sync_enqueuer:
             sync_flow = sync_enqueuer.flow()

@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from .._doctor.contents import NamespaceContents, read_contents
+from .._doctor.flow_rules import flow_findings
 from .._doctor.rate_rules import is_state
-from .._doctor.snapshot import Snapshot, take_snapshot
 from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
-from .._jobs.membership import member_of
+from .._jobs.membership import member_id, member_of
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.fair_queues import tenant_of
@@ -30,7 +31,8 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     the length of that pool's in-progress list. No unique key is held for a job that does not exist, no such job is
     marked to be cancelled, and no steps of one are recorded. Every job that is unique until it has ended holds its key,
     or waits until another one has ended. The counts of every batch are those of its bitmaps, its members that have not
-    ended exist, and what it had to schedule is scheduled. Pools that are gone left nothing behind.
+    ended exist, and what it had to schedule is scheduled. Every node of a flow waits exactly as long as those before it
+    demand, with a job that can run. Pools that are gone left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
     :raises RedisUnavailable: when Redis refuses or cannot be reached.
@@ -49,7 +51,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    found = await take_snapshot(namespace)
+    found = await read_contents(namespace)
     wrong = [f"key {key} is of a wrong type" for key in found.unreadable]
     return [
         *wrong,
@@ -59,6 +61,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_cancels(found),
         *_steps(found),
         *_batches(found),
+        *_flows(found),
         *_locks(found),
         *_tenants(found),
         *_rates(found),
@@ -66,7 +69,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
     ]
 
 
-def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
+def _jobs(found: NamespaceContents) -> Iterator[tuple[str, bytes]]:
     """Yield every payload with its location in words."""
     for name, state in found.queues.items():
         yield from ((f"queue {name}", payload) for payload in state.waiting)
@@ -78,7 +81,7 @@ def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
         yield from ((job_set, payload) for payload in payloads)
 
 
-def _locations(found: Snapshot) -> Iterator[str]:
+def _locations(found: NamespaceContents) -> Iterator[str]:
     locations: dict[str, str] = {}
     for location, payload in _jobs(found):
         try:
@@ -90,7 +93,7 @@ def _locations(found: Snapshot) -> Iterator[str]:
         locations[job.id] = location
 
 
-def _unique_keys(found: Snapshot) -> Iterator[str]:
+def _unique_keys(found: NamespaceContents) -> Iterator[str]:
     owned = {key: owner for key, value in found.unique_keys.items() if (owner := owner_of(value))}
     if owned:
         ids = set(map(_id_of, (payload for _, payload in _jobs(found))))
@@ -99,7 +102,7 @@ def _unique_keys(found: Snapshot) -> Iterator[str]:
                 yield f"unique key {key!r} is held for job {owner}, which does not exist"
 
 
-def _holds(found: Snapshot, keys: Keys) -> Iterator[str]:
+def _holds(found: NamespaceContents, keys: Keys) -> Iterator[str]:
     holders: dict[str, set[str]] = {}
     for location, payload in _jobs(found):
         if (hold := read_hold(payload)) is not None and not (location == "dead" and hold.dead_frees):
@@ -116,13 +119,13 @@ def _holds(found: Snapshot, keys: Keys) -> Iterator[str]:
         yield f"jobs {', '.join(sorted(ids))} hold no key, but are to hold {each}"
 
 
-def _cancels(found: Snapshot) -> Iterator[str]:
+def _cancels(found: NamespaceContents) -> Iterator[str]:
     if found.cancels:
         ids = {_id_of(payload) for _, payload in _jobs(found)} | {*found.batches}
         yield from (f"job {each} is marked to be cancelled, but does not exist" for each in sorted(found.cancels - ids))
 
 
-def _steps(found: Snapshot) -> Iterator[str]:
+def _steps(found: NamespaceContents) -> Iterator[str]:
     if found.stepped:
         ids = {_id_of(payload) for _, payload in _jobs(found)}
         for job_id in sorted(found.stepped - ids):
@@ -130,7 +133,7 @@ def _steps(found: Snapshot) -> Iterator[str]:
                 yield f"steps of job {job_id} are recorded, but it does not exist"
 
 
-def _batches(found: Snapshot) -> Iterator[str]:
+def _batches(found: NamespaceContents) -> Iterator[str]:
     if not found.batches:
         return
     members: Counter[str] = Counter()
@@ -141,7 +144,8 @@ def _batches(found: Snapshot) -> Iterator[str]:
     for each in found.batches.values():
         if each.parent is not None and not each.status.ended and not found.has_ended(each.parent):
             members[each.parent.batch_id] += 1
-        members[each.status.id] += len(each.waiting)
+    for flow_id, flow in found.flows.items():
+        members[flow_id] += len(flow.waiting(is_open=found.batches[flow_id].status.open))
     for batch_id, each in found.batches.items():
         status = each.status
         counted = {"ended": status.total - status.left, "failed": status.failed, "cancelled": status.cancelled}
@@ -156,7 +160,28 @@ def _batches(found: Snapshot) -> Iterator[str]:
             yield f"batch {batch_id}: {', '.join(each.overdue)} should be scheduled by now"
 
 
-def _rates(found: Snapshot) -> Iterator[str]:
+def _flows(found: NamespaceContents) -> Iterator[str]:
+    if not found.flows:
+        return
+    wrong = flow_findings(found.flows)
+    for flow_id, sets in wrong.drift.items():
+        counts = {each.span.first: found.flows[flow_id].counts_of(each) for each in found.flows[flow_id].sets}
+        for first, text in sets.items():
+            yield f"flow {flow_id}: the nodes from {first} are {decode(text)!r}, but before them are {counts[first]}"
+    for flow_id, nodes in wrong.stuck.items():
+        yield f"flow {flow_id}: nodes {list(nodes)} wait for no others"
+    for flow_id, nodes in wrong.lost_jobs.items():
+        yield f"flow {flow_id}: nodes {list(nodes)} wait without a job that can run"
+    for flow_id, rest in wrong.halted.items():
+        yield f"flow {flow_id}: {rest} steps are left that nobody takes"
+    present = set(map(_id_of, (payload for _, payload in _jobs(found))))
+    for flow_id, flow in found.flows.items():
+        for number in sorted(flow.waiting(is_open=True)):
+            if (job_id := member_id(flow_id, number)) in present:
+                yield f"node {job_id} waits in its flow, but its job is elsewhere, too"
+
+
+def _rates(found: NamespaceContents) -> Iterator[str]:
     for name, each in parse_rates(found.rates).items():
         yield from (f"queue {name}: the rate {text!r} cannot be read" for text in each.invalid)
     for name, state in found.rate_states.items():
@@ -171,7 +196,7 @@ def _id_of(payload: bytes) -> str:
         return ""
 
 
-def _locks(found: Snapshot) -> Iterator[str]:
+def _locks(found: NamespaceContents) -> Iterator[str]:
     for name, queue in found.queues.items():
         state = queue.lock_state()
         if state.excess != 0:
@@ -181,7 +206,7 @@ def _locks(found: Snapshot) -> Iterator[str]:
             yield f"queue {name}: pool {pool_id} has {length} jobs in progress, and a share of {share} of the lock"
 
 
-def _tenants(found: Snapshot) -> Iterator[str]:
+def _tenants(found: NamespaceContents) -> Iterator[str]:
     """Yield what does not follow from the jobs of fair queues."""
     for name, state in found.queues.items():
         if state.fair is None:
@@ -202,7 +227,7 @@ def _tenants(found: Snapshot) -> Iterator[str]:
                 yield f"queue {name}: {len(waiting)} jobs of tenant {tenant!r} wait, but it is {times}"
 
 
-def _leftovers(found: Snapshot, *, running: bool) -> Iterator[str]:
+def _leftovers(found: NamespaceContents, *, running: bool) -> Iterator[str]:
     for pool_id, beating in found.pools.items():
         if not beating:
             yield f"pool {pool_id} is registered, but has no heartbeat"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, TypeVar, Unpack
 from unittest import mock
 
 from .. import sync
@@ -16,13 +16,14 @@ from .._jobs.rule_arguments import by_type
 from .._redis.enqueue_steps import Steps
 from .._redis.job_record import Record, not_kept
 from .._redis.new_jobs import NewJobs
-from .._redis.producer import Producer
 from ..enqueuer import Enqueuer
 from ..errors import ResultTimeout
 from ..models.enqueued_job import EnqueuedJob, set_source
 from .background_loop import BackgroundLoop
 from .eager_runner import EagerRunner
 from .records import JobRun
+
+T = TypeVar("T")
 
 Args: TypeAlias = Mapping[str, Any] | None
 NewJob: TypeAlias = tuple[str | Named, Args] | JobCall
@@ -50,23 +51,6 @@ class EagerMode:
             raise run.error
 
 
-class _Steps:
-    """Stands for what writes for an enqueuer of the application, which it still closes.
-
-    :param original: what the enqueuer had.
-    :ivar run: takes steps, and writes to the namespace of the test.
-    :ivar close: closes the connections of the caller.
-    """
-
-    def __init__(self, original: Any, run: Callable[[Steps[Any]], Any], close: Callable[[], Any]) -> None:
-        self._original = original
-        self.run = run
-        self.close = close
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)
-
-
 class Redirection:
     """Enqueues for the pool's enqueuers.
 
@@ -82,13 +66,11 @@ class Redirection:
         self.eager: EagerMode | None = None
         # The enqueuer of the application, through which the results of jobs are awaited.
         self._source: Enqueuer = enqueuer
-        self._producer_of_source: Producer = enqueuer._producer
 
     @contextmanager
     def applied(self, enqueuer: Enqueuer, sync_enqueuer: sync.Enqueuer) -> Iterator[None]:
         """Redirect two enqueuers during the block. Names that the application has for them lead here, too."""
         self._source = enqueuer
-        self._producer_of_source = enqueuer._producer
         replacements = (
             (enqueuer, self._enqueue, self._enqueue_call, self._enqueue_many, self._wait),
             (
@@ -100,18 +82,6 @@ class Redirection:
             ),
         )
         with ExitStack() as stack:
-            # Batches, flows and slots of limits write by what is below these calls.
-            below: dict[str, Any] = {
-                "_in_redis": self._enqueuer._in_redis,
-                "_make_client": self._enqueuer._make_client,
-                "_producer": _Steps(enqueuer._producer, self._run_steps, self._close),
-            }
-            blocking: dict[str, Any] = {
-                "_redis": _Steps(sync_enqueuer._redis, self._run_steps_blocking, sync_enqueuer._redis.close)
-            }
-            source: dict[str, Any] = {"_batch_source": self._enqueuer._batch_source}
-            stack.enter_context(mock.patch.multiple(enqueuer, **below, **source))
-            stack.enter_context(mock.patch.multiple(sync_enqueuer, **blocking, **source))
             for target, enqueue, enqueue_call, enqueue_many, wait in replacements:
                 changes: dict[str, Any] = {
                     "enqueue": enqueue,
@@ -121,17 +91,27 @@ class Redirection:
                     "namespace": self._enqueuer.namespace,
                 }
                 stack.enter_context(mock.patch.multiple(target, **changes))
+                # Batches and flows are written there, too, also in the mode in which jobs run in place.
+                stack.enter_context(mock.patch.object(target, "_batch_source", self._enqueuer._batch_source))
+            stack.enter_context(mock.patch.object(enqueuer._producer, "run", self._run_steps))
+            stack.enter_context(mock.patch.object(enqueuer, "_make_client", self._enqueuer._make_client))
+            # Slots of limits are taken there, in the event loop of the caller.
+            stack.enter_context(mock.patch.object(enqueuer, "_in_redis", self._enqueuer._in_redis))
+            stack.enter_context(mock.patch.object(enqueuer._producer, "close", self._closing(enqueuer._producer.close)))
+            stack.enter_context(mock.patch.object(sync_enqueuer._redis, "run", self._run_steps_blocking))
             yield
 
-    async def _close(self) -> None:
-        await self._producer_of_source.close()
-        # Slots of limits have been taken in this event loop.
-        await self._enqueuer.close()
+    def _closing(self, close: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        async def close_both() -> None:
+            await close()
+            await self._enqueuer.close()
 
-    async def _run_steps(self, steps: Steps[Any]) -> Any:
+        return close_both
+
+    async def _run_steps(self, steps: Steps[T]) -> T:
         return await self._background.call(self._enqueuer._producer.run(steps))
 
-    def _run_steps_blocking(self, steps: Steps[Any]) -> Any:
+    def _run_steps_blocking(self, steps: Steps[T]) -> T:
         return self._background.run(self._enqueuer._producer.run(steps))
 
     async def _enqueue(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:

@@ -1,6 +1,6 @@
-"""A snapshot of everything in a namespace, for tests.
+"""The whole contents of a namespace, for tests.
 
-``Snapshot`` has more than ten fields, because each is one kind of key.
+``NamespaceContents`` has more than ten fields, because each is one kind of key.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .._redis.namespace import Namespace
 from .._redis.pool_requests import FIELDS
 from .._redis.protocol import decode
 from .batch_reader import BatchReading, read_batches
+from .flow_reader import FlowReading, read_flows
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class QueueState:
 
 
 @dataclass(slots=True)
-class Snapshot:
+class NamespaceContents:
     """Everything that a namespace holds about jobs and pools.
 
     :ivar queues: by job name.
@@ -61,6 +62,7 @@ class Snapshot:
     :ivar stepped: the ids of jobs whose steps are recorded, without those that were deleted.
     :ivar batch_ids: the ids of batches.
     :ivar batches: by id, the batches that are kept.
+    :ivar flows: by id, the nodes of those of them that are flows.
     :ivar rates: the fields of the hash of rates.
     :ivar rate_states: what is written about the tokens of rates, by job name.
     :ivar unreadable: keys of a wrong type.
@@ -78,6 +80,7 @@ class Snapshot:
     stepped: set[str] = field(default_factory=set)
     batch_ids: list[str] = field(default_factory=list)
     batches: dict[str, BatchReading] = field(default_factory=dict)
+    flows: dict[str, FlowReading] = field(default_factory=dict)
     rates: dict[bytes, bytes] = field(default_factory=dict)
     rate_states: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
@@ -88,7 +91,7 @@ class Snapshot:
         return batch is None or batch.has_ended(member.number)
 
 
-async def take_snapshot(namespace: Namespace) -> Snapshot:
+async def read_contents(namespace: Namespace) -> NamespaceContents:
     """Read a whole namespace, without the namespaces within it, in steps.
 
     It is meant for tests and small namespaces, and is consistent only while no program writes.
@@ -96,7 +99,7 @@ async def take_snapshot(namespace: Namespace) -> Snapshot:
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
     client, keys = namespace.redis.client(), namespace.keys
-    found = Snapshot()
+    found = NamespaceContents()
     async for key in scan_namespace(namespace):
         try:
             await _read(found, client, keys, key)
@@ -105,13 +108,14 @@ async def take_snapshot(namespace: Namespace) -> Snapshot:
                 raise
             found.unreadable.append(key)
     found.batches = {each.status.id: each for each in await read_batches(namespace, found.batch_ids)}
+    found.flows = await read_flows(namespace, found.batch_ids)
     fair = FairQueues(namespace)
     for name in await fair.names():
         found.queues.setdefault(name, QueueState()).fair = await fair.read(name)
     return found
 
 
-async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
+async def _read(found: NamespaceContents, client: Any, keys: Keys, key: str) -> None:
     if key in (keys.retry, keys.scheduled, keys.dead):
         found.job_sets[key.removeprefix(keys.prefix)] = await client.zrange(key, 0, -1)
     elif key == keys.quarantine:
