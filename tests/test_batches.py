@@ -940,7 +940,7 @@ def test_the_terminal_shows_batches_and_acts_on_them(redis_url: str, capsys: pyt
     batch_id = asyncio.run(work())
     code, out = run("ls")
     assert code == 0
-    assert re.search(rf"{batch_id} +nightly +running +3 +1 +1 +0 +5 +.* ago +acme", out)
+    assert re.search(rf"{batch_id} +nightly +batch +running +3 +1 +1 +0 +5 +.* ago +acme", out)
     code, out = run("show", batch_id)
     assert re.search(r"nightly: running\n  \[#{16} {4}\] 4/5 ended\n  done 3, failed 1, cancelled 0, left 1", out)
     assert f"failed: work {batch_id}-3 dead: ValueError: number 0" in out

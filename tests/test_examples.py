@@ -12,7 +12,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from asyncwork import Client, WorkerPool
 from asyncwork.sync import Enqueuer
 from asyncwork.testing import Jobs, open_jobs
 from examples import app as app_example
-from examples import order_steps
+from examples import llm_agent, order_steps
 from examples.flask_app import create_app
 from examples.shop.jobs import pool, thumbnail
 from examples.shop.store import open_orders
@@ -466,3 +466,66 @@ async def test_fastapi_streams_what_a_job_says(bench: Bench) -> None:
         program.process.send_signal(signal.SIGTERM)
         await program.ends()
     assert "Traceback" not in program.output
+
+
+async def test_an_agent_thinks_in_durable_turns_and_streams_them(bench: Bench) -> None:
+    async with serve(bench, "uvicorn", "examples.llm_agent:app", "--port", "0") as (program, client):
+        asked = await client.post("/questions", params={"text": "How warm is it in Oslo and Rome?"})
+        job_id = asked.json()["job"]
+        *said, end = events_of((await client.get(f"/questions/{job_id}")).text)
+        chunks = [json.loads(each["data"]) for each in said]
+        assert sorted(each["said"] for each in chunks if "tool" in each) == ["-3° in Oslo", "14° in Rome"]
+        assert " ".join(each["word"] for each in chunks if "word" in each) == "It is -3° in Oslo and 14° in Rome."
+        assert (end["event"], end["data"]) == ("end", '"done"')
+        async with Client(bench.url, namespace=bench.namespace) as reader:
+            assert await reader.result(job_id) == "It is -3° in Oslo and 14° in Rome."
+            (limit,) = await reader.limits()
+            # Two turns have asked the model.
+            assert (limit.name, limit.running, limit.slots) == ("model", 0, 0)
+        program.process.send_signal(signal.SIGTERM)
+        await program.ends()
+    assert "Traceback" not in program.output
+
+
+async def test_an_agent_does_not_repeat_the_turns_that_it_has_paid_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+    ask = llm_agent.ask_model
+
+    async def ask_and_break_once(messages: list[llm_agent.Message], say: Any) -> llm_agent.Reply:
+        asked.append(len(messages))
+        if len(asked) == 2:
+            raise ConnectionError("the model is away")
+        return await ask(messages, say)
+
+    monkeypatch.setattr(llm_agent, "ask_model", ask_and_break_once)
+    # The test above takes its slots, in the Redis of the example.
+    monkeypatch.setattr(llm_agent.model, "slot", lambda cost, wait: nullcontext())
+    with open_jobs(llm_agent.pool, bench.url) as jobs:
+        await llm_agent.agent.enqueue("How warm is it in Lima?")
+        outcomes = [run.outcome for run in await jobs.drain()]
+        jobs.clock.move(hours=1)
+        outcomes += [run.outcome for run in await jobs.drain()]
+    assert outcomes == ["retry", "done"]
+    # One message at first, and the tool's in the second turn, which was tried twice.
+    assert asked == [1, 3, 3]
+
+
+async def test_an_import_is_a_flow(bench: Bench, tmp_path: Path) -> None:
+    data = {"IMPORT_DATA": str(tmp_path)}
+    async with run(bench, "asyncwork", "run", "examples.import_rows:pool", **data) as program:
+        async with run(bench, "examples.import_rows", "--rows", "2000", **data) as producer:
+            assert await producer.ends() == 0
+        assert re.search(r"succeeded: 24 done, 0 failed, 0 cancelled, 0 left\n$", producer.output), producer.output
+        await program.says(r"customers: 20 chunks, 2,059.95 EUR")
+        await program.says("customers: 20 files removed")
+        async with run(bench, "examples.import_rows", "--rows", "1000", "--broken", "7", **data) as producer:
+            assert await producer.ends() == 0
+        # The report is cancelled, and both that run all the same are done.
+        assert re.search(r"failed: 12 done, 1 failed, 1 cancelled, 0 left\n$", producer.output), producer.output
+        await program.says("customers: 2,000 rows removed")
+        await program.says("customers: 10 files removed")
+        program.process.send_signal(signal.SIGTERM)
+        assert await program.ends() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.sqlite"]

@@ -239,6 +239,9 @@ async def fill(bench: Bench) -> list[str]:
         await batch.add("wat", args)
     await bench.redis.setbit(bench.keys.batch(batch.id)[2], 0, 1)
     await put(bench, "dead", failed(err=err, args=args, id=f"{batch.id}-0", traceback=err))
+    flow = bench.enqueuer.flow("flowing")
+    flow.add("wat", args, after=flow.add("wat", args))
+    await flow.start()
     async with Client(bench.url, namespace=bench.namespace) as client:
         await client.delete("dead", [(await client.jobs("dead")).jobs[0].ref])
     gone = hashlib.sha256(PIN.encode()).hexdigest()[:12]
@@ -280,6 +283,12 @@ async def addresses(web: httpx.AsyncClient) -> list[str]:
             f"/api/jobs?location={quote(location)}&text=wat",
             f"/confirm?action=delete&location={quote(location)}",
         ]
+    batches = (await web.get("/api/batches")).json()["batches"]
+    assert {each["name"] for each in batches} == {"shown", "flowing"}
+    for each in batches:
+        paths = ("/batch", "/api/batch", "/batch/nodes", "/api/batch/nodes")
+        found += [f"{path}?id={each['id']}{query}" for path in paths for query in ("", "&group=0")]
+        found += [f"{path}{each['id']}-{number}" for path in ("/jobs/", "/api/jobs/") for number in (0, 1)]
     return found
 
 

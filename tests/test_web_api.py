@@ -778,7 +778,8 @@ async def test_redis_is_away() -> None:
                 "ref": f"1~{'0' * 20}~0",
                 "key": "k",
                 "queue": "q",
-                "id": "0" * 24,
+                "id": "w" + "0" * 23,
+                "group": "0",
             }
             text = await error(web, "GET", re.sub(r"\{.*?\}", "n", path), 503, params=given)
             assert "redis://" in text

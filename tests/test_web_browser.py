@@ -31,6 +31,7 @@ from .web_app import PLAIN_PAGES, failed, payload, put
 
 AUDIT = (Path(__file__).parent / "browser_audit.js").read_text()
 PAGES = (*PLAIN_PAGES, "/find?text=pay")
+IMPORT = next(iter(web_screens.FLOWS))
 # Milliseconds.
 PATIENCE = 1_000 * LIMIT
 
@@ -255,6 +256,10 @@ async def _use_every_page(shown: Tab, phone: bool) -> None:
         "/periodic/job?key=a",
         "/periodic/job?key=a&spec=%2A",
         "/periodic/new?name=wat&spec=@daily&tz=Europe/Berlin",
+        f"/jobs/{web_screens.STEPPING}",
+        *(f"/batch?id={batch_id}" for batch_id in (*web_screens.BATCHES, *web_screens.FLOWS)),
+        f"/batch/nodes?id={IMPORT}",
+        f"/batch/nodes?id={IMPORT}&group=1&state=failed",
         "/confirm?action=reset_periodic&key=a",
         "/nothing",
     ):
@@ -333,6 +338,103 @@ async def test_a_chart_shows_the_values_under_the_pointer(shown: Tab) -> None:
     await expect(readout).to_have_text(re.compile(r"\d\d:\d\d: no attempts"))
     await shown.page.locator("h1").hover()
     await expect(readout).to_have_text(whole)
+
+
+# Flows
+
+
+async def test_the_graph_of_a_flow_follows_it(bench: Bench, shown: Tab) -> None:
+    pool, go_on = bench.pool(), asyncio.Event()
+
+    @pool.job
+    async def step(name: str) -> None:
+        await go_on.wait()
+
+    page = shown.page
+    async with pool.running():
+        flow = pool.flow("import")
+        first = flow.add(step.call("a"), label="first")
+        flow.add_many((step.call("b") for _ in range(3)), after=first, label="many")
+        await flow.start()
+        await shown.open(f"/batch?id={flow.id}")
+        boxes = page.locator("svg.flow a.box")
+        await expect(boxes).to_have_count(2)
+        await expect(boxes.nth(1)).to_have_class("box waiting")
+        # The pointer on the graph does not keep it from following.
+        await boxes.nth(1).hover()
+        go_on.set()
+        await expect(boxes.nth(1)).to_have_class("box done")
+        await expect(boxes.nth(1).locator(".state")).to_have_text("all done")
+        await expect(page.locator("h1 + .facts .tag").first).to_have_text("succeeded")
+        # By the keyboard, too.
+        await boxes.nth(1).focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("table.nodes tbody tr")).to_have_count(3)
+        await page.get_by_role("link", name="done 3").click()
+        await page.locator("table.nodes a").first.click()
+        await expect(page.locator("dl.pairs")).to_contain_text(flow.id)
+        await expect(page.locator("main")).to_contain_text("This node of the flow is done.")
+
+
+async def test_a_wide_graph_scrolls_in_its_frame(browser: Browser, bench: Bench, server: Server) -> None:
+    flow = bench.enqueuer.flow("wide")
+    for number in range(12):
+        flow.add("step", {"number": number})
+    await flow.start()
+    async with tab(
+        browser, server.base, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True
+    ) as shown:
+        await shown.open(f"/batch?id={flow.id}")
+        widths = await shown.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert widths[0] <= widths[1]
+        frame = await shown.page.locator(".graph").evaluate("each => [each.scrollWidth, each.clientWidth]")
+        assert frame[0] > 5 * frame[1]
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await client.cancel_batch(flow.id)
+
+
+async def test_the_text_for_mermaid_is_copied(bench: Bench, browser: Browser, server: Server) -> None:
+    flow = bench.enqueuer.flow("copied")
+    flow.add("step", {})
+    await flow.start()
+    async with tab(browser, server.base, permissions=["clipboard-read", "clipboard-write"]) as shown:
+        await shown.open(f"/batch?id={flow.id}")
+        await shown.page.locator(".mermaid summary").click()
+        await shown.page.get_by_role("button", name="Copy").click()
+        await shown.toast("Copied.")
+        copied = await shown.page.evaluate("navigator.clipboard.readText()")
+        assert copied.startswith("flowchart TD")
+        assert copied == await shown.page.locator("#mermaid-text").text_content()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        await client.cancel_batch(flow.id)
+
+
+async def test_an_event_is_sent_on_the_page_of_its_job(bench: Bench, shown: Tab) -> None:
+    pool, got = bench.pool(), list[Any]()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("charge", str, "x")
+        got.append(await job.event("approved", timeout=3600))
+        got.append(await job.event("shipped", timeout=3600))
+
+    page = shown.page
+    async with pool.running():
+        job = await order.enqueue()
+        await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+        await shown.open(f"/jobs/{job.id}")
+        await page.get_by_text("Send another event").click()
+        other = page.locator(".send form")
+        await other.get_by_label("Event").fill("shipped")
+        await other.get_by_label("Value").fill('{"parcel": 7}')
+        await other.get_by_role("button").click()
+        await shown.toast("Event sent.")
+        await expect(page.locator(".steps li", has_text="shipped")).to_contain_text("before it was asked for")
+        waiting = page.locator(".steps li.waits", has_text="approved")
+        await waiting.get_by_label("Value").fill("true")
+        await waiting.get_by_role("button").click()
+        await until(lambda: len(got) == 2)
+    assert got == [True, {"parcel": 7}]
 
 
 # Acts

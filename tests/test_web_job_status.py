@@ -15,7 +15,9 @@ import httpx
 import pytest
 
 from asyncwork import Job, JobAttempt, JobState, JobStatus
+from asyncwork.models.job_steps import JobStep
 from asyncwork.web.job_status import _events
+from asyncwork.web.step_line import step_line
 
 from .conftest import LIMIT, Bench, until
 from .test_web_api import get, post
@@ -420,7 +422,9 @@ async def test_the_steps_of_a_job_are_shown_and_get_events(bench: Bench) -> None
         html = await page(web, job.id)
         assert "&lt;b&gt;" in html
         assert "waits for the event, and gives up" in html
-        path = re.findall(r'action="(/api/jobs/signal\?.*?)"', html)[0].replace("&amp;", "&")
+        assert '<li class="past"><b>charge</b><svg class="span"' in html
+        assert '<li class="next waits"><b>appr/oved</b>' in html
+        path, any_event = (each.replace("&amp;", "&") for each in re.findall(r'action="(/api/jobs/signal\?.*?)"', html))
         status = (await web.get(f"/api/jobs/{job.id}")).json()
         assert [(each["name"], each["kind"], each["state"]) for each in status["steps"]] == [
             ("charge", "step", "done"),
@@ -428,6 +432,11 @@ async def test_the_steps_of_a_job_are_shown_and_get_events(bench: Bench) -> None
         ]
         response = await web.post(path, data={"value": "{", "back": "/"})
         assert response.status_code == 400
+        # The other form sends any event, also one that the job has not asked for yet.
+        early = {"event": "la/ter", "value": "5", "back": f"/jobs/{job.id}"}
+        response = await web.post(any_event, data=early)
+        assert response.headers["location"].startswith(f"/jobs/{job.id}?done=signal&n=1")
+        assert "the event has come before it was asked for" in await page(web, job.id)
         response = await web.post(path, data={"value": '{"by": "ada"}', "back": f"/jobs/{job.id}"})
         assert response.status_code == 303
         assert response.headers["location"].startswith(f"/jobs/{job.id}?done=signal&n=1")
@@ -435,3 +444,48 @@ async def test_the_steps_of_a_job_are_shown_and_get_events(bench: Bench) -> None
         told = (await web.post(path.partition("?")[0], json={"id": job.id, "event": "appr/oved"})).json()
         assert told["done"] == 0
     assert got == [{"by": "ada"}]
+
+
+def rows_of(*steps: JobStep) -> list[tuple[str, str, str, float, float]]:
+    """Return the text, the addition, the class, the left edge and the width of the rows of a time line."""
+    rows = []
+    for row in step_line(steps).rows:
+        x, width = re.findall(r' (?:x|width)="([0-9.]+)"', row.bar)
+        rows.append((row.text, row.after, row.kind, float(x), float(width)))
+    return rows
+
+
+def test_the_time_line_of_steps_shows_when_each_ran() -> None:
+    assert rows_of(
+        JobStep("a", "step", "done", 100, 150),
+        JobStep("b", "sleep", "done", 150, 190, 190),
+        JobStep("c", "event", "done", 150, 200, 900),
+        JobStep("d", "cursor", "done", 175, 175),
+        JobStep("e", "event", "late", 180, 200, 200),
+        JobStep("f", "event", "early", 0, 120),
+    ) == [
+        ("done", "took 50 s", "past", 0, 50),
+        ("slept, and woke", "after 40 s", "past", 50, 40),
+        ("the event came", "after 50 s", "past", 50, 50),
+        ("cursor, after the last row", "", "past", 75, 1),
+        ("gave up waiting for the event", "", "bad", 80, 20),
+        ("the event has come before it was asked for", "", "past", 20, 1),
+    ]
+
+
+def test_what_a_job_waits_for_is_open_in_the_time_line() -> None:
+    steps = JobStep("a", "step", "done", 100, 188), JobStep("b", "event", "waits", 188, 0, 10**9)
+    assert rows_of(*steps) == [
+        ("done", "took 1 min", "past", 0, 88),
+        ("waits for the event, and gives up", "", "next", 88, 12),
+    ]
+    line = step_line(steps)
+    assert (line.start, line.end, [row.waits for row in line.rows]) == (100, 0, [False, True])
+    assert rows_of(JobStep("b", "sleep", "waits", 5, 0, 9)) == [("sleeps, and wakes", "", "next", 0, 100)]
+    assert rows_of(JobStep("c", "cursor", "moves", 5, 5)) == [("cursor, was here", "", "next", 0, 100)]
+
+
+def test_a_time_line_of_nonsense_is_drawn() -> None:
+    steps = [JobStep(f"s{n}", "step", "done", *times) for n, times in enumerate(((-1e308, 1e308), (5, 1e308), (9, 2)))]
+    bars = [row[3:] for row in rows_of(*steps, JobStep("x", "step", "unreadable"))]
+    assert all(0 <= x <= 99 and 1 <= width <= 100 - x for x, width in bars)

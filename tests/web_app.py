@@ -16,7 +16,7 @@ from asyncwork.web import create_app, pages
 from .conftest import Bench
 
 # The pages that need parameters. Each test that shows one has its own.
-_WITH_PARAMETERS = {"/queue", "/job", "/confirm", "/batch", "/periodic/job"}
+_WITH_PARAMETERS = {"/queue", "/job", "/confirm", "/batch", "/batch/nodes", "/periodic/job"}
 # The other pages.
 PLAIN_PAGES = tuple(path for path in pages.PAGES if path not in _WITH_PARAMETERS)
 

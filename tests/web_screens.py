@@ -10,7 +10,7 @@ import random
 import struct
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from playwright.async_api import Browser, async_playwright
 from redis.asyncio import Redis
 
+from asyncwork._jobs import step_fields
 from asyncwork._redis import heartbeat_fields
 from asyncwork._redis.keys import Keys
 from asyncwork._worker.attempt_history import AttemptHistory
@@ -96,6 +97,8 @@ RUNNING = [
 ]
 # The ids of jobs that have ended.
 ENDED = {"done": "5f2b7c0e9a6d4b1c8e3f0a2d", "cancelled": "7c0e9a6d4b1c8e3f0a2d5f2b"}
+# The id of a job that takes steps.
+STEPPING = "0e9a6d4b1c8e3f0a2d5f2b7c"
 HOSTS = (("worker-1", 4_011), ("worker-2", 4_012), ("media-1", 881))
 
 _CELL = struct.Struct(">IIIIqq")
@@ -173,6 +176,9 @@ class Demo:
         await self._fill_shelves()
         await self._fill_ended()
         await self._fill_batches()
+        for flow_id, (name, groups, age) in FLOWS.items():
+            await self._fill_flow(flow_id, name, groups, age)
+        await self._fill_steps()
         await self._fill_counts()
         await self._fill_run_times()
 
@@ -222,7 +228,7 @@ class Demo:
         """Write three batches: one that runs, one that has succeeded, and one with failed members."""
         now = time.time()
         for batch_id, (name, total, ended, failed, age) in BATCHES.items():
-            key, done, bad, _ = self.keys.batch(batch_id)
+            key, done, bad, *_ = self.keys.batch(batch_id)
             fields = {"name": name, "tags": '["nightly"]', "created_at": int(now - age), "total": total}
             fields |= {"left": total - ended, "failed": failed, "cancelled": 0, "next": total}
             if ended == total:
@@ -234,6 +240,63 @@ class Demo:
             await self.redis.zadd(self.keys.batches, {batch_id: now - age})
             if ended < total:
                 await self.redis.zadd(self.keys.open_batches, {batch_id: now - age})
+
+    async def _fill_flow(self, flow_id: str, name: str, groups: Sequence[Nodes], age: float) -> None:
+        """Write a flow whose nodes are in the given states."""
+        now = time.time()
+        key, ended, failed, cancelled, nodes = self.keys.batch(flow_id)
+        total = sum(each.total for each in groups)
+        bits = {state: bytearray(total // 8 + 1) for state in ("ended", "failed", "cancelled")}
+        stored, sets, number, left = list[dict[str, Any]](), dict[str, str](), 0, 0
+        for each in groups:
+            group = {"first": number, "count": each.total, "name": each.name, "label": each.label, "when": each.when}
+            stored.append({**group, "after": [stored[at]["first"] for at in each.after], "set": number})
+            state = next(iter(each.states)) if len(each.states) == 1 else ""
+            sets[f"set:{number}"] = (
+                f"{number} {each.count} {state if state in ('waiting', 'skipped') else 'released'} 0 0 0"
+            )
+            for state, count in each.states.items():
+                for node in range(number, number + count):
+                    for bit in {"failed": ("ended", "failed"), "cancelled": ("ended", "cancelled")}.get(
+                        state, ("ended",)
+                    ):
+                        if state not in ("waiting", "enqueued"):
+                            bits[bit][node // 8] |= 0x80 >> node % 8
+                number += count
+                left += count if state in ("waiting", "enqueued") else 0
+        counts = {state: sum(each.states.get(state, 0) for each in groups) for state in ("failed", "cancelled")}
+        fields = {"name": name, "tags": '["acme"]', "created_at": int(now - age), "total": total, "left": left}
+        fields |= {**counts, "next": total, "flow": "cancel", "unique": f"{name} 42"}
+        if not left:
+            fields["ended_at"] = int(now - age / 2)
+        await self.redis.hset(key, mapping=fields)
+        await self.redis.hset(nodes, mapping={"parts": 1, "groups:1": json.dumps(stored), **sets})
+        for bitmap, state in ((ended, "ended"), (failed, "failed"), (cancelled, "cancelled")):
+            await self.redis.set(bitmap, bytes(bits[state]))
+        await self.redis.zadd(self.keys.batches, {flow_id: now - age})
+        if left:
+            await self.redis.zadd(self.keys.open_batches, {flow_id: now - age})
+
+    async def _fill_steps(self) -> None:
+        """Write a job that has taken some steps, and waits for an event."""
+        began, until = time.time() - 7_500, int(time.time()) + 26 * _DAY
+        fields = {
+            "step:charge": step_fields.done(began, began + 41.3, b'{"number":4711,"cents":12900}'),
+            "step:reserve parcel": step_fields.done(began + 2, began + 1_900, b'"parcel-7"'),
+            "step:e-mail: your order": step_fields.done(began + 41.5, began + 300, b"null"),
+            "cursor:export rows": step_fields.position_of(began + 1_200, b"41200", ended=True),
+            "sleep:time to object": step_fields.until(began + 1_900, began + 5_500),
+            "wait:address confirmed": step_fields.until(began + 5_500, began + 6_600),
+            "event:address confirmed": step_fields.event_of(began + 6_100, b'{"by":"customer"}'),
+            "wait:stock checked": step_fields.until(began + 6_100, began + 6_700),
+            "event:stock checked": step_fields.too_late(began + 6_700),
+            "wait:approved": step_fields.until(began + 6_700, until),
+        }
+        job = {"name": "fulfil_order", "id": STEPPING, "t": int(began), "args": {"order": 88_412}}
+        payload = json.dumps(job, separators=(",", ":")).encode()
+        waits = {"deferred": str(until), "payload": payload, "awaits": "approved", "until": str(until)}
+        await self.redis.hset(self.keys.steps(STEPPING), mapping={**fields, **waits})
+        await self.redis.zadd(self.keys.scheduled, {payload: until})
 
     async def _fill_counts(self) -> None:
         now = int(time.time())
@@ -370,11 +433,62 @@ BATCHES = {
     "b00000000000000000000003": ("newsletter", 8_000, 8_000, 41, 40_000),
 }
 
+
+class Nodes(NamedTuple):
+    """A group of nodes of a flow.
+
+    :ivar after: the positions of the groups that it runs after.
+    :ivar states: how many nodes are in which state.
+    """
+
+    name: str
+    states: dict[str, int]
+    after: Sequence[int] = ()
+    label: str = ""
+    when: str = "success"
+
+    @property
+    def total(self) -> int:
+        return sum(self.states.values())
+
+
+_IMPORT = (
+    Nodes("split_file", {"done": 1}, label="split customers-2026-11.csv"),
+    Nodes("load_rows", {"failed": 3, "done": 7_312, "enqueued": 2_685}, [0], label="load"),
+    Nodes("update_search_index", {"done": 1_180, "enqueued": 20}, [0]),
+    Nodes("check_sums", {"waiting": 1}, [1]),
+    Nodes("remove_rows", {"waiting": 1}, [1], label="undo", when="failure"),
+    Nodes("write_report", {"waiting": 1}, [3, 2]),
+    Nodes("send_email", {"waiting": 2}, [5], label="tell the owners"),
+    Nodes("cleanup_sessions", {"waiting": 1}, [0, 4, 6], label="clean up", when="done"),
+)
+_ARCHIVE = (
+    Nodes("final_receipt", {"done": 1}, label="receipt"),
+    Nodes("backup_posts", {"failed": 1}, [0]),
+    Nodes("send_email", {"done": 4}, [0]),
+    Nodes("delete_account", {"cancelled": 1}, [1, 2]),
+    Nodes("alert", {"done": 1}, [1, 2], when="failure"),
+    Nodes("refund", {"skipped": 1}, [0], when="failure"),
+)
+_CRAWL = (
+    Nodes("seed", {"done": 1}),
+    *(Nodes("fetch_page", {"done" if n % 9 else "failed": 1}, [0]) for n in range(900)),
+    Nodes("rank", {"waiting": 1}, range(1, 901)),
+    *(Nodes(f"pass-{n}", {"waiting": 1}, [900 + n]) for n in range(1, 71)),
+)
+# By id: the name, the groups of nodes, and the age in seconds.
+FLOWS: dict[str, tuple[str, Sequence[Nodes], float]] = {
+    "w00000000000000000000001": ("import customers", _IMPORT, 320),
+    "w00000000000000000000002": ("archive account", _ARCHIVE, 5_000),
+    "w00000000000000000000003": ("crawl", _CRAWL, 700),
+}
+
 _PARAMETERS = {
     "/queue": "?name=resize_image",
     "/find": "?text=card",
     "/confirm": "?action=delete&location=dead",
     "/batch": "?id=b00000000000000000000001",
+    "/batch/nodes": "?id=w00000000000000000000001&group=1",
     "/periodic/job": "?key=a",
     "/periodic/new": "?name=cleanup_sessions&spec=0+30+2+*+*+1-5&tz=Europe/Berlin&args=%7B%22days%22:7%7D",
 }
@@ -384,6 +498,11 @@ PAGES = {
     "job": "",
     "done": f"/jobs/{ENDED['done']}",
     "cancelled": f"/jobs/{ENDED['cancelled']}",
+    "steps": f"/jobs/{STEPPING}",
+    "flow": "/batch?id=w00000000000000000000001",
+    "flow_failed": "/batch?id=w00000000000000000000002",
+    "flow_folded": "/batch?id=w00000000000000000000003",
+    "flow_nodes": "/batch/nodes?id=w00000000000000000000001",
     "gone": "/job?location=dead&ref=1~00000000000000000000~0&id=5f2",
 }
 

@@ -1,4 +1,4 @@
-"""``asyncwork batches``: shows batches; cancels the members of one, or retries those that are dead."""
+"""``asyncwork batches``: shows batches and flows; cancels the members of one, or retries those that are dead."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from .._admin.flow_graph import mermaid
 from .._environment import number
 from .._jobs.option_checks import check_whole
 from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
 from ..models.batches import BatchFailures, BatchStatus
+from ..models.flows import FlowStatus
 from ..models.job_status import JobStatus
 from . import json_text, settings
 from .errors import NothingMatches
+from .flow_tree import groups_json, tree_lines
 from .progress_bar import progress
 from .session import Session, user
 from .table import Column, Row, table
@@ -24,10 +27,13 @@ from .times import age, time_and_age
 
 _MOST, _DEFAULT = 200, 20
 _BAR = 20
+# Groups of a flow that show draws at least.
+_LEAST_GROUPS = 100
 
 _COLUMNS = (
     Column("ID"),
     Column("NAME", shrinks=True),
+    Column("KIND"),
     Column("STATE"),
     Column("DONE", right=True),
     Column("LEFT", right=True),
@@ -52,6 +58,8 @@ def batches(options: argparse.Namespace) -> int:
         raise UsageError("ls shows all batches, and takes no ID: use show")
     if verb != "ls" and not options.ids:
         raise UsageError(f"{verb} needs the id of a batch, as `asyncwork batches` shows it")
+    if verb == "graph" and len(options.ids) > 1:
+        raise UsageError("graph shows one flow: give one ID")
     if verb not in ("ls", "show") and (options.json or options.limit is not None):
         raise UsageError(f"{'--json' if options.json else '--limit'} is for ls and show")
     limit = _DEFAULT if options.limit is None else settings.read("--limit", options.limit, _limit)
@@ -81,6 +89,8 @@ class _Batches:
             match verb:
                 case "show":
                     await self._show(chosen)
+                case "graph":
+                    await self._graph(chosen[0])
                 case "cancel":
                     await self._cancel(chosen)
                 case _:
@@ -114,17 +124,27 @@ class _Batches:
         lines, objects, now = list[str](), list[str](), time.time()
         for batch in chosen:
             failures = await self._client.batch_failures(batch.id, per_page=self._limit)
+            flow = await self._client.flow(batch.id) if batch.is_flow else None
             if self._as_document:
                 jobs = [json_text.object_text(_failure_json(each)) for each in failures.jobs]
-                objects.append(json_text.object_text(batch_json(batch), failures=f"[{', '.join(jobs)}]"))
+                fields = batch_json(batch) | ({} if flow is None else flow_json(flow))
+                objects.append(json_text.object_text(fields, failures=f"[{', '.join(jobs)}]"))
             else:
-                lines += ([""] if lines else []) + self._batch_lines(batch, failures, now)
+                lines += ([""] if lines else []) + self._batch_lines(batch, failures, flow, now)
         if self._as_document:
             lines = [json_text.document_text(self._session.target, batches=objects)]
         self._print(lines)
 
-    def _batch_lines(self, batch: BatchStatus, failures: BatchFailures, now: float) -> list[str]:
-        title = f"batch {batch.id}{f' {printable(batch.name)}' if batch.name else ''}: {batch.state}"
+    async def _graph(self, batch: BatchStatus) -> None:
+        flow = await self._client.flow(batch.id) if batch.is_flow else None
+        if flow is None:
+            raise NothingMatches(f"batch {batch.id} is no flow: its members do not run after one another")
+        self._print(mermaid(flow).splitlines())
+
+    def _batch_lines(
+        self, batch: BatchStatus, failures: BatchFailures, flow: FlowStatus | None, now: float
+    ) -> list[str]:
+        title = f"{_kind(batch)} {batch.id}{f' {printable(batch.name)}' if batch.name else ''}: {batch.state}"
         ended = batch.total - batch.left
         bar = "#" * (round(_BAR * ended / batch.total) if batch.total else _BAR)
         facts = [
@@ -135,7 +155,7 @@ class _Batches:
         if batch.ended_at is not None:
             facts.append(f"ended {time_and_age(batch.ended_at, now)}")
         if batch.open:
-            facts.append("its creator may add more members")
+            facts.append(f"its creator may add more {_members(batch)}s")
         if batch.tags:
             facts.append(f"tags: {printable(', '.join(batch.tags))}")
         if batch.parent:
@@ -144,6 +164,12 @@ class _Batches:
             facts.append(f"not called yet: {', '.join(f'on_{each}' for each in batch.waiting)}")
         if batch.cancellation:
             facts.append(printable(batch.cancellation))
+        if flow is not None:
+            facts += [
+                f"after a failure: {flow.on_failure}",
+                *([f"unique: {printable(flow.unique)}"] if flow.unique else []),
+            ]
+            facts += tree_lines(flow, max(self._limit, _LEAST_GROUPS))
         facts += [_failure_line(each) for each in failures.jobs]
         if failures.total > len(failures.jobs):
             facts.append(f"… and {failures.total - len(failures.jobs):,} more that have failed: add --limit")
@@ -157,30 +183,43 @@ class _Batches:
     async def _cancel(self, chosen: Sequence[BatchStatus]) -> None:
         left = [each for each in chosen if not each.ended]
         if not left:
-            raise NothingMatches(f"{'the batch has' if len(chosen) == 1 else 'the batches have'} ended already")
-        what = [f"  {plural(each.left, 'member')} of batch {_label(each)}" for each in left]
-        self._session.confirm(what, f"Cancel {plural(sum(each.left for each in left), 'member')}?")
+            alone = f"the {_kind(chosen[0])} has" if len(chosen) == 1 else "all of them have"
+            raise NothingMatches(f"{alone} ended already")
+        what = [f"  {plural(each.left, _members(each))} of {_kind(each)} {_label(each)}" for each in left]
+        total = sum(each.left for each in left)
+        self._session.confirm(what, f"Cancel {plural(total, _members(left[0]) if len(left) == 1 else 'job')}?")
         for each in left:
-            async with progress(f"cancelling the members of {_label(each)}"):
+            async with progress(f"cancelling the {_members(each)}s of {_label(each)}"):
                 now = await self._client.cancel_batch(each.id, who=user())
             if now is not None:
                 line = (
-                    f"batch {_label(each)} is cancelled: {plural(now.cancelled - each.cancelled, 'member')} ended by "
-                    f"that, {now.left} left, which do not start"
+                    f"{_kind(each)} {_label(each)} is cancelled: "
+                    f"{plural(now.cancelled - each.cancelled, _members(each))} ended by that, "
+                    f"{now.left} left, which do not start"
                 )
                 self._session.print_lines([line], line)
 
     async def _retry(self, chosen: Sequence[BatchStatus]) -> None:
         done = 0
         for each in chosen:
-            async with progress(f"retrying the dead members of {_label(each)}"):
+            async with progress(f"retrying the dead {_members(each)}s of {_label(each)}"):
                 result = await self._client.retry_batch(each.id)
             done += result.done
-            line = f"batch {_label(each)}: {plural(result.done, 'dead member')} put on their queues"
+            line = f"{_kind(each)} {_label(each)}: {plural(result.done, f'dead {_members(each)}')} put on their queues"
             if result.done:
                 self._session.print_lines([line], line)
         if not done:
-            raise NothingMatches(f"no member of {'the batch' if len(chosen) == 1 else 'the batches'} is dead")
+            what = f"{_members(chosen[0])} of the {_kind(chosen[0])}" if len(chosen) == 1 else "job of these batches"
+            raise NothingMatches(f"no {what} is dead")
+
+
+def _kind(batch: BatchStatus) -> str:
+    return "flow" if batch.is_flow else "batch"
+
+
+def _members(batch: BatchStatus) -> str:
+    """Return what one of its jobs is called."""
+    return "node" if batch.is_flow else "member"
 
 
 def _label(batch: BatchStatus) -> str:
@@ -189,7 +228,7 @@ def _label(batch: BatchStatus) -> str:
 
 def _row(each: BatchStatus, now: float) -> Row:
     counts = (each.done, each.left, each.failed, each.cancelled, each.total)
-    texts = [each.id, each.name or "-", each.state.value, *(f"{count:,}" for count in counts)]
+    texts = [each.id, each.name or "-", _kind(each), each.state.value, *(f"{count:,}" for count in counts)]
     return Row([*texts, age(min(each.created_at, now), now), ", ".join(each.tags) or "-"])
 
 
@@ -202,6 +241,7 @@ def batch_json(batch: BatchStatus) -> dict[str, Any]:
     """Return a batch as a JSON object has it."""
     return {
         "id": batch.id,
+        "kind": _kind(batch),
         "name": batch.name,
         "tags": list(batch.tags),
         "state": batch.state.value,
@@ -217,6 +257,11 @@ def batch_json(batch: BatchStatus) -> dict[str, Any]:
         "cancellation": batch.cancellation,
         "parent": batch.parent,
     }
+
+
+def flow_json(flow: FlowStatus) -> dict[str, Any]:
+    """Return what a JSON object of a batch has in addition, if that is a flow."""
+    return {"on_failure": flow.on_failure, "unique": flow.unique, "groups": groups_json(flow.groups)}
 
 
 def _failure_json(job: JobStatus) -> dict[str, Any]:

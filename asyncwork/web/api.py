@@ -18,6 +18,7 @@ from ..models.job_status import JobState, JobStatus
 from ..models.queues import JobCounts
 from . import actions, sse
 from .context import AppContext, app_context
+from .flow_pages import flow_fields
 from .job_status import read_reason, read_result
 from .pages import RATE_MINUTES, RUN_DAYS
 from .params import Params, query_params
@@ -131,11 +132,23 @@ async def _batch(app: AppContext, params: Params) -> object:
         raise HTTPException(404, "there is no batch with this id, or it is not kept any more")
     found = await app.client.batch_failures(batch.id, params.page(), per_page=params.per_page())
     failures = [{**asdict(each), "args": _args(each), "waiting_reason": ""} for each in found.jobs]
-    return {**_batch_fields(batch), "failures": {**asdict(found), "jobs": failures}}
+    flow = await app.client.flow(batch.id) if batch.is_flow else None
+    fields = {**_batch_fields(batch), "flow": None if flow is None else flow_fields(flow)}
+    return {**fields, "failures": {**asdict(found), "jobs": failures}}
 
 
 def _batch_fields(batch: BatchStatus) -> dict[str, object]:
-    return {**asdict(batch), "state": batch.state, "done": batch.done}
+    return {**asdict(batch), "state": batch.state, "done": batch.done, "is_flow": batch.is_flow}
+
+
+async def _nodes(app: AppContext, params: Params) -> object:
+    flow_id, state = params.required("id"), params.text("state") or None
+    params.required("group")
+    first = params.integer("group", 0, low=0, high=10**9)
+    found = await app.client.flow_nodes(flow_id, first, params.page(), per_page=params.per_page(), state=state)
+    if not found.total and await app.client.flow(flow_id) is None:
+        raise HTTPException(404, "there is no flow with this id, or it is not kept any more")
+    return found
 
 
 async def _periodic(app: AppContext, params: Params) -> object:
@@ -239,6 +252,7 @@ routes: list[Route] = [
     _route("/api/find", _find),
     _route("/api/batches", _batches),
     _route("/api/batch", _batch),
+    _route("/api/batch/nodes", _nodes),
     _route("/api/periodic", _periodic),
     _route("/api/periodic/runs", _periodic_runs),
     _route("/api/periodic/preview", _periodic_preview),

@@ -31,8 +31,8 @@ _COUNT_TIMEOUT = 0.3
 _FINISHED_PER_PAGE = 25
 # Seconds that a search for an id looks for the job.
 _STATUS_TIMEOUT = 0.3
-# The ids that enqueuers make.
-_NEW_ID = re.compile("[0-9a-f]{24}")
+# The ids that enqueuers make: of jobs, batches and flows.
+_NEW_ID = re.compile("[0-9a-fw][0-9a-f]{23}")
 
 _NO_RETURN = f"A job that waits is removed, and one that runs is asked to end. {CANCEL_HINT}"
 
@@ -137,6 +137,8 @@ async def find(page: PageRequest) -> PageContent:
         status = await page.client.status(text, seconds=_STATUS_TIMEOUT)
         if status.state is not JobState.UNKNOWN:
             return PageContent("find.html", "/find", "Find", redirect=job_path(text))
+        if await page.client.batch(text) is not None:
+            return PageContent("find.html", "/find", "Find", redirect=f"/batch?id={text}")
     found = await listing.find_jobs(page, text) if text else None
     return PageContent("find.html", "/find", "Find", {"text": text, "listing": found})
 

@@ -25,11 +25,12 @@ from ..errors import (
 )
 from ..models.job_record import JobRecord
 from ..models.job_status import JobState, JobStatus
-from ..models.job_steps import JobStep
+from .flow_pages import find_node
 from .formatting import milliseconds
 from .labels import location_labels
 from .links import has_page, job_path
 from .render import PageContent, PageHandler, PageRequest, page_response
+from .step_line import step_line
 
 PREFIX = "/jobs/"
 # Seconds for which a job is searched for: for a new page, and for the live sections of an open page.
@@ -76,7 +77,8 @@ async def _page(page: PageRequest, *, job_id: str) -> PageContent:
         "no_args": status.args == "null",
         "reason": _sentence(await read_reason(page.client, status)),
         "ending": _sentence(status.cancellation),
-        "steps": [_step(each) for each in status.steps],
+        "steps": step_line(status.steps) if status.steps else None,
+        "takes_events": bool(status.steps) and (not status.state.ended or status.state is JobState.DEAD),
         "chunks": await _chunks(page.client, job_id),
         "max_chunks": _MAX_CHUNKS,
         "host": await _host(page.client, status),
@@ -84,6 +86,9 @@ async def _page(page: PageRequest, *, job_id: str) -> PageContent:
         "cancellable": status.state in (*_WAITING, JobState.RUNNING),
     }
     unknown = status.state is JobState.UNKNOWN
+    values["node"] = node = await find_node(page.client, job_id) if unknown else None
+    if node is not None:
+        return PageContent("status.html", job_path(job_id), node.name, values)
     title = status.name or ("Job not found" if unknown else "(no name)")
     # A page that is open stays as it is when the job has gone.
     return PageContent("status.html", job_path(job_id), title, values, status=404 if unknown else 200)
@@ -129,30 +134,6 @@ async def _chunks(client: Client, job_id: str) -> list[tuple[int, bytes]]:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
-
-
-def _step(step: JobStep) -> tuple[JobStep, str, float, str]:
-    """Return a step, what became of it, the time of that, epoch seconds, and its CSS class."""
-    match step.kind, step.state:
-        case "step", "done":
-            took = milliseconds(1_000 * max(0.0, step.ended_at - step.started_at))
-            return step, f"took {took} ·", step.ended_at, "past"
-        case "sleep", "waits":
-            return step, "sleeps, and wakes", step.until, "next"
-        case "event", "waits":
-            return step, "waits for the event, and gives up", step.until, "next"
-        case "event", "late":
-            return step, "gave up waiting for the event", step.until, "bad"
-        case "cursor", "moves":
-            return step, "cursor, was here", step.ended_at, "next"
-        case "cursor", _:
-            return step, "cursor, after the last row", step.ended_at, "past"
-    return (
-        step,
-        {"sleep": "slept, and woke", "event": "the event came"}.get(step.kind, step.kind),
-        step.ended_at,
-        "past",
-    )
 
 
 def _events(status: JobStatus) -> list[tuple[float | None, str, str, str]]:

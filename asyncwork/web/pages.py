@@ -14,7 +14,7 @@ from .._admin.query import JobQuery
 from .._jobs.location import queue_location
 from ..models.pools import Heartbeat, Observation
 from ..models.queues import JobCounts, QueueInfo
-from . import batch_pages, charts, histograms, job_pages, listing, periodic_pages
+from . import batch_pages, charts, flow_pages, histograms, job_pages, listing, periodic_pages
 from .labels import LOCATIONS
 from .render import PageContent, PageHandler, PageRequest, page_response
 
@@ -177,6 +177,7 @@ PAGES: dict[str, PageHandler] = {
     "/quarantine": job_pages.quarantine,
     "/batches": batch_pages.batches,
     "/batch": batch_pages.batch,
+    "/batch/nodes": flow_pages.nodes,
     "/periodic": periodic_pages.periodic,
     "/periodic/job": periodic_pages.periodic_job,
     "/periodic/new": periodic_pages.new_periodic,

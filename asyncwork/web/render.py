@@ -21,7 +21,7 @@ from ..client import Client
 from ..models.diagnosis import Overview
 from ..models.queues import JobCounts, Sizes
 from ..options import MOST_WORKERS
-from . import assets, charts, cron_words, formatting, json_tree, labels
+from . import assets, charts, cron_words, flow_svg, formatting, json_tree, labels
 from .batch_actions import BATCH_ACTIONS
 from .context import app_context
 from .flash import read_flash
@@ -32,7 +32,7 @@ from .periodic_actions import PERIODIC_ACTIONS
 # The parameters that a link from a page to itself keeps.
 _KEPT_PARAMS = (
     "name", "error", "text", "order", "page", "per_page", "cursor", "seen", "counted", "location", "ref", "id", "queue",
-    "action", "as", "key",
+    "action", "as", "key", "group", "fold", "state",
 )  # fmt: skip
 _JOB_ACTIONS = ("retry", "delete", "cancel", "restore")
 _QUEUE_ACTIONS = ("pause", "unpause", "cap", "rate", "empty", "forget", "restore")
@@ -239,6 +239,7 @@ _ENVIRONMENT.filters.update(
     json_tree=json_tree.tree_html,
     json_line=json_tree.line_html,
     has_arguments=json_tree.has_arguments,
+    state_symbol=flow_svg.symbol,
     average_wait=charts.average_wait,
     average_run=charts.average_run,
     most_frequent=_most_frequent,

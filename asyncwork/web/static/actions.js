@@ -188,6 +188,9 @@ document.addEventListener("submit", (event) => {
 });
 
 document.addEventListener("click", (event) => {
+  const copied = event.target.dataset?.copy;
+  // Without https there is no clipboard; the text can be selected.
+  if (copied) attempt(() => navigator.clipboard.writeText(document.getElementById(copied).textContent).then(() => toast("Copied.")));
   for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   const link = event.target.closest?.("a");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
