@@ -61,11 +61,6 @@ class MemberAck(NamedTuple):
     state: MemberState
     result: bytes = b""
 
-    @property
-    def how(self) -> bytes:
-        """How it has ended, for scripts."""
-        return how_ended(self.state, self.result)
-
 
 def how_ended(state: MemberState, result: bytes) -> bytes:
     """Return how a member has ended, for scripts, with what it leaves for others."""
@@ -189,7 +184,7 @@ class ReadResults(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReadMark(Command):
+class ReadCancelMark(Command):
     """Read whether a job that is about to start is to be cancelled.
 
     Replies ``[held, mark]``: 0 when another pool has the job, and the mark, empty if there is none.
@@ -210,7 +205,7 @@ class DropCancelled(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClearMark(Command):
+class ClearCancelMark(Command):
     """Forget that a job was to be cancelled, because it has ended in another way."""
 
     job_id: str

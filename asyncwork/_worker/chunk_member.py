@@ -1,4 +1,4 @@
-"""A job of a chunk: a slot that runs one job, as a worker does, except that its handler's call has others beside it.
+"""A member of a chunk: runs one job as a worker does, except that it shares the call of the handler with others.
 
 Each job has a task of its own, in which its middlewares run. They call the handler by joining the chunk, whose call
 begins when all of its jobs have joined or ended.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._jobs import chunk_calling, forks
 from .._jobs.chunk_calling import JobOutcome
 from .._jobs.error_text import traceback_of
+from .._jobs.membership import FLOW
 from .._redis.work_queue import HeldJob, crashes_of
 from ..errors import UnknownJobError
 from ..job import Job
@@ -57,7 +58,7 @@ class MemberTask(WorkerTask):
 
 
 class ChunkMember(Worker):
-    """The slot of one job of a chunk.
+    """Runs one job of a chunk.
 
     :param worker_id: the id under which is shown what it does; empty for none.
     :ivar chunk: in which it takes part.
@@ -145,7 +146,7 @@ class ChunkMember(Worker):
                 raise UnknownJobError(job.name)
             self.job, self.started_at = job, clock()
             call = job_type.call if job.expires is None else job_type.in_time()
-            call = self._member_call(call, queue, job)
+            call = self._node_call(call, queue) if job.id.startswith(FLOW) else call
             if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                 call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
             suspended = start(call, env.context(), job)

@@ -15,7 +15,8 @@ local batch = batch_at(5)
 if not batch or not batch.flow then
   return 0
 end
-local nodes, corrected = nodes_of(5, batch), 0
+local flow, corrected = flows(), 0
+local nodes = flow.nodes_of(5, batch)
 if not nodes.is_hash then
   return 0
 end
@@ -33,13 +34,13 @@ local count_range, moved = counter_of(nodes), {}
 local function decide_again(number, set)
   local before = set.state
   set.changed, corrected = true, corrected + 1
-  decide(nodes, number, set)
+  flow.decide(nodes, number, set)
   moved[number] = moved[number] or set.state ~= before
 end
 
 while at <= #ARGV do
   local number, ranges = tonumber(ARGV[at]), tonumber(ARGV[at + 2])
-  local set = redis.call('hget', KEYS[9], 'set:' .. number) == ARGV[at + 1] and set_of(nodes, number)
+  local set = redis.call('hget', KEYS[9], 'set:' .. number) == ARGV[at + 1] and flow.set_of(nodes, number)
   if set then
     set.left, set.bad, set.skipped = 0, 0, 0
     for i = at + 3, at + 1 + 2 * ranges, 2 do
@@ -55,14 +56,14 @@ end
 local STEPS = {released = 'release', cancelled = 'cancel', skipped = 'skip'}
 for i = after_nodes, after_nodes + 2 * stuck - 2, 2 do
   local node, number = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
-  local set = redis.call('getbit', KEYS[6], node) == 0 and set_of(nodes, number)
+  local set = redis.pcall('getbit', KEYS[6], node) == 0 and flow.set_of(nodes, number)
   if set and set.state == 'waiting' then
     decide_again(number, set)
-  elseif set and not moved[number]
+  elseif set and not moved[number] and STEPS[set.state]
     and (set.state ~= 'released' or redis.call('hexists', KEYS[9], 'job:' .. node) == 1)
   then
     corrected = corrected + 1
-    add_step(nodes, STEPS[set.state], node, 1, number)
+    flow.add_step(nodes, STEPS[set.state], node, 1, number)
   end
 end
 end_batches(KEYS[1], KEYS[2], KEYS[3], KEYS[4])
