@@ -116,7 +116,7 @@ async def test_what_was_written_is_cancelled_when_redis_is_lost(
 
 
 async def none_open(bench: Bench) -> bool:
-    return await bench.redis.zcard(bench.keys.open_batches) == 0
+    return int(await bench.redis.zcard(bench.keys.open_batches)) == 0
 
 
 @pytest.mark.parametrize("unique", ["", "text"])

@@ -95,7 +95,7 @@ class FlowWorld(World):
         self.is_starting = False
         # The ids of jobs that were somewhere.
         self.seen: set[str] = set()
-        self.steps = (
+        self.steps: Any = (
             *(self.create,) * 2,
             *(self.add,) * 2,
             *(self.fetch,) * 6,
@@ -166,7 +166,7 @@ class FlowWorld(World):
                 model.nodes[number].is_linked = True
             model.cascade()
 
-        writer._write_part = written_part  # type: ignore[method-assign]
+        writer._write_part = written_part  # type: ignore[method-assign, assignment]
         self.is_starting = True
         refused: UniqueConflictError | None = None
         try:
@@ -335,7 +335,7 @@ class FlowWorld(World):
             payload, score = self.random.choice(found)
             member = member_in(payload)
             assert member is not None
-            assert await self.admin.delete("scheduled", [Located(payload, score, 0)]) == 1
+            assert await self.deletions.delete("scheduled", [Located(payload, score, 0)]) == 1
             self.flows[member.batch_id].settle(member.number, "cancelled")
 
     async def retry(self) -> None:

@@ -604,7 +604,7 @@ async def test_a_unique_flow_is_started_once_until_it_has_ended(bench: Bench) ->
         app.go_on.set()
         await handle.wait(30)
         assert not await bench.redis.exists(bench.keys.unique_flows)
-        await ended(make())
+        await ended(second)
     assert app.ran == ["a", "b", "a", "b"]
 
 

@@ -1,4 +1,7 @@
-"""Reads flows with their nodes, to compare what is counted of those with what follows from them."""
+"""Reads flows with their nodes, to compare what is counted of those with what follows from them.
+
+``FlowReading`` has more than ten fields, because they are read at one moment, and each is compared with others.
+"""
 
 from __future__ import annotations
 

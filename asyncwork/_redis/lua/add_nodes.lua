@@ -21,7 +21,6 @@ if not batch or not batch.flow then
 end
 local flow = flows()
 local nodes = flow.nodes_of(5, batch)
-local count_by_bits = counter_of(nodes)
 -- Steps that were not taken yet: the bits of these nodes have changed, and the counts of the sets after them have not.
 local pending = {}
 for number = nodes.head, nodes.tail - 1 do
@@ -30,10 +29,11 @@ for number = nodes.head, nodes.tail - 1 do
     pending[#pending + 1] = step
   end
 end
+local count_bits_of = counter_of(nodes)
 
 -- Counts how the nodes of a range have ended, as far as that was counted in the sets after them.
 local function count_range(set, from, count)
-  count_by_bits(set, from, count)
+  count_bits_of(set, from, count)
   for _, step in ipairs(pending) do
     local both = overlap(from, count, step[2], step[3])
     local less, more = flow.COUNTS[step[5]], flow.COUNTS[step[4]]

@@ -146,8 +146,8 @@ local function make_flow_functions()
     return used
   end
 
-  -- Changes those of some nodes that a function changes, and has that followed. Returns how many there were. A node that
-  -- has ended otherwise meanwhile stays as it is, and is not counted twice.
+  -- Changes those of some nodes that a function changes, and has that followed. Returns how many there were. A node that has
+  -- ended otherwise meanwhile stays as it is, and is not counted twice.
   local function change_each(nodes, from, count, before, after, change)
     local total, start = 0, from
     for node = from, from + count do
@@ -164,8 +164,9 @@ local function make_flow_functions()
 
   -- Notes that nodes which had not ended have: 'failed' has the second bitmap, 'cancelled' the third, 'skipped' none.
   local function end_nodes(nodes, from, count, state, bitmap)
+    local ended = KEYS[nodes.first + 1]
     local total = change_each(nodes, from, count, 'left', state, function(node)
-      if redis.pcall('setbit', KEYS[nodes.first + 1], node, 1) ~= 0 then
+      if redis.pcall('setbit', ended, node, 1) ~= 0 then
         return false
       end
       if bitmap then
@@ -342,8 +343,8 @@ local function make_flow_functions()
   end
 
   return {
-    advance = advance, note = note, nodes_of = nodes_of, decide = decide, parse_step = parse_step, COUNTS = COUNTS,
-    BLOCK = BLOCK, set_of = set_of, add_step = add_step
+    advance = advance, note = note, nodes_of = nodes_of, set_of = set_of, add_step = add_step, decide = decide,
+    parse_step = parse_step, COUNTS = COUNTS, BLOCK = BLOCK
   }
 end
 

@@ -15,8 +15,8 @@ local batch = batch_at(5)
 if not batch or not batch.flow then
   return 0
 end
-local flow, corrected = flows(), 0
-local nodes = flow.nodes_of(5, batch)
+local flow = flows()
+local nodes, corrected = flow.nodes_of(5, batch), 0
 if not nodes.is_hash then
   return 0
 end
