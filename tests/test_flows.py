@@ -47,6 +47,7 @@ from asyncwork._redis.batch_store import BatchStore
 from asyncwork._redis.delayed import Scored
 from asyncwork._redis.flow_store import FlowStore
 from asyncwork._worker.services.go_rescuer import GoRescuer
+from asyncwork.testing import open_jobs
 from asyncwork.worker_pool import NoContext
 
 from .conftest import Bench, until
@@ -971,3 +972,34 @@ async def test_nodes_are_sequences(bench: Bench) -> None:
     assert repr(nodes[0]) == f"<Node {flow.id}-0>"
     assert repr(nodes.results) == f"<results of 4 nodes from 0 of flow {flow.id}>"
     assert repr(flow) == f"<Flow {flow.id}>"
+
+
+# Tests of applications
+
+
+async def test_flows_and_batches_of_an_application_run_in_its_tests(redis_url: str) -> None:
+    # Where the application would enqueue otherwise, there is no Redis.
+    pool, got = WorkerPool("redis://127.0.0.1:1"), list[Any]()
+
+    @pool.job
+    async def double(number: int) -> int:
+        return 2 * number
+
+    @pool.job
+    async def take(job: Job, value: Any) -> None:
+        got.append(value)
+        if job.batch_id is not None and is_flow(job.batch_id) and value == 2:
+            await job.flow.add(take.call(7))
+
+    with open_jobs(pool, redis_url) as jobs:
+        flow = pool.flow()
+        flow.add(take.call(flow.add(double.call(1)).result))
+        handle = await flow.start()
+        sync_flow = pool.sync_enqueuer.flow()
+        sync_flow.add(take.call(3))
+        await asyncio.to_thread(sync_flow.start)
+        async with pool.batch(on_success=take.call("called")) as batch:
+            await batch.add(take.call(4))
+        await jobs.drain()
+        assert (await handle.wait(10)).batch.state is BatchState.SUCCEEDED
+    assert sorted(map(str, got)) == ["2", "3", "4", "7", "called"]
