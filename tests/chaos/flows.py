@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from asyncwork import Flow, Job, Node
+from asyncwork import Flow, Job, Node, When
 
 from ..flow_model import BAD, ModelFlow, ModelNode
 from .record import DONE, Run
@@ -56,7 +56,7 @@ def plan_flow(flow: Flow, rng: random.Random, number_of: Any, *, continues: bool
             args["of"] = [each.result for each in after]
             # All of them are done then.
             args["strict"] = when == "success" and not continues
-        nodes.append(flow.add(name, args, after=after, when=when))  # type: ignore[call-overload]
+        nodes.append(flow.add(name, args, after=after, when=When(when)))
         planned.numbers.append(args["number"])
         before = frozenset(each.number for each in after)
         planned.nodes[position] = ModelNode(before, when, "waiting" if before else "enqueued")
