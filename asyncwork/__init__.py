@@ -37,17 +37,21 @@ from .errors import (
 from .logging import JobLogFilter
 
 if TYPE_CHECKING:
+    from ._admin.flow_handle import FlowHandle
     from ._admin.query import JobQuery, error_kind
     from ._admin.redaction import Redact
     from ._jobs.clock import Clock
     from ._jobs.enqueue_options import EnqueueOptions
+    from ._jobs.flow_nodes import Node, Nodes
     from ._jobs.job_call import JobCall
+    from ._jobs.job_flow import JobFlow
     from ._jobs.names import Named
     from ._pool.job_decorator import JobDecorator
     from ._pool.settings import OverruledVariable
     from .batch import Batch, SyncBatch
     from .client import Client
     from .enqueuer import Enqueuer
+    from .flow import Flow, SyncFlow
     from .job import Job
     from .limit import Cost, Limit
     from .middleware import CallNext
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     from .models.batches import BatchFailures, BatchPage, BatchResult, BatchState, BatchStatus
     from .models.diagnosis import Diagnosis, LostMembers, Overview, Problem, Repairs, ServerInfo, UniqueKey
     from .models.enqueued_job import EnqueuedJob
+    from .models.flows import FlowNode, FlowNodes, FlowStatus, NodeGroup, NodeState, When
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
     from .models.job_status import FinishedPage, JobAttempt, JobState, JobStatus, Progress, StreamItem
     from .models.job_steps import JobStep
@@ -105,6 +110,11 @@ else:
         "Extra": "options",
         "FairQueue": "models.queues",
         "FinishedPage": "models.job_status",
+        "Flow": "flow",
+        "FlowHandle": "_admin.flow_handle",
+        "FlowNode": "models.flows",
+        "FlowNodes": "models.flows",
+        "FlowStatus": "models.flows",
         "Deployment": "models.pools",
         "Heartbeat": "models.pools",
         "IgnoredArgument": "models.pools",
@@ -112,6 +122,7 @@ else:
         "JobCall": "_jobs.job_call",
         "JobCounts": "models.queues",
         "JobDecorator": "_pool.job_decorator",
+        "JobFlow": "_jobs.job_flow",
         "JobOptions": "options",
         "JobQuery": "_admin.query",
         "JobRecord": "models.job_record",
@@ -121,6 +132,10 @@ else:
         "LostMembers": "models.diagnosis",
         "Named": "_jobs.names",
         "NoContext": "worker_pool",
+        "Node": "_jobs.flow_nodes",
+        "NodeGroup": "models.flows",
+        "NodeState": "models.flows",
+        "Nodes": "_jobs.flow_nodes",
         "JobStep": "models.job_steps",
         "Observation": "models.pools",
         "OverruledVariable": "_pool.settings",
@@ -150,6 +165,7 @@ else:
         "StreamItem": "models.job_status",
         "SyncBatch": "batch",
         "SyncBoundTask": "task",
+        "SyncFlow": "flow",
         "SyncTask": "task",
         "Task": "task",
         "Tenant": "models.queues",
@@ -159,6 +175,7 @@ else:
         "UniqueHolder": "models.unique_holder",
         "UniqueKey": "models.diagnosis",
         "Until": "unique",
+        "When": "models.flows",
         "WorkerPool": "worker_pool",
         "as_completed": "results",
         "error_kind": "_admin.query",
@@ -214,6 +231,11 @@ __all__ = [
     "Extra",
     "FairQueue",
     "FinishedPage",
+    "Flow",
+    "FlowHandle",
+    "FlowNode",
+    "FlowNodes",
+    "FlowStatus",
     "HandlerDecision",
     "HandlerError",
     "Heartbeat",
@@ -227,6 +249,7 @@ __all__ = [
     "JobEndedError",
     "JobExpired",
     "JobFailed",
+    "JobFlow",
     "JobLogFilter",
     "JobOptions",
     "JobQuery",
@@ -241,6 +264,10 @@ __all__ = [
     "Named",
     "NoContext",
     "NoResultError",
+    "Node",
+    "NodeGroup",
+    "NodeState",
+    "Nodes",
     "Observation",
     "OverruledVariable",
     "Overview",
@@ -280,6 +307,7 @@ __all__ = [
     "Superseded",
     "SyncBatch",
     "SyncBoundTask",
+    "SyncFlow",
     "SyncTask",
     "Task",
     "Tenant",
@@ -292,6 +320,7 @@ __all__ = [
     "UnknownJobError",
     "Until",
     "UsageError",
+    "When",
     "WorkerPool",
     "as_completed",
     "error_kind",

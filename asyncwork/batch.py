@@ -17,11 +17,11 @@ from typing import Any, Self, TypeVar
 from ._jobs.batch_options import batch_options
 from ._jobs.ids import make_identifier
 from ._jobs.job_call import JobCall, check_jobs
-from ._jobs.membership import Callback
+from ._jobs.membership import Callback, check_batch_id, is_flow
 from ._jobs.names import Named
 from ._jobs.printable import shown
 from ._redis.base_client import translated_errors
-from ._redis.batch_writer import MOST_MEMBERS, BatchSource, BatchWriter, check_batch_id
+from ._redis.batch_writer import MOST_MEMBERS, BatchSource, BatchWriter
 from ._redis.enqueue_steps import Steps
 from .errors import AsyncworkError, UsageError
 
@@ -370,9 +370,11 @@ def new_writer(
 def existing_writer(source: BatchSource, batch_id: str) -> BatchWriter:
     """Return what adds jobs to a batch that exists.
 
-    :raises UsageError: when no batch can have this id.
+    :raises UsageError: when no batch can have this id, or it is that of a flow.
     """
-    return BatchWriter(source, check_batch_id(batch_id), None)
+    if is_flow(check_batch_id(batch_id)):
+        raise UsageError(f"{batch_id} is a flow: add nodes to it with job.flow.add(…), in one of its own")
+    return BatchWriter(source, batch_id, None)
 
 
 def _member(job: object, args: Mapping[str, Any] | None) -> object:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 
 from ._admin.arguments import check_arguments
-from ._admin.batch_client import BatchClient
 from ._admin.cancel import check_cancellable, check_waiting, new_mark
 from ._admin.finished import FinishedJobs
+from ._admin.flow_client import FlowClient
 from ._admin.query import EVERYTHING, JobQuery
 from ._admin.redaction import Redact
 from ._admin.search import SEARCH_SECONDS, Searcher
@@ -28,7 +28,7 @@ from .models.job_status import FinishedPage
 WATCHED_FOR = 11.0
 
 
-class Client(BatchClient):
+class Client(FlowClient):
     """Shows the jobs, queues and pools of a namespace, and changes them.
 
     It may be used by many tasks at once, and by one event loop after another. Connections are opened when first needed.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
+from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.membership import Callback
 from ._jobs.names import Named, job_name, limit_of
@@ -24,8 +25,12 @@ from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
 from .batch import Batch, existing_writer, new_writer
+from .flow import Flow
 from .models.enqueued_job import EnqueuedJob, set_source
 from .unique import Debounce, Throttle, Unique
+
+if TYPE_CHECKING:
+    from .client import Client
 
 
 class Enqueuer(BaseClient):
@@ -209,6 +214,58 @@ class Enqueuer(BaseClient):
         """
         source = self._batch_source()
         return Batch(source, existing_writer(source, batch_id), self._producer.run, at_once=True)
+
+    def flow(
+        self,
+        name: str = "",
+        *,
+        on_failure: Literal["cancel", "continue"] = "cancel",
+        unique: str = "",
+        tags: Sequence[str] = (),
+    ) -> Flow:
+        """Return a new flow: jobs that run after one another. Add nodes to it, then ``await flow.start()``.
+
+        :param name: what it is about, for people; up to 200 characters.
+        :param on_failure: what happens to nodes with ``when="success"`` after one that has failed or was cancelled:
+            ``cancel`` them, too, or ``continue`` as if it were done.
+        :param unique: a text of up to 200 characters; while a flow with this text has not ended, no other one is
+            started. Empty for none.
+        :param tags: up to 20 texts of up to 200 characters.
+        :raises UsageError: when one of these is not valid.
+        """
+        return Flow(
+            self._batch_source(),
+            self._producer.run,
+            self._make_client,
+            name,
+            on_failure=on_failure,
+            unique=unique,
+            tags=tags,
+        )
+
+    def chain(
+        self,
+        *jobs: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | Callable[[Any], JobCall[Any]],
+        name: str = "",
+        on_failure: Literal["cancel", "continue"] = "cancel",
+        unique: str = "",
+        tags: Sequence[str] = (),
+    ) -> Flow:
+        """Return a flow whose jobs run one after another: ``await enqueuer.chain(a.call(1), b.call()).start()``.
+
+        :param jobs: calls of tasks, and pairs of a name and arguments; and functions that return one, given what stands
+            for the result of the job before: ``lambda previous: c.call(previous)``.
+        :raises UsageError, ArgumentEncodingError: as :meth:`flow` and :meth:`Flow.add`, and when there is no job.
+        """
+        flow = self.flow(name, on_failure=on_failure, unique=unique, tags=tags)
+        chain_into(flow, jobs)
+        return flow
+
+    def _make_client(self) -> Client:
+        # Imported late, because few programs that enqueue need it.
+        from .client import Client
+
+        return Client(self._redis.url, namespace=self.namespace)
 
     def _batch_source(self) -> BatchSource:
         return BatchSource(self._in_redis.keys, self.namespace, self.masked_url, self._tracing, int(self._clock()))

@@ -17,6 +17,7 @@ from ._jobs.attempt import Attempt, attempt_of
 from ._jobs.chunk_sink import ChunkSink
 from ._jobs.clock import wall_clock
 from ._jobs.job_argument import MISSING, take_argument
+from ._jobs.job_flow import HasFlow
 from ._jobs.job_logger import JobLogger
 from ._jobs.job_steps import JobSteps
 from ._jobs.membership import batch_of
@@ -32,7 +33,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-class Job(JobSteps):
+class Job(JobSteps, HasFlow):
     """A job as its handler sees it.
 
     :ivar name: the job's name.

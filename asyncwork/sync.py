@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ._environment import namespace_of
 from ._jobs.clock import Clock, wall_clock
 from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
+from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
 from ._jobs.membership import Callback
 from ._jobs.names import Named, check_namespace, limit_of
@@ -28,6 +29,7 @@ from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from .batch import SyncBatch, existing_writer, new_writer
 from .errors import ResultTimeout, UsageError
+from .flow import SyncFlow
 from .models.enqueued_job import EnqueuedJob
 from .unique import Debounce, Throttle, Unique
 
@@ -188,6 +190,37 @@ class Enqueuer:
         """
         source = self._batch_source()
         return SyncBatch(source, existing_writer(source, batch_id), self._redis.run, at_once=True)
+
+    def flow(
+        self,
+        name: str = "",
+        *,
+        on_failure: Literal["cancel", "continue"] = "cancel",
+        unique: str = "",
+        tags: Sequence[str] = (),
+    ) -> SyncFlow:
+        """Return a new flow, as :meth:`asyncwork.Enqueuer.flow` does. Add nodes to it, then ``flow.start()``.
+
+        :raises UsageError: as there.
+        """
+        source = self._batch_source()
+        return SyncFlow(source, self._redis.run, name, on_failure=on_failure, unique=unique, tags=tags)
+
+    def chain(
+        self,
+        *jobs: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | Callable[[Any], JobCall[Any]],
+        name: str = "",
+        on_failure: Literal["cancel", "continue"] = "cancel",
+        unique: str = "",
+        tags: Sequence[str] = (),
+    ) -> SyncFlow:
+        """Return a flow whose jobs run one after another, as :meth:`asyncwork.Enqueuer.chain` does.
+
+        :raises UsageError, ArgumentEncodingError: as there.
+        """
+        flow = self.flow(name, on_failure=on_failure, unique=unique, tags=tags)
+        chain_into(flow, jobs)
+        return flow
 
     def _batch_source(self) -> BatchSource:
         return BatchSource(self._keys, self.namespace, self.masked_url, self._tracing, int(self._clock()))

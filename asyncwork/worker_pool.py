@@ -19,6 +19,7 @@ from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._pool.batches import Batches
 from ._pool.factories import ContextFactory, ResourcesFactory
+from ._pool.job_flows import JobFlows
 from ._pool.lifecycle import Lifecycle
 from ._pool.registration import Registration
 from ._pool.registry import Registry
@@ -190,6 +191,7 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
         self._enqueuer = Enqueuer(
             self._redis.url, namespace=options.namespace, clock=self._clock, tracing=self._tracing
         )
+        self._job_flows = JobFlows(self._enqueuer, lambda: self._launcher)
         self._sync_enqueuer: sync.Enqueuer | None = None
         self._threads: anyio.CapacityLimiter | None = None
 
@@ -323,6 +325,7 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
         made._steps.threads = self._thread_limiter
         made._worker_set.on_changed = self._resize_threads
         self._on_new_id(made.pool_id)
+        self._job_flows.start()
         return made
 
     async def _close(self) -> None:

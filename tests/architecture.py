@@ -57,12 +57,13 @@ PARTS = [
         {"client": "Client", "gocraft": "Go's names"},
     ),
     Part(
-        "`Enqueuer`, the blocking one, `Task` and `Batch`: the ways to enqueue; and waiting for many results",
+        "`Enqueuer`, the blocking one, `Task`, `Batch` and `Flow`: the ways to enqueue; and waiting for many results",
         {
             "enqueuer": "Enqueuer",
             "sync": "the blocking Enqueuer",
             "task": "Task",
             "batch": "Batch",
+            "flow": "Flow",
             "results": "many results",
         },
     ),

@@ -41,6 +41,9 @@ PUBLIC = {
     "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited", "Limit", "LimitInfo", "Cost",
     "EventTimeout", "JobStep", "StepError", "Superseded",
     "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
+    "Flow", "FlowHandle", "FlowNode", "FlowNodes", "FlowStatus", "Node", "NodeGroup", "NodeState", "Nodes", "SyncFlow",
+    "JobFlow",
+    "When",
 }  # fmt: skip
 
 

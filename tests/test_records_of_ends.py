@@ -20,6 +20,7 @@ from .conftest import LIMIT, Bench, until
 WITHOUT_RECORDS = {
     "ack_members": "members of batches whose type keeps nothing",
     "settle_parent": "an entry of a batch, which is not a job",
+    "advance_flow": "an entry of a flow, which is not a job",
     "ack": "only jobs whose type keeps no results are acknowledged by it",
     "change_periodic": "an instance of a periodic job that is not planned any more has not been enqueued yet",
     "drop_planned": "likewise",

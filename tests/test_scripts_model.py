@@ -134,6 +134,7 @@ ELSEWHERE = {
         ),
         "test_batch_model.py",
     ),
+    **dict.fromkeys(("add_nodes", "advance_flow", "begin_flow", "read_results", "retry_nodes"), "test_flows.py"),
     "free_unique_member": "test_batches.py",
     "end_holder_members": "test_batches.py",
     "finish_steps_members": "test_batches.py",

@@ -26,11 +26,14 @@ from asyncwork import (
     BoundTask,
     EnqueueOptions,
     Enqueuer,
+    Flow,
+    FlowHandle,
     JobDecorator,
     JobOptions,
     PoolOptions,
     SyncBatch,
     SyncBoundTask,
+    SyncFlow,
     SyncTask,
     Task,
     WorkerPool,
@@ -38,6 +41,7 @@ from asyncwork import (
 )
 from asyncwork._jobs.enqueue_options import OptionsDict
 from asyncwork.batch import BaseBatch
+from asyncwork.flow import BaseFlow
 from asyncwork.testing import Jobs, SyncJobs
 
 from .architecture import ROOT
@@ -51,7 +55,20 @@ CASES = ROOT / "tests" / "typing"
 # Every type in a public signature can be imported
 
 # Pools make these, so their constructors are not public.
-MADE_BY_A_POOL = (BaseBatch, Batch, SyncBatch, BoundTask, SyncBoundTask, SyncTask, Task, JobDecorator)
+MADE_BY_A_POOL = (
+    BaseBatch,
+    Batch,
+    SyncBatch,
+    BaseFlow,
+    Flow,
+    SyncFlow,
+    FlowHandle,
+    BoundTask,
+    SyncBoundTask,
+    SyncTask,
+    Task,
+    JobDecorator,
+)
 # For type checkers alone, in the overloads of `@pool.job`.
 INTERNAL = {"Unannotated"}
 

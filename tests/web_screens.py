@@ -222,7 +222,7 @@ class Demo:
         """Write three batches: one that runs, one that has succeeded, and one with failed members."""
         now = time.time()
         for batch_id, (name, total, ended, failed, age) in BATCHES.items():
-            key, done, bad, _ = self.keys.batch(batch_id)
+            key, done, bad, *_ = self.keys.batch(batch_id)
             fields = {"name": name, "tags": '["nightly"]', "created_at": int(now - age), "total": total}
             fields |= {"left": total - ended, "failed": failed, "cancelled": 0, "next": total}
             if ended == total:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from .._jobs.membership import check_batch_id
 from .._jobs.times import seconds_of
-from .._redis.batch_writer import check_batch_id
 from ..models.actions import ActionResult
 from ..models.batches import BatchFailures, BatchPage, BatchResult, BatchStatus
 from .actions import JobActions

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from .._jobs.location import JobSet, queue_location
-from .._jobs.membership import Callback, member_id, member_in, member_of
+from .._jobs.membership import Callback, is_flow, member_id, member_in, member_of
 from .._json import codec
 from .._redis.admin import Admin
 from .._redis.batch_store import BatchFields, BatchStore
@@ -217,6 +217,8 @@ class BatchActions:
             chosen = list(_of_batch(members, batch_id))
             gone: Sequence[Member] = ()
             if chosen:
+                if is_flow(batch_id):
+                    await self._store.retry_nodes(batch_id, _numbers(chosen))
                 retried += await self._actions.requeue_members(JobSet.DEAD, chosen)
                 gone = await self._inspector.gone(JobSet.DEAD, chosen)
             scan.mark_seen(members, gone)
@@ -230,6 +232,10 @@ def _of_batch(members: Sequence[Member], batch_id: str) -> Iterator[Member]:
     for each in members:
         if prefix in each.raw and (member := member_in(each.raw)) is not None and member.batch_id == batch_id:
             yield each
+
+
+def _numbers(members: Sequence[Member]) -> list[int]:
+    return [found.number for each in members if (found := member_in(each.raw)) is not None]
 
 
 def read_batch(batch_id: str, fields: BatchFields) -> BatchStatus:

@@ -55,7 +55,7 @@ def batch_findings(batches: Sequence[BatchReading], members: Mapping[str, Set[in
     lost: dict[str, LostMembers] = {}
     for each in batches:
         status = each.status
-        existing = {number for number in there[status.id] if not each.has_ended(number)}
+        existing = {number for number in there[status.id] if not each.has_ended(number)} | each.waiting
         missing = status.left - len(existing)
         if missing > 0:
             # Some numbers may never have been used. Which of them are counted makes no difference.

@@ -38,30 +38,42 @@ class BatchOptions(NamedTuple):
 
 
 def batch_options(
-    batch_id: str, name: object, tags: object, callbacks: Mapping[Callback, object | None], now: int
+    batch_id: str,
+    name: object,
+    tags: object,
+    callbacks: Mapping[Callback, object | None],
+    now: int,
+    label: str = "batch",
 ) -> BatchOptions:
     """Return what a batch is created with.
 
     :param callbacks: the calls to enqueue; ``None`` for none.
     :param now: epoch seconds.
+    :param label: what the messages call it.
     :raises UsageError: when the name or a tag is no short text, or a callback is no call of a job, or has options that
         it cannot have.
     :raises ArgumentEncodingError: when JSON cannot hold the arguments of a callback.
     """
     if isinstance(tags, str) or not isinstance(tags, Iterable):
         raise UsageError(f"tags must be a list of texts, such as [{shown(tags)}], not {type(tags).__name__}")
-    checked = tuple(_short_text(each, "a tag of a batch", least=1) for each in tags)
+    checked = tuple(short_text(each, f"a tag of a {label}", least=1) for each in tags)
     if len(checked) > _MOST_TAGS:
-        raise UsageError(f"a batch has {_MOST_TAGS} tags at most, not {len(checked)}")
+        raise UsageError(f"a {label} has {_MOST_TAGS} tags at most, not {len(checked)}")
     given = {each: call for each, call in callbacks.items() if call is not None}
     return BatchOptions(
-        _short_text(name, "the name of a batch"),
+        short_text(name, f"the name of a {label}"),
         checked,
         {each: _callback(batch_id, each, call, now) for each, call in given.items()},
     )
 
 
-def _short_text(text: object, label: str, *, least: int = 0) -> str:
+def short_text(text: object, label: str, *, least: int = 0) -> str:
+    """Return a text if it is short and printable.
+
+    :param label: what the message calls it.
+    :param least: characters that it must have.
+    :raises UsageError: when it is not.
+    """
     if not isinstance(text, str) or not least <= len(text) <= _LONGEST or not text.isprintable() or not is_utf8(text):
         raise UsageError(f"{label} is a printable text of {least} to {_LONGEST} characters, not {shown(text)}")
     return text

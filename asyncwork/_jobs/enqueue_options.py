@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Other characters are kept for what asyncwork itself may add to an id.
 _ID = re.compile("[A-Za-z0-9_-]{1,64}")
-_GROUP_ID = re.compile("[0-9A-Fa-f]{24}[_-]")
+_GROUP_ID = re.compile("[0-9A-Fa-fw][0-9A-Fa-f]{23}[_-]")
 
 
 class OptionsDict(TypedDict, total=False):

@@ -123,6 +123,16 @@ def _make_chunk_handler(
     )
 
 
+def returns_of(handler: Handler) -> Conversion:
+    """Return how what a handler returns is written as JSON, also if its results are not kept."""
+    if handler.options.result is not None:
+        return handler.returns
+    try:
+        return (return_conversion if handler.chunked is None else value_conversion)(handler.function)
+    except HandlerError:
+        return ANY
+
+
 def _read_parameters(
     function: Callable[..., Any], others: list[AnnotatedParameter], context: type, forbid_unknown: bool
 ) -> tuple[dict[str, Parameter], Parameter | None]:

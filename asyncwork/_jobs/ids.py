@@ -15,6 +15,11 @@ def make_identifier() -> str:
     return os.urandom(12).hex()
 
 
+def make_flow_id() -> str:
+    """Return a new id of a flow: ``w`` and 23 hex digits, so that it differs from those of batches and of jobs."""
+    return f"w{make_identifier()[1:]}"
+
+
 def make_identifiers() -> Iterator[str]:
     """Return new ids without end.
 

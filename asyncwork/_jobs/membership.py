@@ -1,7 +1,8 @@
 """Members of batches, and their callbacks. Their ids begin with that of their batch.
 
 The member with the number 7 of the batch ``B`` has the id ``B-7``, and the callbacks of that batch have the ids
-``B-success``, ``B-done`` and ``B-failure``. Nothing else says that a job belongs to a batch.
+``B-success``, ``B-done`` and ``B-failure``. Nothing else says that a job belongs to a batch. The id of a flow begins
+with ``w``, and so do those of its nodes, which are its members.
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from .._json import codec
-from ..errors import PayloadError
+from ..errors import PayloadError, UsageError
+from .printable import shown
 
 # Longer ids may be those of members. On the hot path, others are recognized by their length.
 SHORTEST_ID = 26
-_MEMBER = re.compile(r"([0-9a-f]{24})-(0|[1-9][0-9]{0,8})")
-_OF_BATCH = re.compile(r"([0-9a-f]{24})-(?:[0-9]{1,9}|success|done|failure)")
-_PLAIN = re.compile(rb'\{"name":"[^"\\]*","id":"([0-9a-f]{24})-(0|[1-9][0-9]{0,8})",')
+_MEMBER = re.compile(r"([0-9a-fw][0-9a-f]{23})-(0|[1-9][0-9]{0,8})")
+_OF_BATCH = re.compile(r"([0-9a-fw][0-9a-f]{23})-(?:[0-9]{1,9}|success|done|failure)")
+_PLAIN = re.compile(rb'\{"name":"[^"\\]*","id":"([0-9a-fw][0-9a-f]{23})-(0|[1-9][0-9]{0,8})",')
+_BATCH_ID = re.compile("[0-9a-fw][0-9a-f]{23}")
 # In the bytes of a payload, maybe only within its arguments.
-_MAY_BE_MEMBER = re.compile(rb'"id"\s*:\s*"[0-9a-f]{24}-[0-9]')
+_MAY_BE_MEMBER = re.compile(rb'"id"\s*:\s*"[0-9a-fw][0-9a-f]{23}-[0-9]')
 
 # The name in the scheduled set of the entries by which batches that have ended settle their members of other batches.
 # Requeuers do that instead of moving them to a queue.
 SETTLE_NAME = "asyncwork:settle"
+
+
+# How the ids of flows, and of their nodes, begin.
+FLOW = "w"
 
 
 class Callback(StrEnum):
@@ -79,6 +86,11 @@ def batch_of(job_id: object) -> str | None:
     return None if found is None else found[1]
 
 
+def is_flow(batch_id: str) -> bool:
+    """Return whether a batch is a flow, by its id."""
+    return batch_id.startswith(FLOW)
+
+
 def member_in(payload: bytes) -> Member | None:
     """Return what the payload of a job says of its batch; ``None`` if it is no member, or no job."""
     # The plain layout, in which nothing comes before the id that may hold another.
@@ -90,3 +102,23 @@ def member_in(payload: bytes) -> Member | None:
         return member_of(codec.decode_job(payload).get("id"))
     except PayloadError:
         return None
+
+
+def check_batch_id(batch_id: object) -> str:
+    """Return the id of a batch.
+
+    :raises UsageError: when no batch can have it.
+    """
+    if isinstance(batch_id, str) and _BATCH_ID.fullmatch(batch_id):
+        return batch_id
+    raise UsageError(f"the id of a batch is 24 hex digits, not {shown(batch_id)}")
+
+
+def check_flow_id(flow_id: object) -> str:
+    """Return the id of a flow.
+
+    :raises UsageError: when no flow can have it.
+    """
+    if isinstance(flow_id, str) and _BATCH_ID.fullmatch(flow_id) and is_flow(flow_id):
+        return flow_id
+    raise UsageError(f"the id of a flow is 'w' and 23 hex digits, not {shown(flow_id)}")

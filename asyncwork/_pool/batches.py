@@ -1,19 +1,20 @@
-"""The batches of a pool."""
+"""The batches and flows of a pool."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from .._jobs.job_call import JobCall
 from .._jobs.names import Named
 from ..batch import Batch
 from ..enqueuer import Enqueuer
+from ..flow import Flow
 
 
 class Batches(ABC):
-    """Makes batches of jobs."""
+    """Makes batches of jobs, and flows."""
 
     @property
     @abstractmethod
@@ -43,3 +44,31 @@ class Batches(ABC):
         :raises UsageError: as there.
         """
         return self.enqueuer.open_batch(batch_id)
+
+    def flow(
+        self,
+        name: str = "",
+        *,
+        on_failure: Literal["cancel", "continue"] = "cancel",
+        unique: str = "",
+        tags: Sequence[str] = (),
+    ) -> Flow:
+        """Return a new flow, as :meth:`Enqueuer.flow` does: jobs that run after one another.
+
+        :raises UsageError: as there.
+        """
+        return self.enqueuer.flow(name, on_failure=on_failure, unique=unique, tags=tags)
+
+    def chain(
+        self,
+        *jobs: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | Callable[[Any], JobCall[Any]],
+        name: str = "",
+        on_failure: Literal["cancel", "continue"] = "cancel",
+        unique: str = "",
+        tags: Sequence[str] = (),
+    ) -> Flow:
+        """Return a flow whose jobs run one after another, as :meth:`Enqueuer.chain` does.
+
+        :raises UsageError, ArgumentEncodingError: as there.
+        """
+        return self.enqueuer.chain(*jobs, name=name, on_failure=on_failure, unique=unique, tags=tags)

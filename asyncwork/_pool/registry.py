@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from .._jobs.calling import Threads
-from .._jobs.handler import Handler, make_handler
+from .._jobs.handler import Handler, make_handler, returns_of
 from .._jobs.hook import Hook, make_hook
 from .._jobs.names import check_job_name, job_name, suggestion
 from .._jobs.parameters import listed
@@ -19,6 +20,7 @@ from .._json.codec import encode_args
 from .._worker.attempt_history import HISTORY_FOR, AttemptHistory
 from .._worker.hooks import HookRunner
 from .._worker.job_type import JobType
+from .._worker.node_results import keeping_of_nodes
 from .._worker.result_keeper import ResultKeeper
 from .._worker.traced_call import traced, traced_chunks
 from ..errors import HandlerError, UsageError
@@ -205,8 +207,11 @@ class Registry:
         call, keeper = handler.call, self._keeper(handler)
         if keeper is not None and handler.options.result is not None:
             call = keeper.keeping(call)
+        elif self.middlewares:
+            call = keeping_of_nodes(call)
         wrapped, ignored = compose(self.middlewares, call), handler.unknown.counts
-        return JobType(wrapped, handler.options, keeper, ignored=ignored, chunked=handler.chunked)
+        returns = cache(lambda: returns_of(handler))
+        return JobType(wrapped, handler.options, keeper, ignored=ignored, chunked=handler.chunked, returns=returns)
 
     def _keeper(self, handler: Handler) -> ResultKeeper | None:
         """Return what makes the records of a job type; ``None`` if it has none."""

@@ -85,7 +85,7 @@ class BatchStore:
 
     async def bits(self, batch_id: str) -> Bits:
         """Return the bitmaps of a batch; empty ones where a key is missing or of another type."""
-        ended, failed, cancelled = self._keys.batch(batch_id)[1:]
+        ended, failed, cancelled = self._keys.batch(batch_id)[1:4]
         return Bits(await self._bitmap(ended), await self._bitmap(failed), await self._bitmap(cancelled))
 
     async def _bitmap(self, key: str) -> bytes:
@@ -103,7 +103,7 @@ class BatchStore:
     async def settle(self, members: Sequence[Member], state: MemberState) -> None:
         """Note how members have ended that are nowhere any more."""
         for some in batches(members, _BATCH):
-            numbers = BatchKeys(self._keys, 3)
+            numbers = BatchKeys(self._keys, 4)
             args = [part for each in some for part in (numbers.first(each.batch_id), each.number, state.value)]
             keys = [*shared_keys(self._keys), *numbers.names]
             await run_script(self._redis.client(), "settle_members", keys, args)
@@ -119,12 +119,16 @@ class BatchStore:
         await run_script(self._redis.client(), "close_batch", keys, [0, 1])
 
     async def settle_parents(self, job_set: JobSet, entries: Sequence[tuple[Scored, Job]]) -> tuple[set[bytes], bool]:
-        """Settle the members that are batches which have ended, by their entries in a sorted set; return the entries
-        that were taken from it, and whether jobs are due now.
+        """Settle the members that are batches which have ended, and go on with the steps of flows, by their entries in
+        a sorted set; return the entries that were taken from it, and whether jobs are due now.
         """
         taken: set[bytes] = set()
         any_due = False
         for (entry, _), job in entries:
+            if isinstance(flow := job.args.get("flow"), str) and job.id == f"{flow}-settle":
+                any_due = await self._advance(job_set, entry, flow) or any_due
+                taken.add(entry)
+                continue
             member, child = member_of(job.id), job.args.get("batch")
             if member is None or not isinstance(child, str):
                 continue
@@ -134,3 +138,15 @@ class BatchStore:
             any_due = any_due or bool(due)
             taken.add(entry)
         return taken, any_due
+
+    async def _advance(self, job_set: JobSet, entry: bytes, flow_id: str) -> bool:
+        """Go on with the steps of a flow; return whether jobs are due now."""
+        keys = [getattr(self._keys, job_set.value), *shared_keys(self._keys), *self._keys.batch(flow_id)]
+        _, due = await run_script(self._redis.client(), "advance_flow", keys, [entry])
+        return bool(due)
+
+    async def retry_nodes(self, flow_id: str, numbers: Sequence[int]) -> None:
+        """Note that nodes of a flow which have failed are tried again."""
+        for some in batches(numbers, _BATCH):
+            keys = [*shared_keys(self._keys), *self._keys.batch(flow_id)]
+            await run_script(self._redis.client(), "retry_nodes", keys, list(some))

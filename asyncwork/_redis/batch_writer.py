@@ -11,11 +11,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from .._jobs.batch_options import BatchOptions, check_members
-from .._jobs.membership import SETTLE_NAME, Member, MemberState, member_id
+from .._jobs.membership import SETTLE_NAME, Member, MemberState, is_flow, member_id
 from .._jobs.payload import encode_job
-from .._jobs.printable import shown
 from .._jobs.tracing import JobTracing
-from ..errors import BatchEndedError, UniqueConflictError, UsageError
+from ..errors import BatchEndedError, UniqueConflictError
 from . import scripts
 from .base_client import unavailable
 from .cancels import MARKS_TTL, CancelMark
@@ -32,7 +31,7 @@ from .protocol import command, encode, pack
 MOST_MEMBERS = 1000
 MOST_BYTES = 1_000_000
 # Seconds for which a batch is kept after its last change; in the scripts, too.
-_BATCH_TTL = 30 * 86_400
+BATCH_TTL = 30 * 86_400
 # Seconds after which a batch is left out of the list, even if it is still kept.
 _LISTED_FOR = 90 * 86_400
 
@@ -120,9 +119,10 @@ class BatchWriter:
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
         keys = pack(*map(encode, self._keys.batch(self.batch_id)))
-        first = yield from self._script("reserve_members", 4, keys, [b"%d" % count])
+        first = yield from self._script("reserve_members", 5, keys, [b"%d" % count])
         if first < 0:
-            raise BatchEndedError(f"jobs cannot be added to batch {self.batch_id}: {_WHY[first]}")
+            what = "nodes cannot be added to flow" if is_flow(self.batch_id) else "jobs cannot be added to batch"
+            raise BatchEndedError(f"{what} {self.batch_id}: {_WHY[first]}")
         self._next, self._reserved = first, first + count
         return int(first)
 
@@ -152,6 +152,12 @@ class BatchWriter:
         """Write some members in one transaction; return how many were not written, and why if Redis refused them."""
         writes, names = new.writes(positions) if positions else [], new.names(positions)
         before = [*self._creation(names, is_open=is_open), *self._counts(len(positions))]
+        return self._not_written(new, (yield from self._write_together(new, names, before, writes)))
+
+    def _write_together(
+        self, new: NewJobs, names: list[str], before: Sequence[bytes], writes: Sequence[Write]
+    ) -> Steps[list[tuple[Write, Any]]]:
+        """Send commands and then those that write jobs in one transaction; return the latter, each with its reply."""
         replies = yield from self._in_transaction(Request(names, [*before, *(each.command for each in writes)]))
         failed = next((each for each in replies[: len(before)] if isinstance(each, Exception)), None)
         if failed is not None:
@@ -165,7 +171,7 @@ class BatchWriter:
             loads = [scripts.load_command(name) for name in needed]
             replies = yield Request(names, [*loads, *(each.command for each in again)])
             answered += zip(again, replies[len(loads) :], strict=True)
-        return self._not_written(new, answered)
+        return answered
 
     def _not_written(self, new: NewJobs, answered: Sequence[tuple[Write, Any]]) -> tuple[int, Exception | None]:
         missing = 0
@@ -189,29 +195,32 @@ class BatchWriter:
 
     def _creation(self, names: list[str], *, is_open: bool) -> list[bytes]:
         """Return the commands that create the batch, unless it is there; add the names of its callbacks."""
-        options = self._options
-        if self.created or options is None:
+        if self.created or self._options is None:
             return []
+        names += (name for name, _ in self._options.callbacks.values())
         batch, now = self._keys.batch(self.batch_id)[0], b"%d" % self._now
-        fields = [b"name", encode(options.name), b"tags", options.encoded_tags, b"created_at", now]
+        listed, opened, raw_id = encode(self._keys.batches), encode(self._keys.open_batches), self.batch_id.encode()
+        return [
+            command(b"HSET", encode(batch), *self._fields(self._options, is_open=is_open)),
+            command(b"EXPIRE", encode(batch), b"%d" % BATCH_TTL),
+            command(b"ZADD", listed, now, raw_id),
+            command(b"ZADD", opened, now, raw_id),
+            command(b"ZREMRANGEBYSCORE", listed, b"-inf", b"%d" % (self._now - _LISTED_FOR)),
+        ]
+
+    def _fields(self, options: BatchOptions, *, is_open: bool) -> list[bytes]:
+        """Return the fields of a new batch, and their values, in turn."""
+        fields = [b"name", encode(options.name), b"tags", options.encoded_tags, b"created_at", b"%d" % self._now]
         for counter in (b"total", b"left", b"failed", b"cancelled"):
             fields += (counter, b"0")
         fields += (b"next", b"%d" % self._reserved)
         if is_open:
             fields += (b"open", b"1")
-        for callback, (name, payload) in options.callbacks.items():
-            names.append(name)
+        for callback, (_, payload) in options.callbacks.items():
             fields += (f"on_{callback.value}".encode(), payload)
         if self.parent is not None:
             fields += (b"parent", self._settlement(self.parent))
-        listed, opened, raw_id = encode(self._keys.batches), encode(self._keys.open_batches), self.batch_id.encode()
-        return [
-            command(b"HSET", encode(batch), *fields),
-            command(b"EXPIRE", encode(batch), b"%d" % _BATCH_TTL),
-            command(b"ZADD", listed, now, raw_id),
-            command(b"ZADD", opened, now, raw_id),
-            command(b"ZREMRANGEBYSCORE", listed, b"-inf", b"%d" % (self._now - _LISTED_FOR)),
-        ]
+        return fields
 
     def _settlement(self, parent: Member) -> bytes:
         """Return the entry in the scheduled set by which this batch settles its member of another one."""
@@ -259,7 +268,7 @@ class BatchWriter:
 
     def _close(self, missing: int, *, close: bool) -> Steps[None]:
         keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(self.batch_id)]))
-        yield from self._script("close_batch", 7, keys, [b"%d" % missing, b"%d" % close])
+        yield from self._script("close_batch", 9, keys, [b"%d" % missing, b"%d" % close])
 
     def abandon(self, reason: str) -> Steps[None]:
         """Cancel the members that were written and have not ended, and write no more. Does nothing to a batch that is
@@ -285,8 +294,8 @@ class BatchWriter:
 
     def _settle_in_parent(self, parent: Member) -> Steps[None]:
         keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(parent.batch_id)]))
-        args = [b"4", b"%d" % parent.number, MemberState.CANCELLED.encode()]
-        yield from self._script("settle_members", 7, keys, args)
+        args = [b"5", b"%d" % parent.number, MemberState.CANCELLED.encode()]
+        yield from self._script("settle_members", 9, keys, args)
 
     def _script(self, name: str, count: int, keys: bytes, args: Sequence[bytes]) -> Steps[Any]:
         (reply,) = yield Request([], [scripts.call(name, count, keys, args)])
@@ -316,13 +325,3 @@ class BatchWriter:
         raise (
             failed if isinstance(failed, Exception) else ErrorReply(f"Redis has not executed a transaction: {failed!r}")
         )
-
-
-def check_batch_id(batch_id: object) -> str:
-    """Return the id of a batch.
-
-    :raises UsageError: when no batch can have it.
-    """
-    if isinstance(batch_id, str) and len(batch_id) == 24 and set(batch_id) <= set("0123456789abcdef"):
-        return batch_id
-    raise UsageError(f"the id of a batch is 24 hex digits, not {shown(batch_id)}")

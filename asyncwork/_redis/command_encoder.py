@@ -35,10 +35,12 @@ from .commands import (
     OpenTenants,
     ReadMark,
     ReadPaused,
+    ReadResults,
     RequeueAndRest,
     RequeueFront,
     exemption_field,
     fingerprint,
+    how_ended,
 )
 from .job_end import JobEnd
 from .keys import Keys
@@ -75,7 +77,7 @@ class CommandEncoder:
         self._registration = pack(keys.worker_pools.encode()) + self._heartbeat
         self._packed_pool_id = pack(pool_id)
         self._shared = pack(*map(encode, shared_keys(keys)))
-        self._members = pack(*map(encode, (keys.cancels, keys.scheduled, keys.open_batches)))
+        self._members = pack(*map(encode, (keys.cancels, keys.scheduled, keys.open_batches, keys.unique_flows)))
         # How the keys of records begin.
         self._record = encode(keys.job_record(""))
         # By queue, what is the same in all acknowledgements, but for the number of their parts.
@@ -179,13 +181,14 @@ class CommandEncoder:
         return pack(encode(self._keys.job_record(end.job_id)), encode(self._keys.stream(end.job_id)))
 
     def _ack_members(self, queue: Queue, members: Sequence[MemberAck]) -> bytes:
-        batches, args = BatchKeys(self._keys, 6), [self._pool_id]
-        for payload, (batch_id, index), state in members:
+        batches, args = BatchKeys(self._keys, 7), [self._pool_id]
+        for each in members:
+            payload, (batch_id, index), *_ = each
             first = batches.first(batch_id)
             job_id = b"%b-%d" % (batch_id.encode(), index)
-            args += (payload, job_id, b"%d" % first, b"%d" % index, state.encode())
+            args += (payload, job_id, b"%d" % first, b"%d" % index, each.how)
         keys = queue.ack_keys + self._members + pack(*map(encode, batches.names))
-        return scripts.call("ack_members", 6 + 4 * len(batches), keys, args, fair=queue.fair)
+        return scripts.call("ack_members", 7 + 5 * len(batches), keys, args, fair=queue.fair)
 
     def _end_member(self, do: EndMember) -> bytes:
         fair = do.queue.fair
@@ -209,10 +212,10 @@ class CommandEncoder:
     def _for_member(self, do: EndMember, parts: Parts) -> Parts:
         """Return the parts of a call of the script that ends a member as another script does with these parts."""
         count, keys, args = parts
-        batches = BatchKeys(self._keys, 3)
+        batches = BatchKeys(self._keys, 4)
         first, index = batches.first(do.member.batch_id), do.member.number
-        numbers = (b"1", b"%d" % first, b"%d" % index, do.state.encode(), b"%d" % count, b"%d" % len(args))
-        return 7 + count, self._shared + pack(*map(encode, batches.names)) + keys, [*numbers, *args]
+        numbers = (b"1", b"%d" % first, b"%d" % index, how_ended(do.state, do.result), b"%d" % count, b"%d" % len(args))
+        return 9 + count, self._shared + pack(*map(encode, batches.names)) + keys, [*numbers, *args]
 
     def _finish_parts(self, queue: Queue, end: JobEnd) -> Parts:
         keys = queue.ack_keys + self._cancels + self._finished + pack(encode(self._keys.job_record(end.job_id)))
@@ -297,7 +300,7 @@ class CommandEncoder:
             return scripts.call("free_unique", 2 + len(keys), packed, args, fair=do.queue.fair)
         packed = self._shared + pack(*map(encode, self._keys.batch(do.member.batch_id))) + packed
         args = [b"%d" % do.member.number, *args]
-        return scripts.call("free_unique_member", 9 + len(keys), packed, args, fair=do.queue.fair)
+        return scripts.call("free_unique_member", 11 + len(keys), packed, args, fair=do.queue.fair)
 
     def _mark_suspect(self, do: MarkSuspect) -> bytes:
         args = [do.payloads[0], self._suspect, fingerprint(do.payloads[0])]
@@ -311,6 +314,10 @@ class CommandEncoder:
     def _read_mark(self, do: ReadMark) -> bytes:
         keys = pack(do.queue.in_progress) + self._cancels
         return scripts.call("read_mark", 2, keys, [do.payloads[0], encode(do.job_id)])
+
+    def _read_results(self, do: ReadResults) -> bytes:
+        keys = pack(do.queue.in_progress) + pack(encode(self._keys.batch(do.flow_id)[4]))
+        return scripts.call("read_results", 2, keys, [do.payloads[0], *(b"%d" % each for each in do.numbers)])
 
     def _drop_cancelled(self, do: DropCancelled) -> bytes:
         return scripts.call("drop_cancelled", *self._drop_parts(do), fair=do.queue.fair)
@@ -387,6 +394,7 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,
     EndLookAhead: CommandEncoder._end_look_ahead,
+    ReadResults: CommandEncoder._read_results,
     ReadSteps: CommandEncoder._read_steps,
     RecordStep: CommandEncoder._record_step,
     MoveCursor: CommandEncoder._move_cursor,

@@ -51,11 +51,25 @@ class FinishJob(Command):
 
 
 class MemberAck(NamedTuple):
-    """A member of a batch that has ended and has no record."""
+    """A member of a batch that has ended and has no record.
+
+    :ivar result: what it leaves for others, JSON, if it is a node of a flow that is done.
+    """
 
     payload: bytes
     member: Member
     state: MemberState
+    result: bytes = b""
+
+    @property
+    def how(self) -> bytes:
+        """How it has ended, for scripts."""
+        return how_ended(self.state, self.result)
+
+
+def how_ended(state: MemberState, result: bytes) -> bytes:
+    """Return how a member has ended, for scripts, with what it leaves for others."""
+    return b"%b %b" % (state.encode(), result) if result else state.encode()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +175,17 @@ class MarkSuspect(Command):
 @dataclass(frozen=True, slots=True, eq=False)
 class ClearSuspect(Command):
     """Forget that a job was running when its pool died, because it has ended now."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadResults(Command):
+    """Read the results of nodes of a flow, which a job takes as arguments.
+
+    Replies these in the order of the numbers, ``None`` for a node that has none; 0 when another pool has the job.
+    """
+
+    flow_id: str
+    numbers: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -66,7 +66,7 @@ def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
         raise result.error
     ((write, reply),) = result.answered
     if isinstance(reply, Exception):
-        raise _refusal_of(new, write, reply)
+        raise refusal_of(new, write, reply)
     *_, full = split_by_limit(write, reply)
     if full is not None:
         raise full
@@ -91,7 +91,7 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
         for write, reply in answered:
             if isinstance(reply, Exception):
                 unwritten += write.jobs
-                cause = _refusal_of(new, write, reply)
+                cause = refusal_of(new, write, reply)
                 continue
             some, others, full = split_by_limit(write, reply)
             if full is None:
@@ -122,7 +122,7 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     return new.jobs
 
 
-def _refusal_of(new: NewJobs, write: Write, reply: Exception) -> Exception:
+def refusal_of(new: NewJobs, write: Write, reply: Exception) -> Exception:
     """Return the error to raise for an error reply: :class:`QueueFull` if the list of a tenant is full."""
     full = _FULL.search(str(reply))
     if full is None:

@@ -4,7 +4,8 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
 ``rate:``, ``job:``, ``stream:``, ``step:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues``, ``tenants:``,
-``groups``, ``open_groups``, ``group:``, ``limits``, ``limit:``, ``limit_jobs:`` and ``slots:`` are asyncwork's own.
+``groups``, ``open_groups``, ``unique_flows``, ``group:``, ``limits``, ``limit:``, ``limit_jobs:`` and ``slots:`` are
+asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -60,6 +61,7 @@ _KINDS = {
     "finished": "zset",
     "groups": "zset",
     "open_groups": "zset",
+    "unique_flows": "hash",
     "fair_queues": "set",
     "queue_options": "hash",
     "max_waiting": "hash",
@@ -123,7 +125,6 @@ class Keys:
         self.retry: str = start + "retry"
         self.scheduled: str = start + "scheduled"
         self.dead: str = start + "dead"
-        # A list of JSON records, the newest first: payloads that are not jobs, their origin, and the reason.
         self.quarantine: str = start + "quarantine"
         self.worker_pools: str = start + "worker_pools"
         # A hash: periodic job -> epoch second of its newest instance ever planned.
@@ -159,12 +160,13 @@ class Keys:
         # Sorted sets: the id of a batch -> when it was created, epoch seconds. Of all, and of those not ended.
         self.batches: str = start + "groups"
         self.open_batches: str = start + "open_groups"
+        # A hash: the text by which a flow is unique -> its id.
+        self.unique_flows: str = start + "unique_flows"
         # A set: the names of the queues whose tenants take turns.
         self.fair_queues: str = start + "fair_queues"
         self.tenants: FairKeys = FairKeys(start, self.queue)
         self.jobs: str = start + "jobs:"
         self.unique: str = start + "unique:"
-        # How the keys of holds begin.
         self.holds: str = start + "hold:"
 
     def read_queue_key(self, key: str) -> QueueKey | None:
@@ -296,10 +298,13 @@ class Keys:
         """The hash of what is recorded of a job's steps."""
         return f"{self.prefix}step:{job_id}"
 
-    def batch(self, batch_id: str) -> tuple[str, str, str, str]:
-        """The hash of a batch, and the bitmaps of its members that have ended, have failed and were cancelled."""
+    def batch(self, batch_id: str) -> tuple[str, str, str, str, str]:
+        """The hash of a batch, the bitmaps of its members that have ended, have failed and were cancelled, and the hash
+        of its nodes, which only a flow has.
+        """
         key = f"{self.prefix}group:{batch_id}"
-        return (key, *(key + each for each in _BITMAPS))  # type: ignore[return-value]
+        ended, failed, cancelled = _BITMAPS
+        return key, key + ended, key + failed, key + cancelled, f"{key}:nodes"
 
     def ended_channel(self, process: str) -> str:
         """The channel on which a process gets the ids of jobs that have ended."""

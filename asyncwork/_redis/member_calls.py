@@ -9,7 +9,7 @@ from .keys import Keys
 
 
 class BatchKeys:
-    """The keys of the batches of one script, each four, which its arguments name by the number of the first of them.
+    """The keys of the batches of one script, each five, which its arguments name by the number of the first of them.
 
     :param before: how many keys of the script are before them.
     """
@@ -24,7 +24,7 @@ class BatchKeys:
 
     def first(self, batch_id: str) -> int:
         """Return the number of the first key of a batch, which is appended if it is new."""
-        return self._firsts.setdefault(batch_id, self._before + 4 * len(self._firsts) + 1)
+        return self._firsts.setdefault(batch_id, self._before + 5 * len(self._firsts) + 1)
 
     @property
     def names(self) -> list[str]:
@@ -34,7 +34,7 @@ class BatchKeys:
 
 def shared_keys(keys: Keys) -> list[str]:
     """Return the keys with which every script begins that settles members."""
-    return [keys.scheduled, keys.cancels, keys.open_batches]
+    return [keys.scheduled, keys.cancels, keys.open_batches, keys.unique_flows]
 
 
 class MemberCalls:

@@ -16,8 +16,10 @@ class EndMember(Command):
     Replies ``[ended, due]``: whether that command has ended it, and whether jobs are due now, such as a callback.
 
     :ivar by: the other command.
+    :ivar result: what it leaves for others, JSON, if it is a node of a flow that is done.
     """
 
     by: MoveToSet | MoveToQuarantine | DropCancelled | EndHolder | FinishJob | FinishSteps
     member: Member
     state: MemberState
+    result: bytes = b""

@@ -103,6 +103,10 @@ class NewJobs:
             self._tasks.pop(position, None)
         del self.jobs[count:], self._packed[count:]
 
+    def size_of(self, position: int) -> int:
+        """Return the bytes of a job, as it is sent."""
+        return len(self._packed[position])
+
     def size(self, start: int = 0) -> int:
         """Return the bytes of the jobs from a position on, as they are sent."""
         return sum(map(len, self._packed[start:]))
@@ -151,6 +155,10 @@ class NewJobs:
                 append_job(EnqueuedJob(name, random_id, args, now, now))
             except UsageError as error:
                 raise type(error)(f"job {len(self.jobs)}: {error}") from None
+
+    def ignore_limits(self) -> None:
+        """Have the jobs written however many wait in their queues."""
+        self._limits.clear()
 
     def append(self, job: EnqueuedJob, payload: bytes, placement: Placement | None = None) -> None:
         """Add a job that is checked and encoded.

@@ -23,6 +23,7 @@ _FRAGMENTS = frozenset(
         "end_record",
         "end_stream",
         "fair_list",
+        "flow_nodes",
         "forget_steps",
         "free_hold",
         "keep_steps",

@@ -145,6 +145,7 @@ class ChunkMember(Worker):
                 raise UnknownJobError(job.name)
             self.job, self.started_at = job, clock()
             call = job_type.call if job.expires is None else job_type.in_time()
+            call = self._member_call(call, queue, job)
             if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                 call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
             suspended = start(call, env.context(), job)

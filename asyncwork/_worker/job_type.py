@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .._jobs.calling import Call
 from .._jobs.chunk_calling import Chunked
+from .._jobs.conversions import ANY, Conversion
 from .._redis.fair_queues import FairOptions
 from .._redis.queue_options import QueueOptions
 from ..models.pools import IgnoredArgument
@@ -28,6 +29,7 @@ class JobType:
     :ivar limit: makes, of what runs a job, what runs it only if it has not expired.
     :ivar ignored: by argument name, the number of jobs that had an argument which the handler does not take.
     :ivar chunked: how its jobs are run in chunks; ``None`` if each has a call of its own.
+    :ivar returns: returns how what a handler returns is written as JSON, for other nodes of a flow.
     """
 
     call: Call
@@ -37,6 +39,7 @@ class JobType:
     limit: Callable[[Call], Call] = _unchanged
     ignored: Mapping[str, int] = field(default_factory=dict)
     chunked: Chunked | None = None
+    returns: Callable[[], Conversion] = lambda: ANY
 
     def in_time(self) -> Call:
         """Return what runs a job that has a time limit of its own."""

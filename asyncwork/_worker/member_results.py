@@ -28,25 +28,28 @@ def record_member(
     command: Command | None,
     end: JobEnd | None,
     state: MemberState,
+    result: bytes,
 ) -> None:
     """Have the outcome of an attempt of a member recorded.
 
     :param command: what records it; ``None`` if the job is acknowledged.
     :param end: for the record of an acknowledged job, if it has one.
     :param state: how the job has ended, if the command does not say so.
+    :param result: what it leaves for others, if it is a node of a flow that is done.
     """
     if command is not None:
-        dispatcher.finish(noted_in_batch(command, state))
+        dispatcher.finish(noted_in_batch(command, state, result))
     elif end is not None:
-        dispatcher.finish(EndMember(queue, [payload], FinishJob(queue, [payload], end), member, state))
+        dispatcher.finish(EndMember(queue, [payload], FinishJob(queue, [payload], end), member, state, result))
     else:
-        dispatcher.ack_member(queue, MemberAck(payload, member, state))
+        dispatcher.ack_member(queue, MemberAck(payload, member, state, result))
 
 
-def noted_in_batch(command: Command, state: MemberState = MemberState.FAILED) -> Command:
+def noted_in_batch(command: Command, state: MemberState = MemberState.FAILED, result: bytes = b"") -> Command:
     """Return a command that ends a job as one that also notes that in the job's batch, if it is a member of one.
 
     :param state: how the job has ended, if the command does not say so.
+    :param result: what it leaves for others, if it is a node of a flow that is done.
     """
     match command:
         case EndHolder() | FinishSteps():
@@ -58,4 +61,4 @@ def noted_in_batch(command: Command, state: MemberState = MemberState.FAILED) ->
         case _:
             return command
     member = member_in(command.payloads[0])
-    return command if member is None else EndMember(command.queue, command.payloads, command, member, state)
+    return command if member is None else EndMember(command.queue, command.payloads, command, member, state, result)

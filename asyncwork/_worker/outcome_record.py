@@ -55,17 +55,23 @@ def command_for(
 
 
 def record_success(
-    dispatcher: Dispatcher, queue: Queue, payload: bytes, end: JobEnd | None, finish: FinishSteps | None = None
+    dispatcher: Dispatcher,
+    queue: Queue,
+    payload: bytes,
+    end: JobEnd | None,
+    finish: FinishSteps | None = None,
+    result: bytes = b"",
 ) -> None:
     """Record that a job has succeeded.
 
     :param end: for its record, if it has one.
     :param finish: ends it, if it has taken steps.
+    :param result: what it leaves for others, if it is a node of a flow.
     """
     command: Command | None = finish
     if command is None and (hold := read_hold(payload)) is not None:
         command = EndHolder(queue, [payload], hold, end)
-    record(dispatcher, queue, payload, command, end)
+    record(dispatcher, queue, payload, command, end, result=result)
 
 
 def record(
@@ -75,15 +81,17 @@ def record(
     command: Command | None,
     end: JobEnd | None,
     state: MemberState = MemberState.DONE,
+    result: bytes = b"",
 ) -> None:
     """Have the outcome of an attempt recorded.
 
     :param command: what records it; ``None`` if the job is acknowledged.
     :param end: for the record of an acknowledged job, if it has one.
     :param state: how it has ended, for its batch, if it is acknowledged or frees a key.
+    :param result: what it leaves for others, if it is a node of a flow that is done.
     """
     if (member := member_in(payload)) is not None:
-        record_member(dispatcher, queue, payload, member, command, end, state)
+        record_member(dispatcher, queue, payload, member, command, end, state, result)
     elif command is not None:
         dispatcher.finish(command)
     elif end is not None:

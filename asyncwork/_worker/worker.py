@@ -28,7 +28,7 @@ from .._jobs.calling import Call
 from .._jobs.current_job import current_job
 from .._jobs.error_text import is_of
 from .._jobs.ids import make_identifier
-from .._jobs.membership import SHORTEST_ID
+from .._jobs.membership import FLOW, SHORTEST_ID
 from .._jobs.quarantine import decode_failure
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
@@ -41,6 +41,7 @@ from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
 from .job_steps import end_steps
 from .job_type import JobType
+from .node_results import node_call, node_result
 from .outcome_record import record_success
 from .poison_pills import JobTakenError
 from .unique_keys import free_unique_key
@@ -181,10 +182,7 @@ class Worker:
 
     async def _run_ready_jobs(self, task: WorkerTask) -> bool:
         """Run jobs as long as there are any and nothing refers to the task that did not before; return whether the task
-        can run more jobs.
-
-        On the hot path, a coroutine or a clock reading more would be one for each job. So this is one coroutine for all
-        ready jobs, and the time at which a job ends is the time at which the next one starts.
+        can run more jobs. On the hot path, the time at which a job ends is that at which the next one starts.
         """
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
         job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
@@ -198,8 +196,7 @@ class Worker:
             if (job := self._decode(queue, payload)) is None:
                 continue
             job_type, enqueued_at = job_types.get(job.name), job.enqueued_at  # before the handler can replace them
-            suspended: SuspendedJob | None = None
-            failed = False
+            suspended, failed = None, False
             try:
                 if job.unique and not job.fails:
                     unlocked = await self._free_unique_key(queue, job)
@@ -211,6 +208,7 @@ class Worker:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at, may_be_member = job, now, len(job.id) >= SHORTEST_ID
                 call = job_type.call if job.expires is None else job_type.in_time()
+                call = self._member_call(call, queue, job) if may_be_member else call
                 if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
@@ -236,6 +234,11 @@ class Worker:
                 return self._end_task(task, queue, job, failed)
         return True
 
+    def _member_call(self, call: Call, queue: Queue, job: Job) -> Call:
+        """Return what runs a job that may be a member of a batch, or a node of a flow."""
+        assert self.payload is not None
+        return node_call(call, self._env.dispatcher, queue, self.payload) if job.id.startswith(FLOW) else call
+
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
         """Record the success of a job that is not just acknowledged."""
         assert self.payload is not None
@@ -250,7 +253,8 @@ class Worker:
             return
         end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
         finish = None if steps is None else steps.finish(end)
-        record_success(self._env.dispatcher, queue, self.payload, end, finish)
+        result = node_result(self.payload, job, job_type)
+        record_success(self._env.dispatcher, queue, self.payload, end, finish, result)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)
 

@@ -33,7 +33,8 @@ class BatchState(StrEnum):
 class BatchStatus:
     """A batch.
 
-    :ivar id: its id, 24 hex digits. That of its members and its callbacks begins with it.
+    :ivar id: its id, 24 hex digits; that of a flow begins with ``w`` instead of the first. That of its members and its
+        callbacks begins with it.
     :ivar total: the number of members that were added so far.
     :ivar left: how many of them have not ended.
     :ivar failed: how many have failed for good: they are dead, were discarded or quarantined, have expired, or are
@@ -60,6 +61,11 @@ class BatchStatus:
     waiting: tuple[str, ...] = ()
     cancellation: str = ""
     parent: str = ""
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether it is a flow, whose members are nodes that run after one another: :meth:`Client.flow` shows these."""
+        return self.id.startswith("w")
 
     @property
     def done(self) -> int:

@@ -141,6 +141,7 @@ def _batches(found: Snapshot) -> Iterator[str]:
     for each in found.batches.values():
         if each.parent is not None and not each.status.ended and not found.has_ended(each.parent):
             members[each.parent.batch_id] += 1
+        members[each.status.id] += len(each.waiting)
     for batch_id, each in found.batches.items():
         status = each.status
         counted = {"ended": status.total - status.left, "failed": status.failed, "cancelled": status.cancelled}

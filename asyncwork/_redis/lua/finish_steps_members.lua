@@ -1,6 +1,6 @@
 -- Ends members of batches that may have taken steps, as `finish_steps` does, and notes that in their batches.
--- KEYS    scheduled, the hash of cancels, the set of open batches, four for each batch, then for each member those of
---         `finish_steps`
+-- KEYS    scheduled, the hash of cancels, the set of open batches, the hash of unique flows, five for each batch, then for
+--         each member those of `finish_steps`
 -- ARGV    the number of the batches, then for each member what `settle_calls` says, with the arguments of `finish_steps`
 -- Returns {ended, due}. ended: how many have ended. due: 1 if jobs are due now, else 0.
 -- include settle_calls

@@ -1,5 +1,5 @@
 -- Reserves numbers for members that are to be added to a batch. Numbers that are not used in the end do no harm.
--- KEYS    the hash of the batch, and its bitmaps of members that have ended, have failed and were cancelled
+-- KEYS    five for the batch
 -- ARGV    how many numbers
 -- Returns the first of them; -1 if the batch is gone or never was, -2 if it has ended, -3 if it was cancelled.
 local found = redis.call('hmget', KEYS[1], 'next', 'ended_at', 'cancel')

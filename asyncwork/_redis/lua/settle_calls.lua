@@ -1,6 +1,6 @@
 -- Shared by scripts with `-- include settle_calls`: ends members of batches as another script ends jobs, and notes it in
 -- their batches in the same step.
--- KEYS    scheduled, the hash of cancels, the set of open batches, four for each batch, then for each member those of
+-- KEYS    scheduled, the hash of cancels, the set of open batches, the hash of unique flows, five for each batch, then for each member those of
 --         the other script
 -- ARGV    the number of the batches, then for each member: the number in KEYS of the first key of its batch, its number
 --         in the batch, how it has ended ('done', 'failed' or 'cancelled'; '' for what is no end), the number of its
@@ -9,7 +9,7 @@
 -- Returns {ended, due}. ended: how many have ended. due: 1 if jobs are due now, else 0.
 -- include settle_member
 local function settle_calls(run)
-  local ended, at, key = 0, 2, 4 + 4 * tonumber(ARGV[1])
+  local ended, at, key = 0, 2, 5 + 5 * tonumber(ARGV[1])
   while at <= #ARGV do
     local first, index, state, keys, args = unpack(ARGV, at, at + 4)
     local some_keys = {unpack(KEYS, key, key + tonumber(keys) - 1)}
@@ -22,5 +22,5 @@ local function settle_calls(run)
       end
     end
   end
-  return {ended, end_batches(KEYS[1], KEYS[2], KEYS[3])}
+  return {ended, end_batches(KEYS[1], KEYS[2], KEYS[3], KEYS[4])}
 end

@@ -1,32 +1,42 @@
 -- Shared by scripts with `-- include settle_member`: notes in a batch how one of its members has ended, and ends the
 -- batch when the last has. What a batch has to schedule then, it has in its fields, and each of these is removed as it
 -- is scheduled. So no callback is scheduled twice.
--- first: the number in KEYS of the first key of a batch: its hash, and the bitmaps of its members that have ended, have
---        failed and were cancelled.
+-- first: the number in KEYS of the first key of a batch: its hash, the bitmaps of its members that have ended, have failed
+--        and were cancelled, and the hash of its nodes, which it has if it is a flow.
+-- include flow_nodes
 
 local BATCH_TTL, BATCH_TTL_AFTER_SUCCESS = 30 * 86400, 86400
 -- By the number of its first key, by how much the counters of a batch change; false for one that is gone.
 local settled = {}
 
 local function keep_batch(first, seconds)
-  for key = first, first + 3 do
+  for key = first, first + 4 do
     redis.call('expire', KEYS[key], seconds)
   end
 end
 
--- Notes how a member has ended: 'done', 'failed' or 'cancelled'. One that is done stays so. One that had failed and was
--- tried again may be done now. A member of a batch that is gone, or that it never had, is an ordinary job.
 -- pcall: a key of another type must not keep a job from ending.
-local function settle_member(first, index, state)
+local function batch_at(first)
   local batch = settled[first]
   if batch == nil then
-    local found = redis.pcall('hget', KEYS[first], 'next')
-    batch = type(found) == 'string' and {next = tonumber(found), left = 0, failed = 0, cancelled = 0} or false
+    local found = redis.pcall('hmget', KEYS[first], 'next', 'flow')
+    batch = found[1] and {next = tonumber(found[1]), flow = found[2], left = 0, failed = 0, cancelled = 0} or false
     settled[first] = batch
   end
+  return batch
+end
+
+-- Notes how a member has ended: 'done', 'failed' or 'cancelled'; 'done' and a blank may be followed by what a node of a
+-- flow has returned. One that is done stays so. One that had failed and was tried again may be done now. A member of a
+-- batch that is gone, or that it never had, is an ordinary job.
+local function settle_member(first, index, state)
+  local batch, result = batch_at(first), nil
   index = tonumber(index)
   if not batch or index >= batch.next then
     return
+  end
+  if string.sub(state, 1, 5) == 'done ' then
+    result, state = string.sub(state, 6), 'done'
   end
   local has_ended = redis.pcall('setbit', KEYS[first + 1], index, 1)
   if type(has_ended) ~= 'number' then
@@ -50,7 +60,11 @@ local function settle_member(first, index, state)
     batch[state] = batch[state] + 1
   end
   batch.changed = true
-  batch.has_failed = batch.has_failed or state == 'failed'
+  if batch.flow then
+    note_node(first, batch, index, before, state, result)
+  else
+    batch.has_failed = batch.has_failed or state == 'failed'
+  end
 end
 
 -- Schedules what a field of a batch holds, and removes the field. Returns 1, or 0 if there is none.
@@ -65,9 +79,11 @@ local function schedule_callback(first, field, scheduled, now)
 end
 
 -- Ends a batch if none of its members is left and its creator adds no more. Returns how many jobs it has scheduled.
-local function end_batch(first, scheduled, cancels, open_batches)
-  local found = redis.call('hmget', KEYS[first], 'left', 'open', 'failed', 'cancelled', 'ended_at', 'parent')
-  if not found[1] or tonumber(found[1]) > 0 or found[2] then
+local function end_batch(first, scheduled, cancels, open_batches, unique_flows)
+  local found = redis.call(
+    'hmget', KEYS[first], 'left', 'open', 'failed', 'cancelled', 'ended_at', 'parent', 'rest', 'unique'
+  )
+  if not found[1] or tonumber(found[1]) > 0 or found[2] or found[7] then
     return 0
   end
   local due, now, ended = 0, redis.call('time')[1], found[5]
@@ -77,6 +93,9 @@ local function end_batch(first, scheduled, cancels, open_batches)
     redis.call('hset', KEYS[first], 'ended_at', now)
     redis.pcall('hdel', cancels, id)
     redis.pcall('zrem', open_batches, id)
+    if found[8] and redis.pcall('hget', unique_flows, found[8]) == id then
+      redis.call('hdel', unique_flows, found[8])
+    end
   end
   due = due + schedule_callback(first, 'on_done', scheduled, now)
   if tonumber(found[3]) > 0 then
@@ -95,10 +114,17 @@ local function end_batch(first, scheduled, cancels, open_batches)
 end
 
 -- Writes the counters of the batches whose members were settled. Returns 1 if jobs are due now, else 0.
-local function end_batches(scheduled, cancels, open_batches)
+local function end_batches(scheduled, cancels, open_batches, unique_flows)
   local due = 0
   for first, batch in pairs(settled) do
     if batch and batch.changed then
+      if batch.flow then
+        due = due + advance_flow(first, batch, scheduled)
+        -- A node waits again.
+        if batch.left > 0 and redis.call('hdel', KEYS[first], 'ended_at') == 1 then
+          redis.pcall('zadd', open_batches, redis.call('hget', KEYS[first], 'created_at'), string.sub(KEYS[first], -24))
+        end
+      end
       for _, field in ipairs({'left', 'failed', 'cancelled'}) do
         if batch[field] ~= 0 then
           redis.call('hincrby', KEYS[first], field, batch[field])
@@ -108,13 +134,14 @@ local function end_batches(scheduled, cancels, open_batches)
         or redis.call('ttl', KEYS[first + 1]) < 0
         or batch.failed ~= 0 and redis.call('ttl', KEYS[first + 2]) < 0
         or batch.cancelled ~= 0 and redis.call('ttl', KEYS[first + 3]) < 0
+        or batch.flow and redis.call('ttl', KEYS[first + 4]) < 0
       then
         keep_batch(first, BATCH_TTL)
       end
       if batch.has_failed then
         due = due + schedule_callback(first, 'on_failure', scheduled, redis.call('time')[1])
       end
-      due = due + end_batch(first, scheduled, cancels, open_batches)
+      due = due + end_batch(first, scheduled, cancels, open_batches, unique_flows)
     end
   end
   return due > 0 and 1 or 0

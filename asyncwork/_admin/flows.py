@@ -1,0 +1,163 @@
+"""Reads flows: their nodes and how far each is."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._jobs.membership import member_id
+from .._json import codec
+from .._redis.batch_store import BatchStore, Bits
+from .._redis.flow_store import FlowStore
+from .._redis.namespace import Namespace
+from .._redis.protocol import decode
+from ..errors import PayloadError
+from ..models.flows import FlowNode, FlowNodes, FlowStatus, NodeGroup, NodeState, When
+from .batches import read_batch
+from .lookup import start_of
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGroup:
+    """A group of nodes as Redis holds it.
+
+    :ivar set: the first number of the set of all of its nodes; -1 if they follow no others, and ``None`` if each may be
+        a set of its own.
+    """
+
+    first: int
+    count: int
+    name: str
+    label: str
+    when: When
+    after: tuple[int, ...]
+    set: int | None
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its nodes."""
+        return range(self.first, self.first + self.count)
+
+
+class FlowReader:
+    """Reads flows.
+
+    Every method raises RedisError or OSError when Redis refuses or cannot be reached.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._batches = BatchStore(namespace)
+        self._flows = FlowStore(namespace)
+
+    async def has_ended(self, flow_id: str) -> bool:
+        """Return whether a flow has ended, or is gone."""
+        return await self._flows.has_ended(flow_id)
+
+    async def read(self, flow_id: str) -> FlowStatus | None:
+        """Return a flow; ``None`` if it is gone, or never was."""
+        (fields,) = await self._batches.read([flow_id])
+        if not fields:
+            return None
+        groups = read_groups(await self._flows.groups(flow_id))
+        bits = await self._batches.bits(flow_id)
+        sets = await self._flows.set_states(flow_id, list(_sets_of(groups)))
+        firsts = [each.first for each in groups]
+        shown = tuple(
+            NodeGroup(
+                each.first,
+                each.count,
+                each.name,
+                each.label,
+                each.when,
+                tuple(sorted({_group_of(number, firsts) for number in each.after})),
+                _counted(_states(each, bits, sets)),
+            )
+            for each in groups
+        )
+        return FlowStatus(
+            read_batch(flow_id, fields),
+            on_failure=decode(fields.get(b"flow", b"cancel")),
+            unique=decode(fields.get(b"unique", b"")),
+            groups=shown,
+        )
+
+    async def nodes(self, flow_id: str, first: int, page: int, per_page: int, state: NodeState | None) -> FlowNodes:
+        """Return a page of the nodes of a group; none if there is no such group.
+
+        :raises UsageError: when a number is out of range.
+        """
+        start = start_of(page, per_page)
+        groups = read_groups(await self._flows.groups(flow_id))
+        group = next((each for each in groups if each.first == first), None)
+        if group is None:
+            return FlowNodes((), 0, page, 1)
+        bits = await self._batches.bits(flow_id)
+        sets = await self._flows.set_states(flow_id, list(_sets_of([group])))
+        states = zip(group.numbers, _states(group, bits, sets), strict=True)
+        found = [each for each in states if state is None or each[1] is state]
+        shown = tuple(
+            FlowNode(number, member_id(flow_id, number), each) for number, each in found[start : start + per_page]
+        )
+        return FlowNodes(shown, len(found), page, max(1, -(-len(found) // per_page)))
+
+
+def read_groups(parts: Sequence[bytes]) -> list[StoredGroup]:
+    """Return groups of nodes in the order of their numbers. What cannot be read is left out."""
+    found: list[StoredGroup] = []
+    for part in parts:
+        try:
+            groups = codec.decode(part)
+        except PayloadError:
+            continue
+        found += (group for each in groups if (group := _read_group(each)) is not None)
+    return sorted(found, key=lambda each: each.first)
+
+
+def _read_group(fields: Any) -> StoredGroup | None:
+    try:
+        first, count, after = fields["first"], fields["count"], tuple(fields.get("after", ()))
+        set_ = fields.get("set", -1)
+        if not all(type(each) is int for each in (first, count, *after)) or not (set_ is None or type(set_) is int):
+            return None
+        if first < 0 or not 0 < count <= 10**9:
+            return None
+        when = When(fields.get("when", When.SUCCESS))
+        return StoredGroup(first, count, str(fields["name"]), str(fields.get("label", "")), when, after, set_)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _group_of(number: int, firsts: Sequence[int]) -> int:
+    at = bisect_right(firsts, number)
+    return firsts[at - 1] if at else number
+
+
+def _sets_of(groups: Sequence[StoredGroup]) -> Iterator[int]:
+    seen: set[int] = {-1}
+    for each in groups:
+        for number in each.numbers if each.set is None else (each.set,):
+            if number not in seen:
+                seen.add(number)
+                yield number
+
+
+def _states(group: StoredGroup, bits: Bits, sets: Mapping[int, str]) -> Iterator[NodeState]:
+    for number in group.numbers:
+        at, mask = number // 8, 0x80 >> number % 8
+        state = sets.get(number if group.set is None else group.set, "released")
+        if not (at < len(bits.ended) and bits.ended[at] & mask):
+            yield NodeState.WAITING if state == "waiting" else NodeState.ENQUEUED
+        elif at < len(bits.failed) and bits.failed[at] & mask:
+            yield NodeState.FAILED
+        elif at < len(bits.cancelled) and bits.cancelled[at] & mask:
+            yield NodeState.CANCELLED
+        else:
+            yield NodeState.SKIPPED if state == "skipped" else NodeState.DONE
+
+
+def _counted(states: Iterator[NodeState]) -> tuple[tuple[NodeState, int], ...]:
+    counts = Counter(states)
+    return tuple((each, counts[each]) for each in NodeState if counts[each])
