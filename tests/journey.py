@@ -23,6 +23,7 @@ from asyncwork import (
     JobCall,
     JobQuery,
     JobState,
+    NodeState,
     QueueFull,
     Rate,
     RateLimited,
@@ -180,6 +181,7 @@ async def go(bench: Bench) -> None:
             await jobs_fail(traveller)
             await results_are_kept(traveller)
             await batches_end(traveller)
+            await flows_end(traveller)
             await keys_are_held(traveller)
             await things_go_wrong(traveller)
             await jobs_are_held_and_observed(traveller)
@@ -443,6 +445,30 @@ async def batches_end(traveller: Traveller) -> None:
     assert (await client.delete_matching("quarantine", JobQuery(text=failing.id))).done == 1
     await client.retry_batch(failing.id)
     assert await client.batch_results(batch.id)
+
+
+async def flows_end(traveller: Traveller) -> None:
+    """Nodes of flows run after one another and take results, in more steps than one script takes, and are retried."""
+    client, pool = traveller.client, traveller.pool
+    flow = pool.flow("{flow}", unique="{unique}", tags=["{"])
+    first = flow.add("kept", {"text": "{node}"})
+    many = flow.add_many("{other}", [{"{": first.result}] * 600)
+    flow.add("{}", after=many, label="{last}")
+    flow.add("{}", after=many, when="failure")
+    found = await (await flow.start()).wait(LIMIT)
+    assert (found.batch.state, found.batch.total) == (BatchState.SUCCEEDED, 603)
+    assert (await client.flow_nodes(flow.id, 1, state=NodeState.DONE)).total == 600
+    flow = pool.chain(("fails", None), ("{other}", None))
+    handle = await flow.start()
+    assert (await handle.wait(LIMIT)).batch.state is BatchState.FAILED
+    assert (await handle.retry()).done == 1
+    assert (await handle.wait(LIMIT)).batch.cancelled == 1
+    await client.pause("{other}")
+    handle = await pool.chain(("{other}", None), ("{other}", None)).start()
+    await handle.cancel("{why}")
+    await client.unpause("{other}")
+    assert (await handle.wait(LIMIT)).batch.state is BatchState.CANCELLED
+    assert (await client.delete_matching("dead", JobQuery(text=flow.id))).done == 1
 
 
 async def keys_are_held(traveller: Traveller) -> None:

@@ -42,6 +42,8 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 # Scripts that no pool calls: they are an enqueuer's or a client's.
 _OF_OTHERS = {
     *(
+        "add_nodes",
+        "begin_flow",
         "change_periodic",
         "close_batch",
         "debounce",
@@ -61,6 +63,7 @@ _OF_OTHERS = {
         "free_unclaimed",
         "mark_cancelled",
         "request_state",
+        "retry_nodes",
         "take_slot",
         "signal",
         "reserve_members",
@@ -116,7 +119,7 @@ TASKS = {
     **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards", "takes steps")},
 }
 # Those whose results are kept.
-SINGLE = {"is single 0", "is single 1", "is orphaned", "is late", "is single member"}
+SINGLE = {"is single 0", "is single 1", "is orphaned", "is late", "is single member", "is kept"}
 # Where they end; all others run to their end and are gone.
 LOCATIONS = {
     "fails": "retry",
@@ -187,6 +190,7 @@ class Scenario:
         await redis.lpush(keys.queue("task"), payload("is-cancelled"))
         await redis.hset(keys.cancels, "is-cancelled", b"{}")
         await self._plant_batch()
+        await self._plant_flows()
         await self._plant_dead_pool()
         planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
         planted.add("holds a key")
@@ -226,6 +230,31 @@ class Scenario:
             "member dies",
             "is called",
         }
+        self.offered |= planted
+        self.accepted |= planted
+
+    async def _plant_flows(self) -> None:
+        """Leave a flow whose nodes take results, and one with a step that was not taken yet."""
+        enqueuer, redis, keys = self._bench.enqueuer, self._bench.redis, self._bench.keys
+        flow = enqueuer.flow()
+        results = [flow.add(name, {"does": does}).result for name, does in (("task", "is root"), ("single", "is kept"))]
+        next_node = flow.add("task", {"does": "takes results", "of": results})
+        flow.add("task", {"does": "is skipped"}, after=next_node, when="failure")
+        flow.add("task", {"does": "is last node"}, after=next_node, when="done")
+        await flow.start()
+        flow = enqueuer.flow()
+        flow.add("task", {"does": "is released"}, after=flow.add("task", {"does": "has ended"}))
+        await flow.start()
+        # The root has ended, and that is not counted yet in what follows.
+        batch, ended, _, _, nodes = keys.batch(flow.id)
+        (root,) = [each for each in await redis.lrange(keys.queue("task"), 0, -1) if f"{flow.id}-0".encode() in each]
+        await redis.lrem(keys.queue("task"), 1, root)
+        await redis.setbit(ended, 0, 1)
+        await redis.hincrby(batch, "left", -1)
+        await redis.hset(batch, "rest", "0 1")
+        await redis.hset(nodes, "rest:0", "change 0 1 left done 0")
+        await redis.zadd(keys.scheduled, {await redis.hget(nodes, "settle"): 1})
+        planted = {"is root", "is kept", "takes results", "is last node", "is released"}
         self.offered |= planted
         self.accepted |= planted
 
@@ -372,7 +401,7 @@ class Scenario:
         quarantined = sorted(json.loads(record)["payload"] for record in found.quarantine)
         assert quarantined == sorted(["{no job}", self._unreadable])
         assert all(each.status.ended for each in found.batches.values())
-        assert sorted(each.status.failed for each in found.batches.values()) == [0, 3]
+        assert sorted(each.status.failed for each in found.batches.values()) == [0, 0, 0, 3]
         assert found.unique_keys == {}
         redis, keys = self._bench.redis, self._bench.keys
         records = [each async for each in redis.scan_iter(keys.job_record("*"))]

@@ -26,8 +26,11 @@ from asyncwork import (
     EnqueueManyError,
     EnqueueOptions,
     Enqueuer,
+    Flow,
+    FlowHandle,
     Job,
     JobEndedError,
+    JobFlow,
     JobQuery,
     Limit,
     Rate,
@@ -40,6 +43,7 @@ from asyncwork import (
     StreamTimeout,
     SyncBatch,
     SyncBoundTask,
+    SyncFlow,
     SyncTask,
     Task,
     UsageError,
@@ -60,7 +64,7 @@ from .test_types import MODULES, public_names
 from .tuned import QUICK, tuned
 
 PERIODIC = "wat:@hourly"
-REF, UNDO, BATCH = f"~{'a' * 20}~0", "a" * 24, "a" * 24
+REF, UNDO, BATCH, FLOW = f"~{'a' * 20}~0", "a" * 24, "a" * 24, "w" + "a" * 23
 DIAGNOSIS = Diagnosis([], [], "", "", 0, 0, 0, Repairs(locks={"wat": ["p"]}, unknown=["wat"]))
 
 LATER = JobCall("wat", None, EnqueueOptions(delay=60))
@@ -171,6 +175,8 @@ CLIENT: dict[str, list[Call]] = {
     ],
     "batch": [lambda client: client.batch(BATCH)],
     "batches": [lambda client: client.batches()],
+    "flow": [lambda client: client.flow(FLOW)],
+    "flow_nodes": [lambda client: client.flow_nodes(FLOW, 0)],
     "batch_failures": [lambda client: client.batch_failures(BATCH)],
     "batch_results": [lambda client: client.batch_results(BATCH)],
     "cancel_batch": [lambda client: client.cancel_batch(BATCH)],
@@ -309,6 +315,18 @@ SYNC_BATCH_CALLS: dict[str, list[Call]] = {
     name: [in_block_of_sync(call) for call in calls] for name, calls in IN_BATCH.items()
 }
 
+FLOW_CALLS: dict[str, list[Call]] = {"start": [lambda flow: flow.start()]}
+
+SYNC_FLOW_CALLS: dict[str, list[Call]] = {"start": [lambda flow: asyncio.to_thread(flow.start)]}
+
+FLOW_HANDLE: dict[str, list[Call]] = {
+    "status": [lambda handle: handle.status()],
+    "wait": [lambda handle: handle.wait()],
+    "cancel": [lambda handle: handle.cancel()],
+    "retry": [lambda handle: handle.retry()],
+    "graph": [lambda handle: handle.graph()],
+}
+
 CALLS = {
     Client: CLIENT,
     Enqueuer: ENQUEUER,
@@ -321,6 +339,9 @@ CALLS = {
     SyncTask: SYNC_TASK,
     Batch: BATCH_CALLS,
     SyncBatch: SYNC_BATCH_CALLS,
+    Flow: FLOW_CALLS,
+    SyncFlow: SYNC_FLOW_CALLS,
+    FlowHandle: FLOW_HANDLE,
     WorkerPool: POOL,
     Jobs: JOBS,
     SyncJobs: SYNC_JOBS,
@@ -330,26 +351,28 @@ CALLS = {
 LOCAL = {
     Client: {"close", "limit"},
     # Batches are tried by `BATCH_CALLS`.
-    Enqueuer: {"close", "batch", "open_batch"},
+    Enqueuer: {"close", "batch", "open_batch", "flow", "chain"},
     # A wait for a result goes on while Redis is away.
-    sync.Enqueuer: {"close", "result", "batch", "open_batch"},
+    sync.Enqueuer: {"close", "result", "batch", "open_batch", "flow", "chain"},
     Task: {"call", "options", "bind_values"},
     BoundTask: {"call"},
     SyncBoundTask: {"result"},
     SyncTask: {"result"},
     WorkerPool: {
         *("health", "job", "limit", "metrics_text", "middleware", "on_dead", "on_failure", "periodic", "periodically"),
-        *("reconfigure", "stop_soon", "batch", "open_batch"),
+        *("reconfigure", "stop_soon", "batch", "open_batch", "flow", "chain"),
     },
     Jobs: {"eager", "release"},
     # A batch that was not written is cancelled without Redis.
     Batch: {"add_batch", "cancel"},
     SyncBatch: {"add_batch", "cancel"},
+    Flow: {"add", "add_many"},
+    SyncFlow: {"add", "add_many"},
 }
 # Methods of a pool that has been started.
 OF_A_RUN = {"drain", "quiet", "resize", "stop", "wait"}
 # Each run needs a pool of its own.
-RUNNING = (WorkerPool, Jobs, SyncJobs, Batch, SyncBatch)
+RUNNING = (WorkerPool, Jobs, SyncJobs, Batch, SyncBatch, Flow, SyncFlow, FlowHandle)
 
 
 @pytest.mark.parametrize("cls", CALLS)
@@ -375,12 +398,14 @@ def test_each_public_coroutine_is_called_here() -> None:
         for cls in classes
         if any(is_coroutine(member) for name, member in inspect.getmembers(cls) if not name.startswith("_"))
     }
-    # `Job.emit` is tried by tests/test_streams.py, and `Limit.slot` by tests/test_limits.py.
-    assert with_coroutines == (CALLS.keys() | {EnqueuedJob, JobCall, Job, Limit}) - {
+    # `Job.emit` is tried by tests/test_streams.py, `Limit.slot` by tests/test_limits.py, and `JobFlow` by
+    # tests/test_flows.py.
+    assert with_coroutines == (CALLS.keys() | {EnqueuedJob, JobCall, Job, JobFlow, Limit}) - {
         sync.Enqueuer,
         SyncBoundTask,
         SyncTask,
         SyncBatch,
+        SyncFlow,
         SyncJobs,
     }
 
@@ -423,6 +448,17 @@ async def opened(cls: type, url: str, namespace: str) -> AsyncIterator[Any]:
     elif cls is SyncBatch:
         with sync.Enqueuer(url, namespace=namespace) as sync_enqueuer:
             yield sync_enqueuer.batch()
+    elif cls in (Flow, FlowHandle):
+        async with Enqueuer(url, namespace=namespace) as enqueuer:
+            flow = enqueuer.flow()
+            flow.add("wat")
+            handle = FlowHandle(FLOW, flow._make_client)
+            yield flow if cls is Flow else handle
+    elif cls is SyncFlow:
+        with sync.Enqueuer(url, namespace=namespace) as sync_enqueuer:
+            sync_flow = sync_enqueuer.flow()
+            sync_flow.add("wat")
+            yield sync_flow
     elif cls is WorkerPool:
         yield pool_at(url, namespace)[0]
     elif cls in (Jobs, SyncJobs):

@@ -182,11 +182,10 @@ class CommandEncoder:
 
     def _ack_members(self, queue: Queue, members: Sequence[MemberAck]) -> bytes:
         batches, args = BatchKeys(self._keys, 7), [self._pool_id]
-        for each in members:
-            payload, (batch_id, index), *_ = each
-            first = batches.first(batch_id)
+        for payload, (batch_id, index), state, result in members:
+            first, how = batches.first(batch_id), how_ended(state, result) if result else state.encode()
             job_id = b"%b-%d" % (batch_id.encode(), index)
-            args += (payload, job_id, b"%d" % first, b"%d" % index, each.how)
+            args += (payload, job_id, b"%d" % first, b"%d" % index, how)
         keys = queue.ack_keys + self._members + pack(*map(encode, batches.names))
         return scripts.call("ack_members", 7 + 5 * len(batches), keys, args, fair=queue.fair)
 

@@ -61,11 +61,6 @@ class MemberAck(NamedTuple):
     state: MemberState
     result: bytes = b""
 
-    @property
-    def how(self) -> bytes:
-        """How it has ended, for scripts."""
-        return how_ended(self.state, self.result)
-
 
 def how_ended(state: MemberState, result: bytes) -> bytes:
     """Return how a member has ended, for scripts, with what it leaves for others."""

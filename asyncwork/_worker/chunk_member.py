@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._jobs import chunk_calling, forks
 from .._jobs.chunk_calling import JobOutcome
 from .._jobs.error_text import traceback_of
+from .._jobs.membership import FLOW
 from .._redis.work_queue import HeldJob, crashes_of
 from ..errors import UnknownJobError
 from ..job import Job
@@ -145,7 +146,7 @@ class ChunkMember(Worker):
                 raise UnknownJobError(job.name)
             self.job, self.started_at = job, clock()
             call = job_type.call if job.expires is None else job_type.in_time()
-            call = self._member_call(call, queue, job)
+            call = self._node_call(call, queue) if job.id.startswith(FLOW) else call
             if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                 call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
             suspended = start(call, env.context(), job)

@@ -208,7 +208,7 @@ class Worker:
                     raise UnknownJobError(job.name)
                 self.job, self.started_at, may_be_member = job, now, len(job.id) >= SHORTEST_ID
                 call = job_type.call if job.expires is None else job_type.in_time()
-                call = self._member_call(call, queue, job) if may_be_member else call
+                call = self._node_call(call, queue) if may_be_member and job.id[0] == FLOW else call
                 if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
                 suspended = start(call, env.context(), job)
@@ -234,10 +234,10 @@ class Worker:
                 return self._end_task(task, queue, job, failed)
         return True
 
-    def _member_call(self, call: Call, queue: Queue, job: Job) -> Call:
-        """Return what runs a job that may be a member of a batch, or a node of a flow."""
+    def _node_call(self, call: Call, queue: Queue) -> Call:
+        """Return what runs a job that may be a node of a flow."""
         assert self.payload is not None
-        return node_call(call, self._env.dispatcher, queue, self.payload) if job.id.startswith(FLOW) else call
+        return node_call(call, self._env.dispatcher, queue, self.payload)
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
         """Record the success of a job that is not just acknowledged."""

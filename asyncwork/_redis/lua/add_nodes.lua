@@ -18,16 +18,17 @@ local batch = batch_at(5)
 if not batch or not batch.flow then
   return 0
 end
-local nodes, has_ended = nodes_of(5, batch), redis.call('exists', KEYS[6]) == 1
+local flow = flows()
+local nodes, has_ended = flow.nodes_of(5, batch), redis.call('exists', KEYS[6]) == 1
 -- Steps that were not taken yet: the bits of these nodes have changed, and the counts of the sets after them have not.
 local pending = {}
 for number = nodes.head, nodes.tail - 1 do
-  local step = parse_step(redis.call('hget', nodes.key, 'rest:' .. number) or '')
+  local step = flow.parse_step(redis.call('hget', nodes.key, 'rest:' .. number) or '')
   if step[1] == 'change' then
     pending[#pending + 1] = step
   end
 end
-local skips = parse_step(has_ended and redis.call('hget', nodes.key, 'skips') or '')
+local skips = flow.parse_step(has_ended and redis.call('hget', nodes.key, 'skips') or '')
 
 local function count_bits(key, from, count)
   local total, stop = 0, from + count
@@ -61,7 +62,7 @@ local function count_range(set, from, count)
   end
   for _, step in ipairs(pending) do
     local both = overlap(from, count, step[2], step[3])
-    local less, more = COUNTS[step[5]], COUNTS[step[4]]
+    local less, more = flow.COUNTS[step[5]], flow.COUNTS[step[4]]
     if less then set[less] = set[less] - both end
     if more then set[more] = set[more] + both end
   end
@@ -70,7 +71,7 @@ end
 -- By field, what is appended to it.
 local appended = {}
 local function append(start, from, many, text)
-  for block = math.floor(from / BLOCK), math.floor((from + many - 1) / BLOCK) do
+  for block = math.floor(from / flow.BLOCK), math.floor((from + many - 1) / flow.BLOCK) do
     local field = start .. block
     appended[field] = appended[field] or {}
     table.insert(appended[field], text)
@@ -85,7 +86,7 @@ local function add_set(first, count, when, ranges)
     append('next:', from, many, from .. ' ' .. many .. ' ' .. first .. ' ')
   end
   nodes.sets[first] = set
-  decide(nodes, first, set)
+  flow.decide(nodes, first, set)
 end
 
 while at <= #ARGV do

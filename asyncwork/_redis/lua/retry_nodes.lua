@@ -15,7 +15,7 @@ for _, number in ipairs(ARGV) do
     redis.call('setbit', KEYS[6], number, 0)
     redis.call('setbit', KEYS[7], number, 0)
     batch.left, batch.failed, batch.changed = batch.left + 1, batch.failed - 1, true
-    note_node(5, batch, tonumber(number), 'failed', 'left')
+    flows().note(5, batch, tonumber(number), 'failed', 'left')
     count = count + 1
   end
 end

@@ -35,7 +35,7 @@ local function settle_member(first, index, state)
   if not batch or index >= batch.next then
     return
   end
-  if string.sub(state, 1, 5) == 'done ' then
+  if #state > 4 and string.sub(state, 1, 5) == 'done ' then
     result, state = string.sub(state, 6), 'done'
   end
   local has_ended = redis.pcall('setbit', KEYS[first + 1], index, 1)
@@ -61,7 +61,7 @@ local function settle_member(first, index, state)
   end
   batch.changed = true
   if batch.flow then
-    note_node(first, batch, index, before, state, result)
+    flows().note(first, batch, index, before, state, result)
   else
     batch.has_failed = batch.has_failed or state == 'failed'
   end
@@ -119,7 +119,7 @@ local function end_batches(scheduled, cancels, open_batches, unique_flows)
   for first, batch in pairs(settled) do
     if batch and batch.changed then
       if batch.flow then
-        due = due + advance_flow(first, batch, scheduled)
+        due = due + flows().advance(first, batch, scheduled)
         -- A node waits again.
         if batch.left > 0 and redis.call('hdel', KEYS[first], 'ended_at') == 1 then
           redis.pcall('zadd', open_batches, redis.call('hget', KEYS[first], 'created_at'), string.sub(KEYS[first], -24))
