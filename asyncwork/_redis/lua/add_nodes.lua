@@ -31,16 +31,17 @@ end
 local skips = flow.parse_step(has_ended and redis.call('hget', nodes.key, 'skips') or '')
 
 local function count_bits(key, from, count)
-  local total, stop = 0, from + count
-  while from < stop and (from % 8 ~= 0 or stop - from < 8) do
-    total, from = total + redis.call('getbit', key, from), from + 1
-  end
-  local bytes = math.floor((stop - from) / 8)
-  if bytes > 0 then
-    total, from = total + redis.call('bitcount', key, from / 8, from / 8 + bytes - 1), from + 8 * bytes
-  end
-  while from < stop do
-    total, from = total + redis.call('getbit', key, from), from + 1
+  local first, stop, total = math.floor(from / 8), from + count, 0
+  local bytes = redis.call('getrange', key, first, math.floor((stop - 1) / 8))
+  for i = 1, #bytes do
+    local byte, node = string.byte(bytes, i), 8 * (first + i - 1)
+    for bit = 7, 0, -1 do
+      if byte >= 2 ^ bit then
+        byte = byte - 2 ^ bit
+        local number = node + 7 - bit
+        total = total + (number >= from and number < stop and 1 or 0)
+      end
+    end
   end
   return total
 end
