@@ -27,6 +27,7 @@ _FRAGMENTS = frozenset(
         "fair_list",
         "flow_nodes",
         "forget_steps",
+        "free_deleted",
         "free_hold",
         "keep_steps",
         "max_concurrency",
