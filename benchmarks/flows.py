@@ -66,10 +66,10 @@ def _flows(found: Turns) -> str:
                 spread([each.filling for each in drains], "{:.2f}".format),
                 spread(seconds, "{:.2f}".format),
                 spread(rates),
-                "" if case.side == ASYNCWORK.name else spread(times(ours, rates), "{:.1f} x".format),
+                "" if case.side == ASYNCWORK.name else spread(times(ours, rates), "{:.1f}".format),
             ]
         )
-    return table(["100 workers; RQ has 1", "jobs", "enqueued, s", "in all, s", "jobs/s", "asyncwork"], rows)
+    return table(["100 workers; RQ has 1", "jobs", "enqueued, s", "in all, s", "jobs/s", "asyncwork, times"], rows)
 
 
 def _targets(found: Turns) -> Iterator[Target]:

@@ -76,9 +76,9 @@ def _theirs(found: Turns) -> str:
         if case.side != ASYNCWORK.name:
             rates = found.rates(case)
             ratio = times(found.rates(_counterpart(case)), rates)
-            shown = spread(ratio, "{:.1f} x".format)
+            shown = spread(ratio, "{:.1f}".format)
             rows.append([f"{case.side}: {_name(case)}", f"{drains[0].jobs:,}", spread(rates), shown, *_cpu(drains)])
-    return table(["100 workers", "jobs", "jobs/s", "asyncwork", *_CPU], rows)
+    return table(["100 workers", "jobs", "jobs/s", "asyncwork, times", *_CPU], rows)
 
 
 # On a machine that others use, these change less than the jobs per second.
