@@ -18,7 +18,7 @@ from ._redis.base_client import translated_errors
 from ._redis.batch_writer import BatchSource
 from ._redis.enqueue_steps import Steps
 from ._redis.flow_writer import FlowOptions, FlowWriter, NewNodes
-from .errors import AsyncworkError, UsageError
+from .errors import AsyncworkError, UniqueConflictError, UsageError
 from .models.flows import When
 
 if TYPE_CHECKING:
@@ -205,8 +205,8 @@ class Flow(BaseFlow):
         """Write the flow, so that the nodes run that follow no others; return its handle.
 
         :raises UsageError: when it has no nodes, or has been started.
-        :raises UniqueConflictError: when another flow with its ``unique`` has not ended. Nothing is written then; the
-            error has the id of that flow as ``holder_id``.
+        :raises UniqueConflictError: when another flow with its ``unique`` has not ended. Nothing is written then, and
+            it may be started later. The error has the id of the other flow as ``holder_id``.
         :raises QueueFull: when too many jobs of the tenant of a node wait. What was written is cancelled.
         :raises RedisUnavailable: when Redis refuses or cannot be reached. What was written is cancelled, if possible.
         """
@@ -214,6 +214,10 @@ class Flow(BaseFlow):
         try:
             with translated_errors(self._source.masked_url):
                 await self._run(steps)
+        except UniqueConflictError:
+            # Nothing was written, and it may be started later.
+            self._is_started = False
+            raise
         except AsyncworkError:
             # If Redis cannot be reached, the flow stays open, and the doctor finds it.
             with suppress(AsyncworkError), translated_errors(self._source.masked_url):
@@ -241,6 +245,9 @@ class SyncFlow(BaseFlow):
         try:
             with translated_errors(self._source.masked_url):
                 self._run(steps)
+        except UniqueConflictError:
+            self._is_started = False
+            raise
         except AsyncworkError:
             with suppress(AsyncworkError), translated_errors(self._source.masked_url):
                 self._run(writer.abandon(NOT_WRITTEN))

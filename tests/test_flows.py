@@ -47,6 +47,7 @@ from asyncwork._redis.batch_store import BatchStore
 from asyncwork._redis.delayed import Scored
 from asyncwork._redis.flow_store import FlowStore
 from asyncwork._worker.services.go_rescuer import GoRescuer
+from asyncwork.testing import open_jobs
 from asyncwork.worker_pool import NoContext
 
 from .conftest import Bench, until
@@ -604,7 +605,7 @@ async def test_a_unique_flow_is_started_once_until_it_has_ended(bench: Bench) ->
         app.go_on.set()
         await handle.wait(30)
         assert not await bench.redis.exists(bench.keys.unique_flows)
-        await ended(make())
+        await ended(second)
     assert app.ran == ["a", "b", "a", "b"]
 
 
@@ -941,6 +942,10 @@ async def test_a_handle_waits_and_draws(bench: Bench) -> None:
         with pytest.raises(ResultTimeout, match=r"has not ended within 0\.05 s"):
             await handle.wait(0.05)
         graph = await handle.graph()
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            reason = await client.waiting_reason(f"{flow.id}-700", seconds=0)
+            assert reason == f"it waits for 1 node of flow {flow.id} that has not ended"
+            assert await client.waiting_reason(f"{flow.id}-7000", seconds=0) == ""
         app.go_on.set()
         await handle.wait(30)
     assert graph == (
@@ -971,3 +976,34 @@ async def test_nodes_are_sequences(bench: Bench) -> None:
     assert repr(nodes[0]) == f"<Node {flow.id}-0>"
     assert repr(nodes.results) == f"<results of 4 nodes from 0 of flow {flow.id}>"
     assert repr(flow) == f"<Flow {flow.id}>"
+
+
+# Tests of applications
+
+
+async def test_flows_and_batches_of_an_application_run_in_its_tests(redis_url: str) -> None:
+    # Where the application would enqueue otherwise, there is no Redis.
+    pool, got = WorkerPool("redis://127.0.0.1:1"), list[Any]()
+
+    @pool.job
+    async def double(number: int) -> int:
+        return 2 * number
+
+    @pool.job
+    async def take(job: Job, value: Any) -> None:
+        got.append(value)
+        if job.batch_id is not None and is_flow(job.batch_id) and value == 2:
+            await job.flow.add(take.call(7))
+
+    with open_jobs(pool, redis_url) as jobs:
+        flow = pool.flow()
+        flow.add(take.call(flow.add(double.call(1)).result))
+        handle = await flow.start()
+        sync_flow = pool.sync_enqueuer.flow()
+        sync_flow.add(take.call(3))
+        await asyncio.to_thread(sync_flow.start)
+        async with pool.batch(on_success=take.call("called")) as batch:
+            await batch.add(take.call(4))
+        await jobs.drain()
+        assert (await handle.wait(10)).batch.state is BatchState.SUCCEEDED
+    assert sorted(map(str, got)) == ["2", "3", "4", "7", "called"]

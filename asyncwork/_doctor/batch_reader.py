@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .._admin.batches import read_batch
-from .._jobs.membership import Callback, Member, is_flow, member_of
+from .._jobs.membership import Callback, Member, member_of
 from .._redis.batch_store import BatchFields, BatchStore
-from .._redis.flow_store import FlowStore
 from .._redis.namespace import Namespace
 from .._redis.protocol import read_count
 from ..errors import PayloadError
@@ -25,7 +24,6 @@ class BatchReading:
     :ivar bits: how many of its members have ended, have failed and were cancelled, by its bitmaps.
     :ivar ended_bits: the bitmap of the members that have ended.
     :ivar overdue: the callbacks that should have been scheduled.
-    :ivar waiting: the nodes of a flow that wait for others.
     """
 
     status: BatchStatus
@@ -34,7 +32,6 @@ class BatchReading:
     bits: tuple[int, int, int]
     ended_bits: bytes
     overdue: tuple[str, ...]
-    waiting: frozenset[int] = frozenset()
 
     def has_ended(self, number: int) -> bool:
         """Return whether a member has ended, by its bitmap."""
@@ -51,33 +48,28 @@ async def read_batches(namespace: Namespace, batch_ids: Sequence[str]) -> list[B
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    store, flows, found = BatchStore(namespace), FlowStore(namespace), []
+    store, found = BatchStore(namespace), []
     for batch_id in batch_ids:
         while True:
             (fields,) = await store.read([batch_id])
             if not fields:
                 break
-            waiting = await flows.waiting(batch_id) if is_flow(batch_id) else frozenset()
             bits = await store.bits(batch_id)
             # A member may have ended between the two.
             if await store.read([batch_id]) == [fields]:
                 ended, failed, cancelled = (int.from_bytes(each).bit_count() for each in bits)
-                found.append(_reading(batch_id, fields, (ended, failed, cancelled), bits.ended, waiting))
+                found.append(_reading(batch_id, fields, (ended, failed, cancelled), bits.ended))
                 break
     return found
 
 
-def _reading(
-    batch_id: str, fields: BatchFields, bits: tuple[int, int, int], ended_bits: bytes, waiting: frozenset[int]
-) -> BatchReading:
+def _reading(batch_id: str, fields: BatchFields, bits: tuple[int, int, int], ended_bits: bytes) -> BatchReading:
     status = read_batch(batch_id, fields)
     good = status.ended and not status.failed and not status.cancelled
     is_due = {Callback.FAILURE: status.failed > 0, Callback.DONE: status.ended, Callback.SUCCESS: good}
     overdue = [each.value for each in Callback if is_due[each] and each.value in status.waiting]
     numbers = read_count(fields.get(b"next")) or 0
-    found = BatchReading(status, numbers, _parent(fields.get(b"parent")), bits, ended_bits, tuple(overdue))
-    # One that was cancelled because of another keeps its job, because it may wait again.
-    return replace(found, waiting=frozenset(each for each in waiting if not found.has_ended(each)))
+    return BatchReading(status, numbers, _parent(fields.get(b"parent")), bits, ended_bits, tuple(overdue))
 
 
 def _parent(entry: bytes | None) -> Member | None:

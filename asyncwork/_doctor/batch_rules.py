@@ -41,6 +41,11 @@ class BatchFindings:
         )
 
 
+def is_abandoned(batch: BatchStatus, now: float) -> bool:
+    """Return whether the creator of a batch may still add members, and has not for so long that it is dead."""
+    return batch.open and batch.created_at < now - ABANDONED_AFTER
+
+
 def batch_findings(batches: Sequence[BatchReading], members: Mapping[str, Set[int]], now: float) -> BatchFindings:
     """Return what is wrong with batches.
 
@@ -54,18 +59,14 @@ def batch_findings(batches: Sequence[BatchReading], members: Mapping[str, Set[in
     lost: dict[str, LostMembers] = {}
     for each in batches:
         status = each.status
-        existing = {number for number in there[status.id] if not each.has_ended(number)} | each.waiting
+        existing = {number for number in there[status.id] if not each.has_ended(number)}
         missing = status.left - len(existing)
         if missing > 0:
             # Some numbers may never have been used. Which of them are counted makes no difference.
             numbers = tuple(islice((number for number in each.unended() if number not in existing), missing))
             lost[status.id] = LostMembers(status.total, status.left, numbers)
     return BatchFindings(
-        {
-            each.status.id: each.status
-            for each in batches
-            if each.status.open and each.status.created_at < now - ABANDONED_AFTER
-        },
+        {each.status.id: each.status for each in batches if is_abandoned(each.status, now)},
         lost,
         {each.status.id: each.overdue for each in batches if each.overdue},
     )

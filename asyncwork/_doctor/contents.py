@@ -18,6 +18,7 @@ from .._redis.namespace import Namespace
 from .._redis.pool_requests import FIELDS
 from .._redis.protocol import decode
 from .batch_reader import BatchReading, read_batches
+from .flow_reader import FlowReading, read_flows
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class NamespaceContents:
     :ivar stepped: the ids of jobs whose steps are recorded, without those that were deleted.
     :ivar batch_ids: the ids of batches.
     :ivar batches: by id, the batches that are kept.
+    :ivar flows: by id, the nodes of those of them that are flows.
     :ivar rates: the fields of the hash of rates.
     :ivar rate_states: what is written about the tokens of rates, by job name.
     :ivar unreadable: keys of a wrong type.
@@ -78,6 +80,7 @@ class NamespaceContents:
     stepped: set[str] = field(default_factory=set)
     batch_ids: list[str] = field(default_factory=list)
     batches: dict[str, BatchReading] = field(default_factory=dict)
+    flows: dict[str, FlowReading] = field(default_factory=dict)
     rates: dict[bytes, bytes] = field(default_factory=dict)
     rate_states: dict[str, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
@@ -105,6 +108,7 @@ async def read_contents(namespace: Namespace) -> NamespaceContents:
                 raise
             found.unreadable.append(key)
     found.batches = {each.status.id: each for each in await read_batches(namespace, found.batch_ids)}
+    found.flows = await read_flows(namespace, found.batch_ids)
     fair = FairQueues(namespace)
     for name in await fair.names():
         found.queues.setdefault(name, QueueState()).fair = await fair.read(name)

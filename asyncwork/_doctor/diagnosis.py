@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from .._redis.keys import Keys
 from ..models.diagnosis import Diagnosis, Problem, Repairs
 from ..models.pools import Heartbeat
-from . import batch_rules, record_rules, rules
+from . import batch_rules, flow_rules, record_rules, rules
 from .periodic_rules import periodic_problems, unused_changes
 from .queue_rules import held_queues
 from .rate_rules import rate_problems
@@ -50,6 +50,7 @@ def make_diagnosis(readings: Readings, keys: Keys) -> Diagnosis:
         *record_rules.lost_waits(jobs.awaited),
         *record_rules.lost_steps(jobs.stepped),
         *batch_rules.batch_problems(jobs.batches),
+        *flow_rules.flow_problems(jobs.flows),
         *record_rules.unexpiring(readings.records.unexpiring),
         *rate_problems(readings.rates, _bad_rate_states(readings)),
         *rules.quarantined(readings.quarantined.total, readings.quarantined.kinds, keys),
@@ -101,6 +102,7 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         rate_states=_bad_rate_states(readings),
         tenants=sorted(jobs.tenants),
         stepped=jobs.stepped,
+        flows=jobs.flows.repairs(),
     )
 
 

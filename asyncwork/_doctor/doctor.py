@@ -24,8 +24,10 @@ from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
 from ..models.unique_holder import UniqueHolder
 from .batch_reader import BatchReading, read_batches
-from .batch_rules import BatchFindings, batch_findings
+from .batch_rules import BatchFindings, batch_findings, is_abandoned
 from .diagnosis import make_diagnosis
+from .flow_reader import FlowReading, read_flows
+from .flow_rules import FlowFindings, flow_findings
 from .heartbeats import HeartbeatHistory
 from .namespace_keys import NamespaceKeys, read_keys, wrong_types
 from .rate_rules import RatesReading
@@ -199,6 +201,7 @@ class Doctor:
         stepped = await self._reader.stepped(scan.steps or ())
         batches = await read_batches(self._namespace, await self._batches.ids(0, _MOST_BATCHES))
         open_ids = {each.status.id for each in batches if not each.status.ended}
+        flows = await read_flows(self._namespace, sorted(open_ids))
         marked = {job_id: at for job_id, at in marked.items() if job_id not in open_ids}
         holds = await self._old_holds(scan, last.now)
         wanted = {*marked, *awaited, *stepped}
@@ -227,7 +230,8 @@ class Doctor:
             cancels=cancels,
             awaited=tuple(sorted(awaited)),
             stepped=tuple(sorted(stepped)),
-            batches=await self._check_batches(batches, unfinished, jobs, in_progress, last.now),
+            batches=await self._check_batches(batches, flows, unfinished, jobs, in_progress, last.now),
+            flows=await self._check_flows(flows),
             holds=holds,
             successors=sorted(successors),
         )
@@ -244,12 +248,20 @@ class Doctor:
     async def _check_batches(
         self,
         batches: Sequence[BatchReading],
+        flows: Mapping[str, FlowReading],
         first: UnfinishedJobs,
         jobs: JobsReading,
         in_progress: Mapping[str, Sequence[str]],
         now: float,
     ) -> BatchFindings:
-        """Return what is wrong with batches: what it was when they were read before all jobs, and still is."""
+        """Return what is wrong with batches: what it was when they were read before all jobs, and still is.
+
+        A node of a flow that waits for others is there, even if its job is lost.
+        """
+        for each in batches:
+            if (flow := flows.get(each.status.id)) is not None:
+                waiting = flow.waiting(is_open=each.status.open and not is_abandoned(each.status, now))
+                first.members.setdefault(each.status.id, set()).update(waiting)
         found = batch_findings(batches, first.members, now)
         if not found:
             return found
@@ -258,6 +270,13 @@ class Doctor:
         seen = {each: first.members.get(each, set()) | again.members.get(each, set()) for each in ids}
         current = await read_batches(self._namespace, [each.status.id for each in batches])
         return found.still(batch_findings(current, seen, now))
+
+    async def _check_flows(self, flows: Mapping[str, FlowReading]) -> FlowFindings:
+        """Return what is wrong with flows: what it was when they were read first, and still is."""
+        found = flow_findings(flows)
+        if not found:
+            return found
+        return found.still(flow_findings(await read_flows(self._namespace, found.ids())))
 
     async def _old_holds(self, scan: NamespaceKeys, now: float) -> dict[str, UniqueHolder]:
         """Return the keys that jobs have held for a while. A job may go to its queue just before it takes its key.

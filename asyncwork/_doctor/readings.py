@@ -22,6 +22,7 @@ from ..models.pools import Heartbeat
 from ..models.queues import JobCounts, QueueInfo
 from ..models.unique_holder import UniqueHolder
 from .batch_rules import BatchFindings
+from .flow_rules import FlowFindings
 from .heartbeats import HeartbeatHistory
 from .rate_rules import RatesReading
 
@@ -101,6 +102,7 @@ class JobsReading:
     :ivar awaited: ids that are waited for and that no job has, although none has ended with them.
     :ivar stepped: ids whose steps are recorded and that no job has.
     :ivar batches: what is wrong with batches.
+    :ivar flows: what is wrong with flows.
     :ivar tenants: by fair queue, for how many tenants Redis holds something that does not follow from its jobs; those
         where all is right are left out.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
@@ -115,6 +117,7 @@ class JobsReading:
     awaited: Sequence[str] = ()
     stepped: Sequence[str] = ()
     batches: BatchFindings = field(default_factory=BatchFindings)
+    flows: FlowFindings = field(default_factory=FlowFindings)
     tenants: Mapping[str, int] = field(default_factory=dict)
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
     successors: Sequence[str] = ()

@@ -11,15 +11,18 @@ from .._redis.batches import batches
 from .._redis.cancels import Cancels
 from .._redis.client import run_script
 from .._redis.fair_queues import FairQueues
+from .._redis.flow_store import FlowStore
 from .._redis.holds import Holds
 from .._redis.namespace import Namespace
 from .._redis.queue_settings import QueueSettings
 from .._redis.rates import Rates
 from .._redis.recovery import Recovery
 from .._redis.step_records import StepRecords
-from ..models.diagnosis import LostMembers, Repairs, UniqueKey
+from ..models.diagnosis import FlowRepair, LostMembers, Repairs, UniqueKey
 from .batch_reader import read_batches
 from .commands import STEP, send
+from .flow_reader import read_flows
+from .flow_rules import NOTHING_WRONG, flow_findings
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
 
 # Seconds for which records and streams without an expiry are kept from then on, as are those of lost jobs.
@@ -34,6 +37,7 @@ class Repairer:
         self._namespace = namespace
         self._redis = namespace.redis
         self._batches = BatchStore(namespace)
+        self._flows = FlowStore(namespace)
         self._keys = namespace.keys
         self._reader = reader
         self._recovery = Recovery(namespace)
@@ -81,6 +85,8 @@ class Repairer:
         for batch_id, lost in repairs.lost_members.items():
             settled = await self._settle_lost(batch_id, lost)
             yield f"counted members of batch {batch_id} as failed that are nowhere: {settled}"
+        for flow_id, repair in repairs.flows.items():
+            yield f"had flow {flow_id} go on: corrected {await self._repair_flow(flow_id, repair)} nodes and counts"
         if repairs.unexpiring:
             replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
             yield f"had keys expire in a day that should expire: {replies.count(1)}"
@@ -110,6 +116,23 @@ class Repairer:
             return 0
         await self._batches.settle([Member(batch_id, number) for number in lost.numbers], MemberState.FAILED)
         return len(lost.numbers)
+
+    async def _repair_flow(self, flow_id: str, repair: FlowRepair) -> int:
+        """Correct what is still as it was in a flow; return how many nodes and sets of nodes."""
+        found = await read_flows(self._namespace, [flow_id])
+        flow = found.get(flow_id)
+        if flow is None:
+            return 0
+        wrong = flow_findings(found).repairs().get(flow_id, NOTHING_WRONG)
+        sets = [
+            (each.span.first, each.text, each.after)
+            for each in flow.sets
+            if repair.sets.get(each.span.first) == each.text == wrong.sets.get(each.span.first)
+        ]
+        again = set(repair.stuck) & set(wrong.stuck)
+        stuck = [(number, each.span.first) for each in flow.sets for number in each.numbers if number in again]
+        unreadable = sorted(set(repair.lost_jobs) & flow.unreadable)
+        return await self._flows.repair(flow_id, sets, stuck, unreadable)
 
     async def _recompute_lock(self, name: str, pool_ids: Sequence[str]) -> int:
         """Set these pools' shares of a lock to their numbers of jobs in progress, and the lock to the sum of all

@@ -76,7 +76,8 @@ class JobFlow(ABC):
         label: str = "",
     ) -> Node[Any]:
         """Add a node to the flow, as :meth:`Flow.add` does. It is written at once, and runs at once if it follows no
-        others. An attempt that is repeated after a failure adds another one: add nodes in a :meth:`Job.step`.
+        others. A later attempt of this job, after a failure or a crash, adds it again: to add it once, do that in a
+        function that returns nothing, and call this as a :meth:`Job.step`.
 
         :param after: the nodes that it follows: this job, and those that this job has added.
         :raises UsageError, ArgumentEncodingError: as there.

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 
+from .._jobs.flow_plan import Span
+from .._jobs.membership import SETTLE_NAME
+from .._jobs.payload import encode_job
 from .batches import batches
+from .client import run_script
 from .errors import ErrorReply, is_wrong_type
+from .member_calls import shared_keys
 from .namespace import Namespace
 from .protocol import decode, read_count
 
@@ -14,7 +20,7 @@ _BATCH = 1000
 
 
 class FlowStore:
-    """Reads what is known of the nodes of flows.
+    """Reads what is known of the nodes of flows, and repairs it.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
     """
@@ -50,16 +56,61 @@ class FlowStore:
                 states[number] = words[2]
         return states
 
-    async def waiting(self, flow_id: str) -> frozenset[int]:
-        """Return the numbers of the nodes whose jobs wait for others; also of those that were cancelled meanwhile."""
+    async def left_before(self, flow_id: str, number: int, first_of_set: int) -> int:
+        """Return how many nodes before one that waits have not ended; 0 for one that does not wait.
+
+        :param first_of_set: the first number of the set of the node.
+        """
+        job, text = await self._fields(flow_id, [f"job:{number}", f"set:{first_of_set}"])
+        words = decode(text or b"").split()
+        if job is None or len(words) != 6 or words[2] != "waiting":
+            return 0
+        return read_count(words[3].encode()) or 0
+
+    async def scan(self, flow_id: str) -> AsyncIterator[Mapping[bytes, bytes]]:
+        """Yield the fields of the hash of the nodes, some at a time. A field may come twice."""
+        key, cursor = self._keys.batch(flow_id)[4], 0
+        while True:
+            try:
+                cursor, some = await self._redis.client().hscan(key, cursor, count=_BATCH)
+            except ErrorReply as error:
+                if not is_wrong_type(error):
+                    raise
+                return
+            yield some
+            if not cursor:
+                return
+
+    async def is_scheduled(self, entry: bytes) -> bool:
+        """Return whether an entry is in the scheduled set."""
         try:
-            names = await self._redis.client().hkeys(self._keys.batch(flow_id)[4])
+            return await self._redis.client().zscore(self._keys.scheduled, entry) is not None
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
-            return frozenset()
-        numbers = (each.removeprefix(b"job:") for each in names if each.startswith(b"job:"))
-        return frozenset(int(each) for each in numbers if each.isdigit())
+            return False
+
+    async def repair(
+        self,
+        flow_id: str,
+        sets: Sequence[tuple[int, bytes, Sequence[Span]]],
+        stuck: Sequence[tuple[int, int]],
+        unreadable: Sequence[int],
+    ) -> int:
+        """Have a flow go on that is stuck; return how many sets and nodes were corrected.
+
+        :param sets: those to be counted anew: the number of the first node, the field as it was found, and the nodes
+            that they follow.
+        :param stuck: the nodes whose turn has come, or will never come, each with the first number of its set.
+        :param unreadable: the nodes whose jobs cannot be read. They are removed.
+        """
+        _, entry = encode_job(SETTLE_NAME, {"flow": flow_id}, int(time.time()), job_id=f"{flow_id}-settle")
+        args: list[bytes | int] = [entry, len(unreadable), len(stuck), *unreadable]
+        args += (number for pair in stuck for number in pair)
+        for first, text, after in sets:
+            args += (first, text, len(after), *(number for span in after for number in span))
+        keys = [*shared_keys(self._keys), *self._keys.batch(flow_id)]
+        return int(await run_script(self._redis.client(), "repair_flow", keys, args))
 
     async def _fields(self, flow_id: str, names: Sequence[str]) -> list[bytes | None]:
         key, found = self._keys.batch(flow_id)[4], list[bytes | None]()

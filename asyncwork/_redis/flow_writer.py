@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from .base_client import unavailable
 from .batch_writer import BATCH_TTL, MOST_BYTES, MOST_MEMBERS, BatchSource, BatchWriter
 from .batches import batches
 from .enqueue_steps import Request, Steps, refusal_of
+from .errors import REDIS_ERRORS
 from .keys import Keys
 from .member_calls import shared_keys
 from .new_jobs import NewJobs
@@ -115,10 +116,13 @@ class FlowWriter(BatchWriter):
     def __init__(self, source: BatchSource, flow_id: str, flow: FlowOptions | None) -> None:
         super().__init__(source, flow_id, None if flow is None else flow.batch)
         self._flow = flow
+        # Whether it was sent what creates it, so that it may be in Redis although no reply has said so.
+        self._is_sent = False
         # Nodes that are counted although nothing will ever schedule them.
         self._lost: list[int] = []
-        # Nodes that were sent, and whose sets were not.
+        # Nodes that were sent, and whose sets were not, except maybe the last ones.
         self._without_set = Span(0, 0)
+        self._last_sets: Sequence[NodeSet] = ()
 
     def start(self, plan: FlowPlan, nodes: NewNodes) -> Steps[None]:
         """Write the flow with its nodes.
@@ -142,10 +146,17 @@ class FlowWriter(BatchWriter):
 
         :raises QueueFull, RedisError, OSError: as :meth:`start`.
         """
-        yield from self._write_parts(plan, nodes, list(_parts(plan, nodes)), is_open=False)
+        try:
+            yield from self._write_parts(plan, nodes, list(_parts(plan, nodes)), is_open=False)
+        except Exception:
+            # Nothing would have these run. If Redis cannot be reached, the doctor finds them.
+            with suppress(*REDIS_ERRORS):
+                yield from self._cancel_unlinked()
+            raise
 
     def _begin(self, flow: FlowOptions) -> Steps[None]:
         """Create the flow if no other one has its text."""
+        self._is_sent = True
         keys, unique = self._keys, encode(flow.unique)
         fields = self._fields(flow.batch, is_open=True)
         names = [keys.unique_flows, *keys.batch(self.batch_id), keys.batches, keys.open_batches]
@@ -173,6 +184,7 @@ class FlowWriter(BatchWriter):
         return fields
 
     def _write_parts(self, plan: FlowPlan, nodes: NewNodes, parts: Sequence[_Part], *, is_open: bool) -> Steps[None]:
+        self._is_sent = True
         with ExitStack() as traces:
             for new in (nodes.roots, nodes.waiting):
                 traces.enter_context(new.traced(self._tracing, self._namespace))
@@ -181,8 +193,7 @@ class FlowWriter(BatchWriter):
 
     def _write_part(self, plan: FlowPlan, nodes: NewNodes, part: _Part, *, is_open: bool) -> Steps[None]:
         first = self._without_set.first if self._without_set.size else part.span.first
-        begun = max([*(each.stop for each in part.sets), first])
-        self._without_set = Span(begun, max(0, part.span.stop - begun))
+        self._without_set, self._last_sets = Span(first, part.span.stop - first), part.sets
         roots, waiting = nodes.roots, nodes.waiting
         writes = roots.writes(part.roots) if part.roots else []
         names = [*roots.names(part.roots), *waiting.names(part.waiting)]
@@ -192,6 +203,8 @@ class FlowWriter(BatchWriter):
             self._addition(plan, nodes, part),
         ]
         answered = yield from self._write_together(roots, list(dict.fromkeys(names)), before, writes)
+        begun = max([*(each.stop for each in part.sets), first])
+        self._without_set, self._last_sets = Span(begun, max(0, part.span.stop - begun)), ()
         failure: Exception | None = None
         for write, reply in answered:
             if isinstance(reply, Exception):
@@ -227,12 +240,23 @@ class FlowWriter(BatchWriter):
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
+        if self._is_sent and not self.created:
+            (found,) = yield Request([], [command(b"EXISTS", encode(self._keys.batch(self.batch_id)[0]))])
+            self.created = found == 1
         yield from super().abandon(reason)
-        if not self.created:
-            return
-        numbers = range(self._without_set.first, self._without_set.stop)
-        for some in batches(numbers, _SETTLED):
-            key = encode(self._keys.batch(self.batch_id)[4])
+        if self.created:
+            yield from self._cancel_unlinked()
+
+    def _cancel_unlinked(self) -> Steps[None]:
+        """Cancel the nodes that were written without what they follow, as far as they were."""
+        numbers = set(range(self._without_set.first, self._without_set.stop))
+        key = encode(self._keys.batch(self.batch_id)[4])
+        for sets in batches(self._last_sets, _SETTLED):
+            (found,) = yield Request([], [command(b"HMGET", key, *(b"set:%d" % each.first for each in sets))])
+            if isinstance(found, list):
+                for each, text in zip(sets, found, strict=True):
+                    numbers.difference_update(range(each.first, each.stop) if text is not None else ())
+        for some in batches(sorted(numbers), _SETTLED):
             # They are counted if they were written.
             (found,) = yield Request([], [command(b"HMGET", key, *(b"job:%d" % each for each in some))])
             if isinstance(found, list):

@@ -20,6 +20,7 @@ _FRAGMENTS = frozenset(
         "add_run",
         "allow_when_oom",
         "batch_of",
+        "count_nodes",
         "crashes_of",
         "delete_if_wrong_type",
         "end_record",

@@ -94,6 +94,20 @@ class LostMembers(NamedTuple):
     numbers: Sequence[int]
 
 
+class FlowRepair(NamedTuple):
+    """How to repair a flow.
+
+    :ivar sets: by the number of its first node, each set of nodes whose counts of those before it are wrong, as Redis
+        holds it.
+    :ivar stuck: the nodes that wait although it is decided what follows.
+    :ivar lost_jobs: the nodes that wait whose jobs are gone or cannot be read.
+    """
+
+    sets: Mapping[int, bytes]
+    stuck: Sequence[int]
+    lost_jobs: Sequence[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Repairs:
     """The repairs that a diagnosis suggests. Each is made only if the namespace is still as it was diagnosed.
@@ -109,6 +123,7 @@ class Repairs:
     :ivar abandoned: ids of batches that are to be closed, because their creators will not, or that have to schedule
         callbacks.
     :ivar lost_members: by id of a batch, its members that are nowhere.
+    :ivar flows: by id of a flow, how to repair it.
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
     :ivar rates: job names with a rate that cannot be read.
     :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
@@ -130,11 +145,12 @@ class Repairs:
     rate_states: Sequence[str] = ()
     tenants: Sequence[str] = ()
     stepped: Sequence[str] = ()
+    flows: Mapping[str, FlowRepair] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
         more = (self.holds, self.rates, self.rate_states, self.tenants, self.stepped, self.abandoned, self.lost_members)
-        return any(map(bool, (*found, *more)))
+        return any(map(bool, (*found, *more, self.flows)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .._doctor.contents import NamespaceContents, read_contents
+from .._doctor.flow_rules import flow_findings
 from .._doctor.rate_rules import is_state
 from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
-from .._jobs.membership import member_of
+from .._jobs.membership import member_id, member_of
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
 from .._redis.fair_queues import tenant_of
@@ -30,7 +31,8 @@ async def audit(url: str | None, namespace: str, *, running: bool = False) -> li
     the length of that pool's in-progress list. No unique key is held for a job that does not exist, no such job is
     marked to be cancelled, and no steps of one are recorded. Every job that is unique until it has ended holds its key,
     or waits until another one has ended. The counts of every batch are those of its bitmaps, its members that have not
-    ended exist, and what it had to schedule is scheduled. Pools that are gone left nothing behind.
+    ended exist, and what it had to schedule is scheduled. Every node of a flow waits exactly as long as those before it
+    demand, with a job that can run. Pools that are gone left nothing behind.
 
     :param running: whether pools may be running; if not, a registered pool or a job in progress is a violation.
     :raises RedisUnavailable: when Redis refuses or cannot be reached.
@@ -59,6 +61,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
         *_cancels(found),
         *_steps(found),
         *_batches(found),
+        *_flows(found),
         *_locks(found),
         *_tenants(found),
         *_rates(found),
@@ -141,7 +144,8 @@ def _batches(found: NamespaceContents) -> Iterator[str]:
     for each in found.batches.values():
         if each.parent is not None and not each.status.ended and not found.has_ended(each.parent):
             members[each.parent.batch_id] += 1
-        members[each.status.id] += len(each.waiting)
+    for flow_id, flow in found.flows.items():
+        members[flow_id] += len(flow.waiting(is_open=found.batches[flow_id].status.open))
     for batch_id, each in found.batches.items():
         status = each.status
         counted = {"ended": status.total - status.left, "failed": status.failed, "cancelled": status.cancelled}
@@ -154,6 +158,27 @@ def _batches(found: NamespaceContents) -> Iterator[str]:
             yield f"batch {batch_id} has no member left, but has not ended"
         if each.overdue:
             yield f"batch {batch_id}: {', '.join(each.overdue)} should be scheduled by now"
+
+
+def _flows(found: NamespaceContents) -> Iterator[str]:
+    if not found.flows:
+        return
+    wrong = flow_findings(found.flows)
+    for flow_id, sets in wrong.drift.items():
+        counts = {each.span.first: found.flows[flow_id].counts_of(each) for each in found.flows[flow_id].sets}
+        for first, text in sets.items():
+            yield f"flow {flow_id}: the nodes from {first} are {decode(text)!r}, but before them are {counts[first]}"
+    for flow_id, nodes in wrong.stuck.items():
+        yield f"flow {flow_id}: nodes {list(nodes)} wait for no others"
+    for flow_id, nodes in wrong.lost_jobs.items():
+        yield f"flow {flow_id}: nodes {list(nodes)} wait without a job that can run"
+    for flow_id, rest in wrong.halted.items():
+        yield f"flow {flow_id}: {rest} steps are left that nobody takes"
+    present = set(map(_id_of, (payload for _, payload in _jobs(found))))
+    for flow_id, flow in found.flows.items():
+        for number in sorted(flow.waiting(is_open=True)):
+            if (job_id := member_id(flow_id, number)) in present:
+                yield f"node {job_id} waits in its flow, but its job is elsewhere, too"
 
 
 def _rates(found: NamespaceContents) -> Iterator[str]:

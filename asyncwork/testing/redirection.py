@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, TypeVar, Unpack
 from unittest import mock
 
 from .. import sync
@@ -13,6 +13,7 @@ from .._jobs.enqueue_options import EnqueueOptions, OptionsDict
 from .._jobs.job_call import JobCall, check_call, check_jobs
 from .._jobs.names import Named, job_name
 from .._jobs.rule_arguments import by_type
+from .._redis.enqueue_steps import Steps
 from .._redis.job_record import Record, not_kept
 from .._redis.new_jobs import NewJobs
 from ..enqueuer import Enqueuer
@@ -21,6 +22,8 @@ from ..models.enqueued_job import EnqueuedJob, set_source
 from .background_loop import BackgroundLoop
 from .eager_runner import EagerRunner
 from .records import JobRun
+
+T = TypeVar("T")
 
 Args: TypeAlias = Mapping[str, Any] | None
 NewJob: TypeAlias = tuple[str | Named, Args] | JobCall
@@ -88,7 +91,18 @@ class Redirection:
                     "namespace": self._enqueuer.namespace,
                 }
                 stack.enter_context(mock.patch.multiple(target, **changes))
+                # Batches and flows are written there, too, also in the mode in which jobs run in place.
+                stack.enter_context(mock.patch.object(target, "_batch_source", self._enqueuer._batch_source))
+            stack.enter_context(mock.patch.object(enqueuer._producer, "run", self._run_steps))
+            stack.enter_context(mock.patch.object(enqueuer, "_make_client", self._enqueuer._make_client))
+            stack.enter_context(mock.patch.object(sync_enqueuer._redis, "run", self._run_steps_blocking))
             yield
+
+    async def _run_steps(self, steps: Steps[T]) -> T:
+        return await self._background.call(self._enqueuer._producer.run(steps))
+
+    def _run_steps_blocking(self, steps: Steps[T]) -> T:
+        return self._background.run(self._enqueuer._producer.run(steps))
 
     async def _enqueue(self, name: str | Named, args: Args = None, **options: Unpack[OptionsDict]) -> EnqueuedJob:
         return await self._enqueue_call(_call_of(name, args, options))

@@ -7,6 +7,7 @@
 --         they are, 'wanted', 0
 -- Returns 1 if jobs are due now, else 0.
 -- include settle_member
+-- include count_nodes
 local at = 4 + 2 * tonumber(ARGV[3])
 for start = 4, at - 1, 1000 do
   redis.call('hset', KEYS[9], unpack(ARGV, start, math.min(start + 999, at - 1)))
@@ -19,7 +20,7 @@ if not batch or not batch.flow then
   return 0
 end
 local flow = flows()
-local nodes, has_ended = flow.nodes_of(5, batch), redis.call('exists', KEYS[6]) == 1
+local nodes = flow.nodes_of(5, batch)
 -- Steps that were not taken yet: the bits of these nodes have changed, and the counts of the sets after them have not.
 local pending = {}
 for number = nodes.head, nodes.tail - 1 do
@@ -28,39 +29,11 @@ for number = nodes.head, nodes.tail - 1 do
     pending[#pending + 1] = step
   end
 end
-local skips = flow.parse_step(has_ended and redis.call('hget', nodes.key, 'skips') or '')
-
-local function count_bits(key, from, count)
-  local first, stop, total = math.floor(from / 8), from + count, 0
-  local bytes = redis.call('getrange', key, first, math.floor((stop - 1) / 8))
-  for i = 1, #bytes do
-    local byte, node = string.byte(bytes, i), 8 * (first + i - 1)
-    for bit = 7, 0, -1 do
-      if byte >= 2 ^ bit then
-        byte = byte - 2 ^ bit
-        local number = node + 7 - bit
-        total = total + (number >= from and number < stop and 1 or 0)
-      end
-    end
-  end
-  return total
-end
-
-local function overlap(from, count, start, many)
-  return math.max(0, math.min(from + count, start + many) - math.max(from, start))
-end
+local count_bits_of = counter_of(nodes)
 
 -- Counts how the nodes of a range have ended, as far as that was counted in the sets after them.
 local function count_range(set, from, count)
-  set.left = set.left + count
-  if not has_ended then
-    return
-  end
-  set.left = set.left - count_bits(KEYS[6], from, count)
-  set.bad = set.bad + count_bits(KEYS[7], from, count) + count_bits(KEYS[8], from, count)
-  for i = 1, #skips, 2 do
-    set.skipped = set.skipped + overlap(from, count, skips[i], skips[i + 1])
-  end
+  count_bits_of(set, from, count)
   for _, step in ipairs(pending) do
     local both = overlap(from, count, step[2], step[3])
     local less, more = flow.COUNTS[step[5]], flow.COUNTS[step[4]]

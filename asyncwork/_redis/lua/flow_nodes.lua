@@ -146,10 +146,36 @@ local function make_flow_functions()
     return used
   end
 
-  local function set_bits(nodes, bitmap, from, count, bit)
-    for node = from, from + count - 1 do
-      redis.pcall('setbit', KEYS[nodes.first + bitmap], node, bit)
+  -- Changes those of some nodes that a function changes, and has that followed. Returns how many there were. A node that has
+  -- ended otherwise meanwhile stays as it is, and is not counted twice.
+  local function change_each(nodes, from, count, before, after, change)
+    local total, start = 0, from
+    for node = from, from + count do
+      if node == from + count or not change(node) then
+        if node > start then
+          add_step(nodes, 'change', start, node - start, before, after, 0)
+          total = total + node - start
+        end
+        start = node + 1
+      end
     end
+    return total
+  end
+
+  -- Notes that nodes which had not ended have: 'failed' has the second bitmap, 'cancelled' the third, 'skipped' none.
+  local function end_nodes(nodes, from, count, state, bitmap)
+    local ended = KEYS[nodes.first + 1]
+    local total = change_each(nodes, from, count, 'left', state, function(node)
+      if redis.pcall('setbit', ended, node, 1) ~= 0 then
+        return false
+      end
+      if bitmap then
+        redis.pcall('setbit', KEYS[nodes.first + bitmap], node, 1)
+      end
+      return true
+    end)
+    nodes.batch.left = nodes.batch.left - total
+    return total
   end
 
   local function remove_jobs(nodes, from, count)
@@ -161,35 +187,32 @@ local function make_flow_functions()
   end
 
   local function cancel_nodes(nodes, from, count)
-    set_bits(nodes, 1, from, count, 1)
-    set_bits(nodes, 3, from, count, 1)
-    nodes.batch.left, nodes.batch.cancelled = nodes.batch.left - count, nodes.batch.cancelled + count
-    add_step(nodes, 'change', from, count, 'left', 'cancelled', 0)
+    nodes.batch.cancelled = nodes.batch.cancelled + end_nodes(nodes, from, count, 'cancelled', 3)
   end
 
   local function skip_nodes(nodes, from, count)
-    set_bits(nodes, 1, from, count, 1)
     remove_jobs(nodes, from, count)
-    nodes.batch.left = nodes.batch.left - count
-    local skips = redis.call('hget', nodes.key, 'skips')
-    redis.call('hset', nodes.key, 'skips', (skips or '') .. from .. ' ' .. count .. ' ')
-    add_step(nodes, 'change', from, count, 'left', 'skipped', 0)
+    if end_nodes(nodes, from, count, 'skipped') > 0 then
+      local skips = redis.call('hget', nodes.key, 'skips')
+      redis.call('hset', nodes.key, 'skips', (skips or '') .. from .. ' ' .. count .. ' ')
+    end
   end
 
   -- The nodes that were cancelled because of one before them wait again.
   local function restore_nodes(nodes, from, count)
-    set_bits(nodes, 1, from, count, 0)
-    set_bits(nodes, 3, from, count, 0)
-    nodes.batch.left, nodes.batch.cancelled = nodes.batch.left + count, nodes.batch.cancelled - count
-    add_step(nodes, 'change', from, count, 'cancelled', 'left', 0)
+    local total = change_each(nodes, from, count, 'cancelled', 'left', function(node)
+      if redis.pcall('setbit', KEYS[nodes.first + 3], node, 0) ~= 1 then
+        return false
+      end
+      redis.pcall('setbit', KEYS[nodes.first + 1], node, 0)
+      return true
+    end)
+    nodes.batch.left, nodes.batch.cancelled = nodes.batch.left + total, nodes.batch.cancelled - total
   end
 
   -- A node whose payload is gone can never run.
   local function fail_node(nodes, node)
-    set_bits(nodes, 1, node, 1, 1)
-    set_bits(nodes, 2, node, 1, 1)
-    nodes.batch.left, nodes.batch.failed = nodes.batch.left - 1, nodes.batch.failed + 1
-    add_step(nodes, 'change', node, 1, 'left', 'failed', 0)
+    nodes.batch.failed = nodes.batch.failed + end_nodes(nodes, node, 1, 'failed', 2)
   end
 
   -- Schedules nodes; returns whether that was possible, and how many are due.
@@ -320,8 +343,8 @@ local function make_flow_functions()
   end
 
   return {
-    advance = advance, note = note, nodes_of = nodes_of, decide = decide, parse_step = parse_step, COUNTS = COUNTS,
-    BLOCK = BLOCK
+    advance = advance, note = note, nodes_of = nodes_of, set_of = set_of, add_step = add_step, decide = decide,
+    parse_step = parse_step, COUNTS = COUNTS, BLOCK = BLOCK
   }
 end
 
