@@ -11,7 +11,7 @@ PYTEST = pytest -q -n $(TEST_PROCESSES) --dist loadgroup
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench bench-quick docs dist screenshots architecture clean
+.PHONY: help demo test test-failed test-long unit test-redis test-lowest test-dist chaos check bench bench-quick bench-limits bench-flows docs dist screenshots architecture clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ bench: $(READY) ## Measure asyncwork, its bare hot path and other queues, and wr
 # BASE is another checkout to compare with, which has its own .venv: make bench-quick BASE=../asyncwork-main
 bench-quick: $(READY) ## Measure this checkout beside another one, in at most three minutes
 	@$(BIN)/python -m benchmarks.quick $(if $(BASE),--base "$(BASE)")
+
+bench-limits: $(READY) ## Measure limits, fair queues and unique jobs beside plain queues and others, in four minutes
+	@$(BIN)/python -m benchmarks.limits
+
+bench-flows: $(READY) ## Measure batches, flows and chains beside plain jobs and other queues, in four minutes
+	@$(BIN)/python -m benchmarks.flows
 
 docs: $(READY) ## Build the documentation as a site in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q

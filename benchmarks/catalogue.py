@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 class Side:
     """A program that enqueues and runs jobs.
 
-    :ivar module: its file in ``sides``; ``gocraft`` is a Go program there.
-    :ivar requirements: the PyPI packages of its own environment; empty if it runs in asyncwork's environment.
+    :ivar module: its file in ``sides``; ``gocraft`` is a Go program there, ``bullmq`` one for Node.
+    :ivar requirements: the packages of its own environment, from PyPI, or from npm for Node; empty if it runs in
+        asyncwork's environment.
     :ivar event_loop: whether it runs its handlers on an asyncio event loop.
     :ivar acknowledges: whether a job runs again after its worker was killed, with these settings.
     :ivar bulk: how it enqueues many jobs; empty if it has no way of its own.
@@ -48,15 +50,23 @@ PEERS = (
     Side("rq", "rq", ("rq", _REDIS), event_loop=False, acknowledges=False, bulk="enqueue_many", most=1),
 )
 
+_BY_NAME = {side.name: side for side in PEERS}
+# These two are measured only where asyncwork's limits and flows are.
+BULLMQ = Side("bullmq", "bullmq", ("bullmq", "ioredis"), event_loop=False, bulk="addBulk")
+DOCKET = Side("docket", "docket", ("pydocket", _REDIS), bulk="add_many")
+# Those that have a limit of `orders.LIMITS`, or jobs that depend on each other.
+WITH_LIMITS = (DOCKET, _BY_NAME["saq"], BULLMQ)
+WITH_FLOWS = (_BY_NAME["celery"], _BY_NAME["rq"], _BY_NAME["streaq"], BULLMQ)
 
-def named(names: str) -> list[Side]:
-    """Return the peers in a list such as ``arq,saq``, or for ``all`` or ``none``.
+
+def named(names: str, peers: Sequence[Side] = PEERS) -> list[Side]:
+    """Return those of the peers in a list such as ``arq,saq``, or for ``all`` or ``none``.
 
     :raises LookupError: when a name is unknown; the message lists all names.
     """
     if names in {"all", "none"}:
-        return list(PEERS) if names == "all" else []
-    known = {side.name: side for side in PEERS}
+        return list(peers) if names == "all" else []
+    known = {side.name: side for side in peers}
     if unknown := [name for name in names.split(",") if name not in known]:
         raise LookupError(f"unknown peer: {', '.join(unknown)}; choose from {', '.join(known)}, all, none")
     return [known[name] for name in names.split(",")]

@@ -1,4 +1,4 @@
-"""Builds the virtual environment or Go program of each side, once, in ``build/peers``."""
+"""Builds the virtual environment, Go program or Node modules of each side, once, in ``build/peers``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .catalogue import Side
 ROOT = Path(__file__).parent.parent
 _MADE = ROOT / "build" / "peers"
 _GO = Path(__file__).parent / "sides" / "gocraft"
+_NODE = Path(__file__).parent / "sides" / "bullmq" / "main.js"
 # Seconds that a build may take.
 _TIMEOUT = 600
 
@@ -61,6 +62,8 @@ def make(side: Side) -> Program:
     """
     if side.module == "gocraft":
         return _go_program()
+    if side.module == "bullmq":
+        return _node_program(side)
     if not side.requirements:
         return Program((sys.executable, "-m", f"{__package__}.sides", side.module), "")
     python = _environment(_MADE / side.module, sys.executable, sys.version, side.requirements)
@@ -131,6 +134,24 @@ def _go_program() -> Program:
     version = _output([go, "list", "-m", "-f", "{{.Version}}", "github.com/gocraft/work"], _GO).strip()
     compiler = _output([go, "env", "GOVERSION"], _GO).strip().removeprefix("go")
     return Program((str(binary),), f"gocraft/work {version}, Go {compiler}")
+
+
+def _node_program(side: Side) -> Program:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise MissingError("Node.js with npm is not installed")
+    directory = _MADE / side.module
+    mark, wanted = directory / ".ready", json.dumps(side.requirements)
+    if not mark.exists() or mark.read_text() != wanted:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        (directory / "package.json").write_text("{}")
+        _output([npm, "install", "--no-audit", "--no-fund", *side.requirements], directory)
+        mark.write_text(wanted)
+    packages = [directory / "node_modules" / each / "package.json" for each in side.requirements]
+    versions = [f"{path.parent.name} {json.loads(path.read_text())['version']}" for path in packages]
+    engine = _output([node, "--version"]).strip().removeprefix("v")
+    return Program((node, str(_NODE), str(directory)), f"{', '.join(versions)}, Node.js {engine}")
 
 
 def _output(command: list[str], directory: Path = ROOT) -> str:

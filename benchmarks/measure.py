@@ -25,17 +25,23 @@ from .redis_use import CommandMonitor, Use, use
 _POLL_INTERVAL = 0.02
 # Sides that store their jobs under gocraft/work's keys.
 _SAME_KEYS = {"asyncwork", "baseline", "base", "gocraft/work"}
+# Holds no jobs: batches are kept for some time after they have ended.
+_KEPT = {f"{NAMESPACE}:groups"}
 # Sides whose jobs asyncwork enqueues.
 _WITHOUT_PRODUCER = {"baseline", "asyncio alone"}
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """The result of a drain: the worker's measurements, and Redis's resource use."""
+    """The result of a drain: the worker's measurements, and Redis's resource use.
+
+    :ivar filling: seconds that it took to enqueue the jobs.
+    """
 
     jobs: int
     worker: Drained
     redis: Use
+    filling: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -91,17 +97,20 @@ class Bench:
         """Enqueue jobs, and run them in new processes.
 
         :param waiting: the number of further jobs that wait in the queues and are not run.
-        :raises BenchmarkError: when a job did not run exactly once, or data is left in Redis.
+        :raises BenchmarkError: when a job did not run exactly once, or before one that it waits for, or data is left in
+            Redis.
         """
-        self._fill(case, jobs + waiting)
+        filling = self._fill(case, jobs + waiting)
         before = use(self._redis)
         order = Order("drain", self._url, case, jobs, waiting=waiting)
         drained = self._share(order) if case.processes > 1 else self._drain(order)
         spent = use(self._redis) - before
         if drained.not_once:
             raise BenchmarkError(f"{case.label}: {drained.not_once} of {jobs} jobs did not run exactly once")
+        if drained.early:
+            raise BenchmarkError(f"{case.label}: {drained.early} jobs ran before one that they wait for")
         self._check(case, whole=waiting == 0)
-        return Drain(jobs, drained, spent)
+        return Drain(jobs, drained, spent, filling)
 
     def commands(self, case: Case, jobs: int) -> Commands:
         """Return the number of commands that Redis runs per job of a drain, counted by MONITOR.
@@ -169,10 +178,11 @@ class Bench:
             side = "asyncwork"
         return Process(self._programs[side], order)
 
-    def _fill(self, case: Case, jobs: int) -> None:
+    def _fill(self, case: Case, jobs: int) -> float:
+        """Enqueue jobs; return the seconds that it took."""
         self._redis.flushall()
         with self._process(Order("fill", self._url, case, jobs)) as producer:
-            producer.result()
+            return float(producer.result())
 
     def _drain(self, order: Order) -> Drained:
         with self._process(order) as worker:
@@ -209,7 +219,7 @@ class Bench:
         """Check that no job and no lock is left, if the side's keys are known."""
         left = []
         if whole and case.side in _SAME_KEYS:
-            left += [key for kind in ("list", "zset") for key in self._redis.scan_iter(_type=kind)]
+            left += [key for kind in ("list", "zset") for key in self._redis.scan_iter(_type=kind) if key not in _KEPT]
             left += [key for key in self._redis.scan_iter("*:lock") if self._redis.get(key) != "0"]
         if case.side == "asyncwork":
             left += asyncio.run(audit(self._url, NAMESPACE))

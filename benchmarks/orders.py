@@ -14,6 +14,26 @@ NAMESPACE = "bench"
 # Seconds for which results are kept.
 KEPT = 60
 
+# What a queue may be, beside a plain one. No limit is ever reached but that of the concurrency, which is the number of
+# workers: what is measured is the cost of counting.
+LIMITS = {
+    "concurrency": "limited concurrency",
+    "rate": "rate",
+    "shared": "shared limit",
+    "fair": "fair",
+    "fair-concurrency": "fair, limited concurrency",
+    "fair-rate": "fair, rate",
+    "unique": "unique",
+    "chunk": "chunks",
+}
+# The rate that is never reached, jobs per second.
+RATE = 10_000_000
+# The most jobs of a chunk.
+CHUNK = 100
+# How jobs depend on each other. The last one of a batch or a fan waits for all others, and each one of a chain for the
+# one before it.
+FLOWS = {"batch": "batch with a callback", "fan": "flow with a fan-in", "chain": "chain"}
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -30,6 +50,9 @@ class Case:
     :ivar processes: number of worker processes that share the queues.
     :ivar tracked: whether the result of each job is kept, for a minute.
     :ivar timeout: of each job, seconds; 0 for none.
+    :ivar limit: the limit of the jobs, or what else their queue is, one of `LIMITS`; empty for a plain queue.
+    :ivar tenants: number of tenants of the jobs, one of which has three of five; 0 for none.
+    :ivar flow: how the jobs depend on each other, one of `FLOWS`; empty if they do not.
     """
 
     side: str
@@ -44,6 +67,9 @@ class Case:
     uvloop: bool = False
     tracked: bool = False
     timeout: float = 0.0
+    limit: str = ""
+    tenants: int = 0
+    flow: str = ""
 
     @property
     def label(self) -> str:
@@ -67,6 +93,12 @@ class Case:
             parts.append("with a timeout")
         if self.uvloop:
             parts.append("uvloop")
+        if self.limit:
+            parts.append(LIMITS[self.limit])
+        if self.tenants:
+            parts.append(f"{self.tenants:,} tenants")
+        if self.flow:
+            parts.append(FLOWS[self.flow])
         return ", ".join(parts)
 
     @property
@@ -84,7 +116,17 @@ class Case:
 
     def args(self, index: int) -> dict[str, Any]:
         """Return the arguments of the job with an index."""
-        return {"index": index, "padding": "x" * self.padding} if self.padding else {"index": index}
+        args: dict[str, Any] = {"index": index}
+        if self.padding:
+            args["padding"] = "x" * self.padding
+        if self.tenants:
+            args["tenant"] = self.tenant(index)
+        return args
+
+    def tenant(self, index: int) -> int:
+        """Return the tenant of an index: the first has three of five jobs, and the others take turns."""
+        round_number, position = divmod(index, 5)
+        return 0 if position < 3 else 1 + (2 * round_number + position - 3) % (self.tenants - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +161,7 @@ class Drained:
     :ivar after: resident bytes at the end.
     :ivar peak: the peak of resident bytes.
     :ivar not_once: number of jobs that did not run exactly once.
+    :ivar early: number of jobs that ran before one that they wait for.
     """
 
     seconds: float
@@ -127,6 +170,7 @@ class Drained:
     after: int
     peak: int
     not_once: int
+    early: int = 0
 
 
 @dataclass(frozen=True, slots=True)

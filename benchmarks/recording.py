@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from . import memory
 from .orders import Drained, Order, Shared, Waited
@@ -52,6 +53,26 @@ class RunRecorder:
         cpu = self._cpu_after - self._cpu_before
         seconds = self._ended - self._started
         return Drained(seconds, cpu, self._idle, memory.resident(), memory.peak(), not_once)
+
+
+class FlowRecorder(RunRecorder):
+    """Counts the runs of jobs that depend on each other, and those that ran before one that they wait for."""
+
+    def __init__(self, order: Order, done: Callable[[], None]) -> None:
+        super().__init__(order, done)
+        self._early = 0
+        self._is_chain = order.case.flow == "chain"
+
+    def ran(self, index: int, sent: int = 0) -> None:
+        """Count the run of a job."""
+        has_run = len(self._runs) - self._left
+        if has_run < index and (self._is_chain or index == len(self._runs) - 1):
+            self._early += 1
+        super().ran(index, sent)
+
+    def result(self) -> Drained:
+        """Return the result of the drain."""
+        return replace(super().result(), early=self._early)
 
 
 class SharedRunRecorder(RunRecorder):

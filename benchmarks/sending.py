@@ -77,10 +77,10 @@ async def send(order: Order, sending: Sending) -> float:
 
 
 async def _fill(order: Order, sender: Sender) -> float:
-    """Enqueue jobs of all names in turn, in bulk."""
-    seconds = 0.0
-    for first in range(0, order.jobs, _BULK):
-        jobs = _jobs(order, range(first, min(first + _BULK, order.jobs)))
+    """Enqueue jobs of all names in turn, in bulk; those that depend on each other in one call."""
+    seconds, bulk = 0.0, order.jobs if order.case.flow else _BULK
+    for first in range(0, order.jobs, bulk):
+        jobs = _jobs(order, range(first, min(first + bulk, order.jobs)))
         start = time.perf_counter()
         await sender.many(jobs)
         seconds += time.perf_counter() - start

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from .orders import Order, reply
-from .recording import LatencyRecorder, Record, RunRecorder, SharedRunRecorder
+from .recording import FlowRecorder, LatencyRecorder, Record, RunRecorder, SharedRunRecorder
 
 # Seconds after which a worker without jobs is considered idle.
 _SETTLING = 1.0
@@ -37,7 +37,7 @@ async def work(order: Order, running: Running) -> None:
 async def _drain(order: Order, running: Running) -> None:
     """Run as many jobs as ordered."""
     done = asyncio.Event()
-    recorder = RunRecorder(order, _from_any_thread(done))
+    recorder = (FlowRecorder if order.case.flow else RunRecorder)(order, _from_any_thread(done))
     async with running(order, recorder.ran):
         await done.wait()
     reply(recorder.result())

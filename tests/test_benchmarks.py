@@ -12,18 +12,20 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import pythons
+from benchmarks import flows, limits, pythons
 from benchmarks.catalogue import PEERS
 from benchmarks.measure import Drain
-from benchmarks.orders import Case, Drained
+from benchmarks.orders import FLOWS, LIMITS, Case, Drained, Order
 from benchmarks.parent import parent_of, serving
 from benchmarks.picture import PICTURE, picture
 from benchmarks.quick import report
+from benchmarks.recording import FlowRecorder
 from benchmarks.redis_use import Use
 from benchmarks.report import sections
 from benchmarks.results import Results
 from benchmarks.rolling import Rolled, account
 from benchmarks.speed import DOCUMENTS, RECORD, Speed, replace_figures
+from benchmarks.turns import Turns
 
 pytestmark = pytest.mark.processes
 
@@ -75,6 +77,70 @@ def test_the_cost_of_batches_is_printed() -> None:
         r"a member takes \d+\.\d\d times as long as a plain job \(median of 1 pairs\)\n",
         printed,
     )
+
+
+def test_what_limits_cost_is_printed() -> None:
+    printed = output_of("benchmarks.limits", "--quick", "--peers", "none")
+    assert "### Limits\n\n| asyncwork, 100 workers " in printed
+    for name in (*LIMITS.values(), "fair, 10 tenants", "fair, 1,000 tenants"):
+        assert re.search(
+            rf"^\| {name}.* \| +2,000 \| +[\d,]+ \| +\d+\.\d\d \| +[\d.]+ \| +[\d.]+ \|$", printed, re.MULTILINE
+        ), name
+    assert len(re.findall(r"of plain +\| .* \| +(?:not )?reached \|$", printed, re.MULTILINE)) == 7
+    assert "### Beside others" not in printed
+
+
+def test_what_flows_cost_is_printed() -> None:
+    printed = output_of("benchmarks.flows", "--quick", "--peers", "none")
+    for name, jobs in (
+        ("plain jobs", "2,000"),
+        (FLOWS["batch"], "2,001"),
+        (FLOWS["fan"], "201"),
+        (FLOWS["chain"], "20"),
+    ):
+        row = rf"^\| asyncwork: {name} +\| +{jobs} \| +\d+\.\d\d \| +\d+\.\d\d \| +[\d,]+ \| +\|$"
+        assert re.search(row, printed, re.MULTILINE), name
+    assert re.search(r"^\| fan-out of 10,000: 5 x the quickest peer +\| +\| not measured \|$", printed, re.MULTILINE)
+
+
+def test_a_peer_of_the_limits_is_compared_with_what_does_the_same() -> None:
+    cases = {case: [drained(0.02), drained(0.04)] for case in limits.cases_of("asyncwork", ["rate", "fair"])}
+    cases.update({case: [drained(0.2), drained(0.4)] for case in limits.cases_of("bullmq", ["rate"])})
+    cases.update({case: [drained(2), drained(4)] for case in limits.cases_of("docket", ["unique"])})
+    printed = "\n".join(limits.report(Turns(cases)))
+    assert re.search(r"^\| bullmq: rate +\| +1,000 \| [^|]* \| +10.0 \|", printed, re.MULTILINE)
+    assert re.search(r"^\| rate: 10 x bullmq +\| +10.0 x \| +reached \|$", printed, re.MULTILINE)
+    assert re.search(r"^\| fair, 10 tenants: 33% of plain +\| +1.00 \| +reached \|$", printed, re.MULTILINE)
+    # asyncwork's has not been measured.
+    assert re.search(r"^\| unique: 10 x docket +\| +\| not measured \|$", printed, re.MULTILINE)
+
+
+def test_flows_are_compared_with_the_quickest_peer() -> None:
+    seconds = {"asyncwork": 0.01, "bullmq": 0.04, "streaq": 0.08}
+    cases = {Case(side, 100, names=1, flow="fan"): [drained(each)] for side, each in seconds.items()}
+    printed = "\n".join(flows.report(Turns(cases)))
+    assert re.search(r"^\| streaq: flow with a fan-in +\| .* \| +12,500 \| +8.0 \|$", printed, re.MULTILINE)
+    assert re.search(r"the quickest peer +\| +4.0 x \| +not reached \|$", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("flow", "runs", "early"),
+    [("fan", [1, 0, 2], 0), ("fan", [2, 0, 1], 1), ("chain", [0, 1, 2], 0), ("chain", [1, 0, 2], 1)],
+)
+def test_jobs_that_run_too_early_are_counted(flow: str, runs: list[int], early: int) -> None:
+    done: list[bool] = []
+    recorder = FlowRecorder(Order("drain", "", Case("asyncwork", 10, flow=flow), 3), lambda: done.append(True))
+    for index in runs:
+        recorder.ran(index)
+    assert (recorder.result().early, recorder.result().not_once, done) == (early, 0, [True])
+
+
+def test_one_tenant_has_three_of_five_jobs_and_the_others_have_equally_many() -> None:
+    case = Case("asyncwork", 100, tenants=5)
+    counts = [0] * 5
+    for index in range(1_000):
+        counts[case.args(index)["tenant"]] += 1
+    assert counts == [600, 100, 100, 100, 100]
 
 
 def test_only_children_of_the_parent_are_killed() -> None:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from asyncwork import Client, Enqueuer, Job, WorkerPool
 
 from ..memory import resident
-from ..orders import KEPT, NAMESPACE, Order, Waiters
+from ..orders import KEPT, NAMESPACE, Case, Order, Waiters
 from ..recording import Record
 
 if TYPE_CHECKING:
@@ -30,11 +30,59 @@ class _Sender:
         return await job.result()
 
 
+class _TaskSender:
+    """Enqueues by tasks, which know the tenants and the unique keys of their jobs."""
+
+    def __init__(self, enqueuer: Enqueuer, tasks: dict[str, Any]) -> None:
+        self._enqueuer = enqueuer
+        self._tasks = tasks
+
+    async def one(self, name: str, args: dict[str, Any]) -> None:
+        await self._tasks[name].enqueue(**args)
+
+    async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        await self._enqueuer.enqueue_many(self._tasks[name].call(**args) for name, args in jobs)
+
+
+class _FlowSender:
+    """Enqueues jobs that depend on each other."""
+
+    def __init__(self, order: Order, pool: WorkerPool[Any], tasks: dict[str, Any]) -> None:
+        self._kind = order.case.flow
+        self._pool = pool
+        self._tasks = tasks
+
+    async def one(self, name: str, args: dict[str, Any]) -> None:
+        await self._tasks[name].enqueue(**args)
+
+    async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        calls = [self._tasks[name].call(**args) for name, args in jobs]
+        if self._kind == "batch":
+            async with self._pool.batch(on_success=calls.pop()) as batch:
+                await batch.add_many(calls)
+        elif self._kind == "fan":
+            flow: Any = self._pool.flow()
+            last = calls.pop()
+            flow.add(last, after=flow.add_many(calls))
+            await flow.start()
+        else:
+            await self._pool.chain(*calls).start()
+
+
 @asynccontextmanager
-async def sending(order: Order) -> AsyncIterator[_Sender]:
-    """Open an enqueuer, as in a program without handlers."""
-    async with Enqueuer(order.url, namespace=NAMESPACE) as enqueuer:
-        yield _Sender(enqueuer)
+async def sending(order: Order) -> AsyncIterator[_Sender | _TaskSender | _FlowSender]:
+    """Open an enqueuer, as in a program without handlers; or that of a pool, for jobs that need their tasks."""
+    case = order.case
+    if not case.limit and not case.flow:
+        async with Enqueuer(order.url, namespace=NAMESPACE) as enqueuer:
+            yield _Sender(enqueuer)
+        return
+    pool, tasks = _pool(order, lambda index, sent: None)
+    # What a pool announces when it starts decides where its jobs wait.
+    async with pool.running():
+        pass
+    async with pool.enqueuer as enqueuer:
+        yield _FlowSender(order, pool, tasks) if case.flow else _TaskSender(enqueuer, tasks)
 
 
 async def _pass_on(job: Job, call_next: CallNext) -> object:
@@ -44,6 +92,12 @@ async def _pass_on(job: Job, call_next: CallNext) -> object:
 @asynccontextmanager
 async def running(order: Order, record: Record) -> AsyncIterator[None]:
     """Run a pool, as in an application."""
+    async with _pool(order, record)[0].running():
+        yield
+
+
+def _pool(order: Order, record: Record) -> tuple[WorkerPool[Any], dict[str, Any]]:
+    """Return the pool, and its tasks by their names."""
     case = order.case
     checkins, sleep = case.checkins, case.sleep
 
@@ -57,18 +111,30 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
         record(index, args.get("sent", 0))
         return index
 
+    async def handle_chunk(jobs: list[Job]) -> None:
+        for job in jobs:
+            record(job.args["index"], 0)
+
     pool: WorkerPool[Any] = WorkerPool(order.url, namespace=NAMESPACE, concurrency=case.concurrency)
     for _ in range(case.middleware):
         pool.middleware(_pass_on)
+    options = _options(pool, case)
+    handler: Any = handle_chunk if case.limit == "chunk" else handle
+    return pool, {name: pool.job(name, **options)(handler) for name in case.all_names()}
+
+
+def _options(pool: WorkerPool[Any], case: Case) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if case.tracked:
         options["result"] = KEPT
     if case.timeout:
         options["timeout"] = case.timeout
-    for name in case.all_names():
-        pool.job(name, **options)(handle)
-    async with pool.running():
-        yield
+    if case.limit:
+        # An earlier checkout may not have what this imports.
+        from .limits import limited
+
+        options.update(limited(pool, case))
+    return options
 
 
 async def hold_waiters(order: Order) -> Waiters:

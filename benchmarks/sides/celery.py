@@ -1,4 +1,6 @@
-"""Celery, with a thread pool and late acknowledgement, without results, events or gossip."""
+"""Celery, with a thread pool and late acknowledgement, without events or gossip. Only flows have results, in Redis: the
+body of a chord waits for those of its header.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from celery import Celery
+from celery import Celery, chain, chord
 from celery.worker import WorkController, state
 
 from ..orders import Order
@@ -16,13 +18,20 @@ from ..recording import Record, thread_safe
 
 
 class _Sender:
-    def __init__(self, tasks: dict[str, Any]) -> None:
+    def __init__(self, tasks: dict[str, Any], flow: str) -> None:
         self._tasks = tasks
+        self._flow = flow
 
     async def one(self, name: str, args: dict[str, Any]) -> None:
         self._tasks[name].apply_async(kwargs=args)
 
     async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        if self._flow:
+            # Immutable signatures: none takes the result of another.
+            signatures = [self._tasks[name].si(**args) for name, args in jobs]
+            last = signatures.pop()
+            (chain(*signatures, last) if self._flow == "chain" else chord(signatures, last)).apply_async()
+            return
         for name, args in jobs:
             self._tasks[name].apply_async(kwargs=args)
 
@@ -35,11 +44,11 @@ def _app(order: Order, record: Record) -> tuple[Celery, dict[str, Any]]:
             time.sleep(sleep)
         record(index, sent)
 
-    app = Celery("bench", broker=order.url)
+    app = Celery("bench", broker=order.url, backend=order.url if order.case.flow else None)
     app.conf.update(
         broker_connection_retry_on_startup=True,
         task_acks_late=True,
-        task_ignore_result=True,
+        task_ignore_result=not order.case.flow,
         worker_enable_remote_control=False,
         worker_prefetch_multiplier=4,
     )
@@ -50,7 +59,7 @@ def _app(order: Order, record: Record) -> tuple[Celery, dict[str, Any]]:
 async def sending(order: Order) -> AsyncIterator[_Sender]:
     """Create its tasks."""
     _, tasks = _app(order, lambda index, sent: None)
-    yield _Sender(tasks)
+    yield _Sender(tasks, order.case.flow)
 
 
 @asynccontextmanager
@@ -58,6 +67,8 @@ async def running(order: Order, record: Record) -> AsyncIterator[None]:
     """Run its worker in a thread, where it handles no signals."""
     app, _ = _app(order, thread_safe(record))
     app.finalize()
+    # Its threads take the default app, which has no backend.
+    app.set_default()
     worker = WorkController(
         app=app,
         pool="threads",

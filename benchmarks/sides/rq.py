@@ -1,4 +1,6 @@
-"""RQ, with a ``SimpleWorker``, which does not fork and runs one job at a time. Without results (``result_ttl=0``)."""
+"""RQ, with a ``SimpleWorker``, which does not fork and runs one job at a time. Without results (``result_ttl=0``), but
+in flows, where a job that is gone could not be waited for.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,25 @@ def handle(index: int, sent: int = 0) -> None:
 class _Sender:
     def __init__(self, redis: Redis, order: Order) -> None:
         self._queues = {name: Queue(name, connection=redis) for name in order.case.all_names()}
+        self._flow = order.case.flow
 
     async def one(self, name: str, args: dict[str, Any]) -> None:
         self._queues[name].enqueue(handle, kwargs=args, result_ttl=0)
 
     async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
+        if self._flow == "chain":
+            before = None
+            for name, args in jobs:
+                before = self._queues[name].enqueue(handle, kwargs=args, depends_on=before)
+        elif self._flow:
+            name, last = jobs.pop()
+            new = [Queue.prepare_data(handle, kwargs=args) for _, args in jobs]
+            enqueued = self._queues[name].enqueue_many(new)
+            self._queues[name].enqueue(handle, kwargs=last, depends_on=enqueued)
+        else:
+            self._many(jobs)
+
+    def _many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
         for name, queue in self._queues.items():
             ours = [Queue.prepare_data(handle, kwargs=args, result_ttl=0) for each, args in jobs if each == name]
             for first in range(0, len(ours), _BATCH):

@@ -18,12 +18,15 @@ _POLL = 0.01
 
 
 class _Sender:
-    def __init__(self, queue: Queue, ttl: int) -> None:
+    def __init__(self, queue: Queue, ttl: int, *, unique: bool) -> None:
         self._queue = queue
         self._ttl = ttl
+        self._unique = unique
 
     async def one(self, name: str, args: dict[str, Any]) -> None:
-        await self._queue.enqueue(name, ttl=self._ttl, **args)
+        # No other job has the same key until this one has ended.
+        keys = {"key": f"{name}:{args['index']}"} if self._unique else {}
+        await self._queue.enqueue(name, ttl=self._ttl, **keys, **args)
 
     async def call(self, name: str, args: dict[str, Any]) -> object:
         return await self._queue.apply(name, ttl=self._ttl, poll_interval=_POLL, **args)
@@ -37,7 +40,7 @@ async def sending(order: Order) -> AsyncIterator[_Sender]:
     """Open its queue."""
     queue = Queue.from_url(order.url)
     await queue.connect()
-    yield _Sender(queue, KEPT if order.case.tracked else -1)
+    yield _Sender(queue, KEPT if order.case.tracked else -1, unique=order.case.limit == "unique")
     await queue.disconnect()
 
 

@@ -17,17 +17,26 @@ _BATCH = 1000
 
 
 class _Sender:
-    def __init__(self, worker: Worker, tasks: dict[str, Any]) -> None:
+    def __init__(self, worker: Worker, tasks: dict[str, Any], flow: str) -> None:
         self._worker = worker
         self._tasks = tasks
+        self._flow = flow
 
     async def one(self, name: str, args: dict[str, Any]) -> None:
         await self._tasks[name].enqueue(**args)
 
     async def many(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
-        for first in range(0, len(jobs), _BATCH):
-            tasks = [self._tasks[name].enqueue(**args) for name, args in jobs[first : first + _BATCH]]
-            await self._worker.enqueue_many(tasks)
+        tasks = [self._tasks[name].enqueue(**args) for name, args in jobs]
+        # What waits is enqueued first: without results, a task that is done could not be waited for.
+        if self._flow == "chain":
+            for task, before in zip(reversed(tasks[1:]), reversed(tasks[:-1]), strict=True):
+                await task.start(after=before.id)
+            del tasks[1:]
+        elif self._flow:
+            last = tasks.pop()
+            await last.start(after=[task.id for task in tasks])
+        for first in range(0, len(tasks), _BATCH):
+            await self._worker.enqueue_many(tasks[first : first + _BATCH])
 
 
 def _registered(worker: Worker, case: Case, record: Record) -> dict[str, Any]:
@@ -43,7 +52,7 @@ def _registered(worker: Worker, case: Case, record: Record) -> dict[str, Any]:
 async def sending(order: Order) -> AsyncIterator[_Sender]:
     """Open its worker, which also enqueues."""
     async with Worker(redis_url=order.url, handle_signals=False) as worker:
-        yield _Sender(worker, _registered(worker, order.case, lambda index, sent: None))
+        yield _Sender(worker, _registered(worker, order.case, lambda index, sent: None), order.case.flow)
 
 
 @asynccontextmanager
