@@ -22,7 +22,7 @@ from .progress_bar import progress
 from .queue_charts import chart_json, hour_lines, run_time_lines
 from .session import Session, user
 from .snapshot import RATE_MINUTES, queue_json, queue_lines, queue_rows
-from .tenants import Change, change_tenant, names_of_tenant, read_change, show_tenants
+from .tenants import TenantChange, change_tenant, names_of_tenant, read_change, show_tenants
 from .terminal import has_blocks
 
 # How many days of run times are shown.
@@ -132,7 +132,7 @@ def _limit_of(options: argparse.Namespace) -> _Limit:
 
 
 class _Queues:
-    def __init__(self, session: Session, *, as_document: bool, tenant: str, change: Change) -> None:
+    def __init__(self, session: Session, *, as_document: bool, tenant: str, change: TenantChange) -> None:
         self._tenant = tenant
         self._change = change
         self._session = session

@@ -30,7 +30,7 @@ _COLUMNS = (
 )
 
 
-class Change(NamedTuple):
+class TenantChange(NamedTuple):
     """What is to be changed of a tenant; ``None`` leaves it as it is."""
 
     concurrency: int | Literal["default"] | None
@@ -44,13 +44,13 @@ class Change(NamedTuple):
         return self == (None, None, None, None)
 
 
-def read_change(options: argparse.Namespace) -> Change:
+def read_change(options: argparse.Namespace) -> TenantChange:
     """Return the changes of a command line.
 
     :raises UsageError: when an option is not valid.
     """
     limit = options.concurrency
-    return Change(
+    return TenantChange(
         None if limit is None else settings.read("--concurrency", limit, _limit),
         None if options.weight is None else settings.read("--weight", options.weight, _weight),
         True if options.pause else False if options.unpause else None,
@@ -77,7 +77,7 @@ def _weight(text: str) -> float:
     return number(text, float, "a number from 0.01 to 100")
 
 
-def names_of_tenant(names: list[str], change: Change) -> tuple[list[str], str]:
+def names_of_tenant(names: list[str], change: TenantChange) -> tuple[list[str], str]:
     """Return the queue and the tenant of ``queues tenant``.
 
     :raises UsageError: when these are not two names, or nothing is to be changed.
@@ -142,7 +142,7 @@ def state_of(tenant: Tenant) -> str:
     return "at its limit" if tenant.held else ""
 
 
-async def change_tenant(client: Client, name: str, tenant: str, change: Change) -> str:
+async def change_tenant(client: Client, name: str, tenant: str, change: TenantChange) -> str:
     """Change a tenant; return the line that says so."""
     if (change.concurrency, change.weight, change.rate) != (None, None, None):
         await client.set_partition(name, tenant, concurrency=change.concurrency, weight=change.weight, rate=change.rate)
