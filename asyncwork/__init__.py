@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .middleware import CallNext
     from .models.actions import ActionResult, CancelResult, Deletion
     from .models.batches import BatchFailures, BatchPage, BatchResult, BatchState, BatchStatus
-    from .models.diagnosis import Diagnosis, LostMembers, Overview, Problem, Repairs, ServerInfo, UniqueKey
+    from .models.diagnosis import Diagnosis, FlowRepair, LostMembers, Overview, Problem, Repairs, ServerInfo, UniqueKey
     from .models.enqueued_job import EnqueuedJob
     from .models.flows import FlowNode, FlowNodes, FlowStatus, NodeGroup, NodeState, When
     from .models.job_record import ErrorKind, ErrorKinds, JobRecord, Page, SearchResult
@@ -114,6 +114,7 @@ else:
         "FlowHandle": "_admin.flow_handle",
         "FlowNode": "models.flows",
         "FlowNodes": "models.flows",
+        "FlowRepair": "models.diagnosis",
         "FlowStatus": "models.flows",
         "Deployment": "models.pools",
         "Heartbeat": "models.pools",
@@ -235,6 +236,7 @@ __all__ = [
     "FlowHandle",
     "FlowNode",
     "FlowNodes",
+    "FlowRepair",
     "FlowStatus",
     "HandlerDecision",
     "HandlerError",

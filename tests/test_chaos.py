@@ -16,10 +16,12 @@ from .chaos.account import report, settle
 from .chaos.app import DOOMED, DOOMED_FAILS
 from .chaos.changing import ADDED_KEY, BEATING_KEY, Rest
 from .chaos.evidence import Evidence
+from .chaos.flows import PlannedFlow
 from .chaos.producers import PoolMetrics
 from .chaos.pulse import Pulse, Silence
 from .chaos.record import CANCELLED, DONE, FAILED, LIMITED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run
 from .chaos.world import KILLED, OPTIONS, PRODUCER, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
+from .flow_model import ModelNode
 
 
 @pytest.mark.long
@@ -393,3 +395,50 @@ def test_an_instance_of_a_periodic_job_at_rest_is_noticed(job_id: str, period: i
     rest = Rest("paused", BEATING_KEY, 100.5, 104.5, period)
     found = settled(ledger=PoolMetrics(), runs=[a_run(job_id, name="beating")], rests=[rest])
     assert found == ([f"{job_id} ran although its job was paused from 100.500 to 104.500"] if wrong else [])
+
+
+# Flows: the first node, one after it, one for its failure, and one for however both end.
+PLANNED = PlannedFlow(
+    "w" + "0" * 23,
+    continues=False,
+    nodes={
+        0: ModelNode(frozenset(), state="enqueued"),
+        1: ModelNode(frozenset({0})),
+        2: ModelNode(frozenset({0}), "failure"),
+        3: ModelNode(frozenset({1, 2}), "done"),
+    },
+    numbers=[1, 2, 3, 4],
+)
+WELL = {0: "done", 1: "done", 2: "skipped", 3: "done"}
+
+
+def flow_run(states: dict[int, str], nodes: Sequence[int], **changes: Any) -> list[str]:
+    """What the account says of a flow whose nodes have ended so, and of which some have run."""
+    runs = [a_run(), *(a_run(f"{PLANNED.flow_id}-{number}") for number in nodes)]
+    ledger = PoolMetrics(confirmed={"1": "quick"}, sent={1: "quick"}, flows=[PLANNED])
+    return settled(ledger=ledger, runs=runs, flows={PLANNED.flow_id: states}, **changes)
+
+
+def test_nodes_that_ran_as_those_before_them_said() -> None:
+    assert flow_run(WELL, [0, 1, 3]) == []
+    # What has become of those that ran is no matter of the flow.
+    assert flow_run({0: "failed", 1: "cancelled", 2: "done", 3: "done"}, [0, 2, 3]) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "ran", "problem"),
+    [
+        ({**WELL, 2: "done"}, [0, 1, 2, 3], "node {}-2 (failure of {{0: 'done'}}) is done, and should be skipped"),
+        ({**WELL, 1: "cancelled"}, [0, 3], "node {}-1 (success of {{0: 'done'}}) is cancelled, and should be enqueued"),
+        (WELL, [0, 3], "node {}-1 is done, and has never come to its end"),
+        (WELL, [0, 1, 2, 3], "node {}-2 is skipped, and ran"),
+        ({0: "done"}, [0], "flow {} of 4 nodes is {{0: 'done'}}"),
+        (
+            {**WELL, 3: "waiting"},
+            [0, 1],
+            "node {}-3 (done of {{1: 'done', 2: 'skipped'}}) is waiting, and should be enqueued",
+        ),
+    ],
+)
+def test_nodes_are_noticed_that_ran_otherwise(states: dict[int, str], ran: list[int], problem: str) -> None:
+    assert problem.format(PLANNED.flow_id) in flow_run(states, ran)

@@ -64,6 +64,7 @@ _OF_OTHERS = {
         "mark_cancelled",
         "request_state",
         "retry_nodes",
+        "repair_flow",
         "take_slot",
         "signal",
         "reserve_members",

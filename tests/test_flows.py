@@ -942,6 +942,10 @@ async def test_a_handle_waits_and_draws(bench: Bench) -> None:
         with pytest.raises(ResultTimeout, match=r"has not ended within 0\.05 s"):
             await handle.wait(0.05)
         graph = await handle.graph()
+        async with Client(bench.url, namespace=bench.namespace) as client:
+            reason = await client.waiting_reason(f"{flow.id}-700", seconds=0)
+            assert reason == f"it waits for 1 node of flow {flow.id} that has not ended"
+            assert await client.waiting_reason(f"{flow.id}-7000", seconds=0) == ""
         app.go_on.set()
         await handle.wait(30)
     assert graph == (

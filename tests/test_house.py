@@ -41,7 +41,8 @@ PUBLIC = {
     "FinishedPage", "PoolRequest", "RunTimes", "Rate", "RateLimited", "Limit", "LimitInfo", "Cost",
     "EventTimeout", "JobStep", "StepError", "Superseded",
     "Unique", "Until", "Conflict", "Debounce", "Throttle", "UniqueConflictError", "UniqueHolder",
-    "Flow", "FlowHandle", "FlowNode", "FlowNodes", "FlowStatus", "Node", "NodeGroup", "NodeState", "Nodes", "SyncFlow",
+    "Flow", "FlowHandle", "FlowNode", "FlowNodes", "FlowRepair", "FlowStatus",
+    "Node", "NodeGroup", "NodeState", "Nodes", "SyncFlow",
     "JobFlow",
     "When",
 }  # fmt: skip

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from .._jobs.times import seconds_of
 from ..errors import ResultLost, ResultTimeout
 from ..models.actions import ActionResult
 from ..models.batches import BatchStatus
 from ..models.flows import FlowStatus
-from .flow_client import FlowClient
 from .flow_graph import mermaid
+
+if TYPE_CHECKING:
+    from .flow_client import FlowClient
 
 # Seconds between two readings of a flow that is waited for, at first and at most.
 _FIRST_READING, _LAST_READING = 0.01, 0.5

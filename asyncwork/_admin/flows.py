@@ -84,6 +84,14 @@ class FlowReader:
             groups=shown,
         )
 
+    async def left_before(self, flow_id: str, number: int) -> int:
+        """Return how many nodes before one that waits have not ended; 0 for one that does not wait."""
+        groups = read_groups(await self._flows.groups(flow_id))
+        group = next((each for each in groups if number in each.numbers), None)
+        if group is None:
+            return 0
+        return await self._flows.left_before(flow_id, number, number if group.set is None else group.set)
+
     async def nodes(self, flow_id: str, first: int, page: int, per_page: int, state: NodeState | None) -> FlowNodes:
         """Return a page of the nodes of a group; none if there is no such group.
 

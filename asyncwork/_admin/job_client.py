@@ -57,7 +57,8 @@ class JobClient(StreamClient):
         The most important reason comes first: the job is cancelled; it is scheduled or waits for its retry; its queue
         is paused; no live pool serves its name; its concurrency limit is reached, and by which pools; its tenant is
         paused, at its limit, or waits for a retry; all workers of its pools are busy; other jobs are before it in its
-        queue, with the time that they take if each takes as long as those of the last five minutes.
+        queue, with the time that they take if each takes as long as those of the last five minutes. A node of a flow
+        may wait for others.
 
         :param seconds: how long to search for the job in queues and sorted sets with many jobs.
         :raises UsageError: when the id is not text, or ``seconds`` is not valid.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from .._doctor.wording import LISTED
 from .._jobs.location import JobSet, queue_name
-from .._jobs.membership import member_of
+from .._jobs.membership import is_flow, member_of
 from .._jobs.printable import plural, printable, utc_time
 from .._redis.cancels import Cancels
 from .._redis.holds import Holds
@@ -24,6 +24,7 @@ from ..models.limits import LimitInfo
 from ..models.pools import Heartbeat
 from ..models.queues import QueueInfo
 from ..rate import Rate
+from .flows import FlowReader
 from .job_status import JobStatusReader, WaitingJob
 from .status import StatusReader
 
@@ -48,6 +49,7 @@ class WaitingReasonReader:
         self._status = status
         self._cancels = Cancels(namespace)
         self._holds = Holds(namespace)
+        self._flows = FlowReader(namespace)
         self._limits = Limits(namespace)
         self._metrics = MetricsStore(namespace)
 
@@ -59,7 +61,7 @@ class WaitingReasonReader:
         """
         status, job = await self._job_status.find(job_id, seconds)
         if job is None or status.state is JobState.DEAD:
-            return ""
+            return await self._in_flow(status)
         member = member_of(status.id)
         ids = [status.id] if member is None else [status.id, member.batch_id]
         if mark := next(iter((await self._cancels.read(ids)).values()), None):
@@ -75,6 +77,16 @@ class WaitingReasonReader:
         reasons = [_waits(job, status) or _delay(job, await self._redis.now())]
         reasons += _obstacles(name, await self._queue(name), await self._status.live_pools())
         return "; ".join(reasons)
+
+    async def _in_flow(self, status: JobStatus) -> str:
+        member = member_of(status.id)
+        if status.state is not JobState.UNKNOWN or member is None or not is_flow(member.batch_id):
+            return ""
+        left = await self._flows.left_before(member.batch_id, member.number)
+        if not left:
+            return ""
+        verb = "has" if left == 1 else "have"
+        return f"it waits for {plural(left, 'node')} of flow {member.batch_id} that {verb} not ended"
 
     async def _queue(self, name: str) -> QueueInfo:
         queues = {each.name: each for each in await self._status.queues()}

@@ -112,7 +112,7 @@ class FlowReading:
     def waiting(self, *, is_open: bool) -> set[int]:
         """Return the nodes that have not ended, and whose jobs are not to be anywhere but in the flow.
 
-        :param is_open: whether its creator is at work. Only then may a node wait of which is not known what it follows.
+        :param is_open: whether its creator is at work. Only then may a node wait whose set was not written yet.
         """
         found = {number for each in self.sets if each.state != "released" for number in each.numbers}
         linked = {number for each in self.sets for number in each.numbers}

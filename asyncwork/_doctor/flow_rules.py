@@ -23,7 +23,7 @@ class FlowFindings:
 
     :ivar stuck: by id, the nodes that wait although all before them have ended.
     :ivar drift: by id, the sets of nodes whose counts of those before them do not follow from these.
-    :ivar halted: by id, how many steps are left that nobody takes.
+    :ivar halted: by id, how many steps are left that no pool takes.
     :ivar lost_jobs: by id, the nodes that wait whose job is gone, or cannot be read.
     """
 

@@ -56,6 +56,17 @@ class FlowStore:
                 states[number] = words[2]
         return states
 
+    async def left_before(self, flow_id: str, number: int, first_of_set: int) -> int:
+        """Return how many nodes before one that waits have not ended; 0 for one that does not wait.
+
+        :param first_of_set: the first number of the set of the node.
+        """
+        job, text = await self._fields(flow_id, [f"job:{number}", f"set:{first_of_set}"])
+        words = decode(text or b"").split()
+        if job is None or len(words) != 6 or words[2] != "waiting":
+            return 0
+        return read_count(words[3].encode()) or 0
+
     async def scan(self, flow_id: str) -> AsyncIterator[Mapping[bytes, bytes]]:
         """Yield the fields of the hash of the nodes, some at a time. A field may come twice."""
         key, cursor = self._keys.batch(flow_id)[4], 0

@@ -173,7 +173,7 @@ def _flows(found: NamespaceContents) -> Iterator[str]:
     for flow_id, nodes in wrong.lost_jobs.items():
         yield f"flow {flow_id}: nodes {list(nodes)} wait without a job that can run"
     for flow_id, rest in wrong.halted.items():
-        yield f"flow {flow_id}: {rest} steps are left that nobody takes"
+        yield f"flow {flow_id}: {rest} steps are left that no pool takes"
     present = set(map(_id_of, (payload for _, payload in _jobs(found))))
     for flow_id, flow in found.flows.items():
         for number in sorted(flow.waiting(is_open=True)):

@@ -14,6 +14,7 @@ from .app import CAP, DOOMED, DOOMED_FAILS, RATE, tenant
 from .changing import ADDED, BEATING, fired_at_rest
 from .evidence import Evidence
 from .explanations import FATAL, Explanations
+from .flows import flow_lines, flow_problems
 from .record import CANCELLED, DONE, FAILED, LIMITED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
 from .steered import TIMING_OUT, is_steered
 from .steered_account import steered_lines, steered_problems
@@ -54,6 +55,7 @@ def settle(evidence: Evidence) -> Account:
     account.wrong += fired_at_rest(evidence.runs, evidence.rests)
     account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *_too_many(evidence)]
     account.wrong += [*steered_problems(evidence, explanations)]
+    account.wrong += flow_problems(evidence.ledger.flows, evidence.flows, evidence.runs)
     for again, before in _again(evidence.runs):
         fault = explanations.lost_by(before, again.began) or explanations.held_through(again, before)
         if fault is None:
@@ -316,6 +318,7 @@ def report(evidence: Evidence, account: Account) -> str:
         f"jobs confirmed {len(ledger.confirmed):,}, unsure {len(ledger.doubtful):,}",
         f"slots kept by key {len(ledger.keyed)}; jobs that took the place of another {len(ledger.replacing):,}",
         *steered_lines(evidence),
+        *flow_lines(evidence.ledger.flows, evidence.flows),
         f"times in which a periodic job was paused, edited or removed {len(evidence.rests)}",
         f"attempts {len(runs):,}, done {done:,}, cut off {cut_off:,}; dead {dead}, in quarantine {quarantined}",
         "",

@@ -29,6 +29,7 @@ from ..hostile import CANCELLED as CANCELLING
 from ..looking_ahead import look_ahead
 from ..tuned import tuned
 from .changing import ADDED, BEATING, EACH_SECOND
+from .flows import passing
 from .record import ON_DEAD, ON_FAILURE, Recorder
 from .steered import STEERED_KINDS, register
 
@@ -72,7 +73,7 @@ KINDS = frozenset(
     {
         "sharing", *(f"typed {way}" for way in WAYS), *(f"placed {option} {way}" for option in PLACED for way in WAYS),
         "chunked", "quick", "slow", "threaded", "flaky", "doomed", "snoozing", "rated", "capped", "fair", "unique",
-        "keyed", "tick", "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
+        "keyed", "passing", "tick", "holding_on", "mustering", BEATING, ADDED, *STEERED_KINDS,
         *(f"exclusive {kind}" for kind in EXCLUSIVE),
         *(f"{name} {kind}" for name, kinds in HOSTILE.items() for kind in kinds),
     }
@@ -305,6 +306,7 @@ def make_pool() -> WorkerPool[NoContext]:
             raise ValueError("the resources are closed")
 
     pool.job(max_fails=1)(typed)
+    pool.job(max_fails=1)(passing)
     for handler in (quick, placed, slow, threaded, snoozing, unique, keyed, leaving, speaking, holding_on, mustering):
         pool.job(handler)
     for hostile in (raising, raising_threaded, cancelling):

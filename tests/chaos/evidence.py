@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .changing import Rest
 from .producers import PoolMetrics
@@ -28,6 +28,7 @@ class Evidence:
     :ivar kinds: the kinds of jobs of which one must have run.
     :ivar fault_kinds: the kinds of faults of which one must have struck.
     :ivar steered: the jobs whose results are kept, and what became of them.
+    :ivar flows: by id of a flow, how each of its nodes has ended.
     :ivar rests: the times in which periodic jobs were paused, edited or removed.
     """
 
@@ -46,3 +47,4 @@ class Evidence:
     fault_kinds: frozenset[str] = frozenset()
     steered: Sequence[SteeredJob] = ()
     rests: Sequence[Rest] = ()
+    flows: Mapping[str, Mapping[int, str]] = field(default_factory=dict)

@@ -26,6 +26,7 @@ from asyncwork import (
 from asyncwork._jobs.enqueue_options import AT_ONCE
 
 from .app import EXCLUSIVE, HOSTILE, PLACED, WAYS, Order, tenant, typed
+from .flows import PlannedFlow, plan_flow
 
 SLOTS = 5
 _HOSTILE = [(name, kind) for name, kinds in HOSTILE.items() for kind in kinds]
@@ -42,6 +43,7 @@ class PoolMetrics:
     :ivar keyed: the newest number that was accepted for each slot, and when, in seconds of the monotonic clock.
     :ivar entries: how many unique jobs were put on a queue for each slot, or may have been: duplicates are not.
     :ivar replacing: the numbers that were accepted in the place of a job that waited.
+    :ivar flows: the flows of which a producer was told that they are started.
     :ivar doubtful: the numbers whose enqueue had no answer, or was refused.
     """
 
@@ -51,6 +53,7 @@ class PoolMetrics:
     entries: Counter[tuple[str, str]] = field(default_factory=Counter)
     replacing: set[int] = field(default_factory=set)
     doubtful: set[int] = field(default_factory=set)
+    flows: list[PlannedFlow] = field(default_factory=list)
 
     def number(self, name: str) -> int:
         """Return a number for a job that is going to be enqueued."""
@@ -108,6 +111,7 @@ class Producer:
             (3, lambda: self._exclusive(self._rng.choice(list(EXCLUSIVE)))),
             (1, self._many),
             (2, self._batch),
+            (3, self._flow),
             (3, self._hostile),
         ]
         weights, acts = zip(*kinds, strict=True)
@@ -142,6 +146,19 @@ class Producer:
             return False
         ids = [f"{batch.id}-{number}" for number in range(len(numbers) - 1)]
         self._ledger.confirmed |= dict.fromkeys([*ids, f"{batch.id}-done"], "quick")
+        return True
+
+    async def _flow(self) -> bool:
+        """Start a flow."""
+        continues = self._rng.random() < 0.4
+        flow = self._enqueuer.flow(on_failure="continue" if continues else "cancel")
+        planned = plan_flow(flow, self._rng, self._ledger.number, continues=continues)
+        try:
+            await flow.start()
+        except RedisUnavailable:
+            self._ledger.doubtful.update(planned.numbers)
+            return False
+        self._ledger.flows.append(planned)
         return True
 
     async def _hostile(self) -> bool:

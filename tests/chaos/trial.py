@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from asyncwork import Enqueuer
+from asyncwork import Client, Enqueuer
 from asyncwork._doctor.contents import read_contents
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.namespace import Namespace
@@ -98,6 +98,18 @@ async def _muster(world: World) -> list[str]:
     return []
 
 
+async def _flows(world: World) -> dict[str, dict[int, str]]:
+    """Return how each node of each flow has ended."""
+    found: dict[str, dict[int, str]] = {}
+    async with Client(world.server.url, namespace=NAMESPACE) as client:
+        for planned in world.ledger.flows:
+            status = await client.flow(planned.flow_id)
+            groups = () if status is None else status.groups
+            pages = [await client.flow_nodes(planned.flow_id, each.first) for each in groups]
+            found[planned.flow_id] = {node.number: node.state.value for page in pages for node in page.nodes}
+    return found
+
+
 async def _collect(world: World, surprises: list[str]) -> Evidence:
     await world.steerer.look(world.redis, world.keys)
     redis_client = RedisClient(world.server.url, namespace=NAMESPACE)
@@ -138,5 +150,6 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
         },
         poison=world.poison,
         audit=await audit(world.server.url, NAMESPACE),
+        flows=await _flows(world),
         surprises=surprises,
     )

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from asyncwork import Client
+from asyncwork import Client, Job, NodeState
 from asyncwork.gocraft import GocraftClient
 
 from ..conftest import until
@@ -143,6 +143,50 @@ async def test_a_member_that_fails_in_go_and_is_done_in_python_ends_its_batch(mi
     assert [(each.by, each.id) for each in ends] == [
         ("go", f"{batch.id}-0"), ("python", f"{batch.id}-0"), ("python", f"{batch.id}-success"),
     ]  # fmt: skip
+
+
+async def test_a_node_that_fails_in_go_and_is_done_in_python_lets_those_after_it_run(mixed: Mixed) -> None:
+    flow = mixed.bench.enqueuer.flow()
+    node = flow.add("wat", ARGS)
+    flow.add("called", after=node)
+    flow.add("called", after=node, when="failure")
+    await flow.start()
+    await mixed.run_go("wat", fails=1, backoff=3600)
+    async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
+        found = await client.flow(flow.id)
+        assert found is not None
+        assert [each.states for each in found.groups] == [
+            ((NodeState.ENQUEUED, 1),), ((NodeState.WAITING, 1),), ((NodeState.WAITING, 1),)
+        ]  # fmt: skip
+        await bring_forward(mixed, "retry")
+        pool = mixed.python("wat", "called")
+        async with pool.running():
+            await mixed.until_ran(3)
+        found = await client.flow(flow.id)
+        assert found is not None
+        assert (found.batch.done, found.batch.ended) == (3, True)
+        assert found.groups[2].states == ((NodeState.SKIPPED, 1),)
+    ends = await mixed.events("end")
+    assert [(each.by, each.id) for each in ends] == [
+        ("go", f"{flow.id}-0"), ("python", f"{flow.id}-0"), ("python", f"{flow.id}-1"),
+    ]  # fmt: skip
+
+
+async def test_a_node_that_dies_in_go_and_is_done_in_python_lets_those_after_it_run(mixed: Mixed) -> None:
+    """Go counts no nodes. So its flow waits, until the node is tried again."""
+    flow = mixed.bench.enqueuer.flow()
+    flow.add("called", after=flow.add("wat", ARGS))
+    await flow.start()
+    await mixed.run_go("wat", fails=1, max_fails=1)
+    async with Client(mixed.bench.url, namespace=mixed.bench.namespace) as client:
+        assert [Job.decode(payload).id for payload, _ in await mixed.bench.job_set("dead")] == [f"{flow.id}-0"]
+        assert (await client.retry_batch(flow.id)).done == 1
+        pool = mixed.python("wat", "called")
+        async with pool.running():
+            await mixed.until_ran(3)
+        found = await client.flow(flow.id)
+        assert found is not None
+        assert (found.batch.done, found.batch.ended) == (2, True)
 
 
 @pytest.mark.parametrize("first", ["go", "python"])

@@ -162,7 +162,7 @@ local function make_flow_functions()
     return total
   end
 
-  -- Notes that nodes which had not ended have: 'done' has no bitmap, 'failed' the second, 'cancelled' the third one.
+  -- Notes that nodes which had not ended have: 'failed' has the second bitmap, 'cancelled' the third, 'skipped' none.
   local function end_nodes(nodes, from, count, state, bitmap)
     local ended = KEYS[nodes.first + 1]
     local total = change_each(nodes, from, count, 'left', state, function(node)

@@ -56,10 +56,10 @@ end
 local STEPS = {released = 'release', cancelled = 'cancel', skipped = 'skip'}
 for i = after_nodes, after_nodes + 2 * stuck - 2, 2 do
   local node, number = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
-  local set = redis.call('getbit', KEYS[6], node) == 0 and flow.set_of(nodes, number)
+  local set = redis.pcall('getbit', KEYS[6], node) == 0 and flow.set_of(nodes, number)
   if set and set.state == 'waiting' then
     decide_again(number, set)
-  elseif set and not moved[number]
+  elseif set and not moved[number] and STEPS[set.state]
     and (set.state ~= 'released' or redis.call('hexists', KEYS[9], 'job:' .. node) == 1)
   then
     corrected = corrected + 1
