@@ -20,8 +20,10 @@ from asyncwork.worker_pool import NoContext
 from .looking_ahead import look_ahead
 from .tuned import tuned
 
+# The name of those that take steps. Others with the same name would end as those do.
+STEPPED = "stepped"
 # Of each job name, how many may run at once.
-QUEUES = {"task": 0, "single": 1, "held": 0}
+QUEUES = {"task": 0, "single": 1, "held": 0, STEPPED: 0}
 # The name of those that run in chunks, and the number of queues on which a pool blocks.
 CHUNKED = "chunked"
 POPS = len(QUEUES) + 1
@@ -84,7 +86,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
     pool = WorkerPool(
         url,
         namespace=namespace,
-        concurrency=4,
+        concurrency=len(QUEUES) + 1,
         grace=0.1,
         version_label="v1",
         **tuned(_TIMES, max_blocking_connections=blocked),

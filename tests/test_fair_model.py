@@ -18,9 +18,9 @@ from asyncwork._jobs.enqueue_options import EnqueueOptions
 from asyncwork._jobs.ids import make_identifier
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis.commands import (
-    Batch,
     ClaimJobs,
     Collecting,
+    CommandBatch,
     DropCancelled,
     Fetch,
     MoveToQuarantine,
@@ -33,7 +33,7 @@ from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.fair_queues import FairOptions, FairQueues
 from asyncwork._redis.job_end import JobEnd
-from asyncwork._redis.member import Member
+from asyncwork._redis.located_payload import LocatedPayload
 from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.protocol import pack
 from asyncwork._redis.queue import Queue
@@ -99,7 +99,7 @@ class World:
             await redis.hset(keys.limits, mapping={"code:llm": f"3000/1/6 {SHARED}", f"job:{NAME}": "pool 2 llm"})
             await redis.sadd(keys.limit_jobs("llm"), NAME)
 
-    async def send(self, pool: Pool, batch: Batch) -> list[Any]:
+    async def send(self, pool: Pool, batch: CommandBatch) -> list[Any]:
         commands = pool.work_queue.encode.batch(batch)
         replies = await self.connection.request(commands, len(commands))
         assert not [reply for reply in replies if isinstance(reply, Exception)], replies
@@ -142,7 +142,7 @@ class World:
             fetch.collecting = Collecting(rooms, others)
         if self.shared or self.chance.random() < 0.3:
             fetch.limited, fetch.at_once = {pool.queue}, 8
-        (reply,) = await self.send(pool, Batch(fetch=fetch))
+        (reply,) = await self.send(pool, CommandBatch(fetch=fetch))
         jobs = [payload for _, payload, _ in pool.work_queue.parse_fetched(reply, fetch.queues).jobs]
         taken = Counter(Job.decode(payload).partition for payload in jobs)
         if self.shared and jobs and not self.uncounted:
@@ -173,7 +173,7 @@ class World:
         if pool.jobs:
             self.rested = True
             (payload,) = self.some_one(pool)
-            await self.send(pool, Batch(commands=[RequeueAndRest(pool.queue, [payload], 0.005)]))
+            await self.send(pool, CommandBatch(commands=[RequeueAndRest(pool.queue, [payload], 0.005)]))
 
     def some_one(self, pool: Pool) -> list[bytes]:
         return [pool.jobs.pop(self.chance.randrange(len(pool.jobs)))]
@@ -188,10 +188,10 @@ class World:
         pool = self.chance.choice(self.pools)
         done = self.some(pool)
         held = Counter(await self.in_progress(pool))
-        batch = Batch(acks={pool.queue: done})
+        batch = CommandBatch(acks={pool.queue: done})
         if self.chance.random() < 0.5:
             ends = [JobEnd(each, Job.decode(each).id, 60, [], b"done", b"export", 1, 1, 1.0, 2.0) for each in done]
-            batch = Batch(ends={pool.queue: ends})
+            batch = CommandBatch(ends={pool.queue: ends})
         for _ in range(self.chance.choice([1, 1, 2])):
             if done:
                 await self.send(pool, batch)
@@ -219,7 +219,7 @@ class World:
                     command = MoveToQuarantine(pool.queue, [payload], b"{}")
                     self.ids[job.id] -= payload in held
             for _ in range(self.chance.choice([1, 1, 2])):
-                await self.send(pool, Batch(commands=[command]))
+                await self.send(pool, CommandBatch(commands=[command]))
 
     async def requeue_due(self) -> None:
         job_set = self.chance.choice(list(JobSet))
@@ -236,7 +236,7 @@ class World:
     async def claim(self) -> None:
         pool = self.chance.choice(self.pools)
         if pool.jobs:
-            (missing,) = await self.send(pool, Batch(commands=[ClaimJobs(pool.queue, pool.jobs, 1)]))
+            (missing,) = await self.send(pool, CommandBatch(commands=[ClaimJobs(pool.queue, pool.jobs, 1)]))
             gone = {number - 1 for number in missing}
             pool.jobs = [each for number, each in enumerate(pool.jobs) if number not in gone]
 
@@ -245,16 +245,16 @@ class World:
         waiting = await self.bench.redis.lrange(self.bench.keys.tenants.list(NAME, tenant), 0, -1)
         if waiting and self.chance.random() < 0.5:
             undo = await self.undo.prepare(f"queue:{NAME}")
-            await self.deletions.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)], undo)
+            await self.deletions.delete(f"queue:{NAME}", [LocatedPayload(waiting[0], None, 0)], undo)
             await self.undo.restore(undo)
         elif waiting:
-            await self.deletions.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)])
+            await self.deletions.delete(f"queue:{NAME}", [LocatedPayload(waiting[0], None, 0)])
             self.ids[Job.decode(waiting[0]).id] -= 1
 
     async def delete_delayed(self) -> None:
         job_set = self.chance.choice([JobSet.RETRY, JobSet.SCHEDULED])
         for each in await self.delayed.page(job_set, 0, 1):
-            await self.deletions.delete(job_set, [Member(each.payload, each.score, 0)])
+            await self.deletions.delete(job_set, [LocatedPayload(each.payload, each.score, 0)])
             self.ids[Job.decode(each.payload).id] -= 1
 
     async def empty(self) -> None:
@@ -353,7 +353,7 @@ class World:
         pool, ran = Pool(self.bench), Counter[str]()
         while True:
             fetch = Fetch([pool.queue], 50, 0.0)
-            (reply,) = await self.send(pool, Batch(fetch=fetch))
+            (reply,) = await self.send(pool, CommandBatch(fetch=fetch))
             jobs = [payload for _, payload, _ in pool.work_queue.parse_fetched(reply, fetch.queues).jobs]
             if not jobs:
                 if not await self.bench.redis.exists(self.bench.keys.tenants.opens(NAME)):
@@ -361,7 +361,7 @@ class World:
                 await asyncio.sleep(0.002)
                 continue
             ran.update(Job.decode(payload).id for payload in jobs)
-            await self.send(pool, Batch(acks={pool.queue: jobs}))
+            await self.send(pool, CommandBatch(acks={pool.queue: jobs}))
         assert ran == +self.ids
         await self.bench.redis.zremrangebyscore(self.bench.keys.tenants.rests(NAME), "-inf", "+inf")
         tokens = f"{self.bench.namespace}:tenants:tokens:".encode()

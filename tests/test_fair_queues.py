@@ -33,7 +33,7 @@ from asyncwork._redis.fair_queues import FairQueues
 from asyncwork._worker.services.tenant_reviewer import TenantReviewer
 from asyncwork.testing import open_jobs
 
-from .conftest import Bench, until
+from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned
 
 
@@ -318,6 +318,41 @@ async def test_ordered_jobs_run_one_after_the_other_and_wait_for_a_retry(bench: 
         await until(lambda: len(ran) == 18)
     for tenant in ("a", "b", "c"):
         assert [n for each, n in ran if each == tenant] == list(range(6))
+
+
+async def test_an_ordered_job_that_sleeps_or_waits_for_an_event_keeps_those_behind_it_waiting(bench: Bench) -> None:
+    pool, order = bench.pool(concurrency=4), list[tuple[str, int]]()
+
+    @pool.job(partition="tenant", ordered=True)
+    async def work(job: Job, tenant: str, n: int) -> None:
+        if n == 1:
+            await job.step("one", order.append, (tenant, 10))
+            await job.sleep("pause", 1.1)
+            await job.step("two", order.append, (tenant, 11))
+            await job.event("early", timeout=LIMIT)
+            await job.event("go on", timeout=LIMIT)
+        order.append((tenant, n))
+
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        jobs = [await work.enqueue(tenant, n) for tenant in ("ada", "bob") for n in range(4)]
+        waiting, cancelled = jobs[1], jobs[5]
+        assert await client.signal(waiting.id, "early")
+        async with pool.running():
+            await until(lambda: _waits_for_event(client, waiting.id))
+            await until(lambda: _waits_for_event(client, cancelled.id))
+            assert order.count(("ada", 0)) == order.count(("bob", 11)) == 1
+            assert not {("ada", 2), ("bob", 2)} & set(order)
+            assert await client.signal(waiting.id, "go on")
+            await client.cancel(cancelled.id)
+            await until(lambda: len(order) == 11)
+            assert await bench.audit(running=True) == []
+    assert [n for tenant, n in order if tenant == "ada"] == [0, 10, 11, 1, 2, 3]
+    assert [n for tenant, n in order if tenant == "bob"] == [0, 10, 11, 2, 3]
+
+
+async def _waits_for_event(client: Client, job_id: str) -> bool:
+    steps = (await client.status(job_id)).steps
+    return any(step.kind == "event" and step.state == "waits" for step in steps)
 
 
 async def test_an_ordered_job_that_is_dead_or_deleted_keeps_nobody_waiting(bench: Bench) -> None:

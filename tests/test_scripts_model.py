@@ -42,12 +42,12 @@ from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.client import RedisClient, run_script
 from asyncwork._redis.commands import (
     AdmitPopped,
-    Batch,
     BeginLookAhead,
     ClaimJobs,
     ClearCancelMark,
     ClearReaped,
     Command,
+    CommandBatch,
     DropCancelled,
     EndLookAhead,
     Fetch,
@@ -65,7 +65,7 @@ from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.enqueue_steps import enqueue_many
 from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.keys import Keys
-from asyncwork._redis.member import Member
+from asyncwork._redis.located_payload import LocatedPayload
 from asyncwork._redis.namespace import Namespace
 from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.periodic import PeriodicInstances
@@ -277,7 +277,7 @@ class Ground:
 
         return self.run(ask())
 
-    def send(self, work_queue: WorkQueue, batch: Batch) -> list[Any]:
+    def send(self, work_queue: WorkQueue, batch: CommandBatch) -> list[Any]:
         commands = work_queue.encode.batch(batch)
         replies: list[Any] = self.run(self.connection.request(commands, len(commands)))
         return replies
@@ -391,7 +391,7 @@ class Scripts(RuleBasedStateMachine):
         self.fetches += 1
         rated = frozenset(queues) if self.fetches % 2 else frozenset()
         fetch = Fetch(queues, wanted, 0.0, looks_ahead, rated, at_once=wanted)
-        (reply,) = self.ground.send(work_queue, Batch(fetch=fetch))
+        (reply,) = self.ground.send(work_queue, CommandBatch(fetch=fetch))
         fetched = work_queue.parse_fetched(reply, queues)
         assert fetched.paused == (looks_ahead and self.model.crashed is not None)
         taken = Counter(queue.name for queue, _, _ in fetched.jobs)
@@ -454,7 +454,7 @@ class Scripts(RuleBasedStateMachine):
         """Have a pool do something."""
         pool = order.queue.in_progress.decode().split(":")[-2]
         work_queue = self.ground.work_queues[pool]
-        (answer,) = self.ground.send(work_queue, Batch(commands=[order]))
+        (answer,) = self.ground.send(work_queue, CommandBatch(commands=[order]))
         assert not isinstance(answer, Exception)
         return answer
 
@@ -485,7 +485,7 @@ class Scripts(RuleBasedStateMachine):
         acks = {self.ground.queues[pool_queue]: given}
 
         def do() -> Any:
-            (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], Batch(acks))
+            (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], CommandBatch(acks))
             return answer
 
         assert self.settle(do, pool_queue, given) == self.model.ack(pool_queue, given)
@@ -499,7 +499,7 @@ class Scripts(RuleBasedStateMachine):
         self.ended |= {end.job_id for end in ends if end.payload in self.model.running[pool_queue]}
 
         def do() -> Any:
-            batch = Batch(ends={self.ground.queues[pool_queue]: ends})
+            batch = CommandBatch(ends={self.ground.queues[pool_queue]: ends})
             (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], batch)
             return answer
 
@@ -748,7 +748,9 @@ class Scripts(RuleBasedStateMachine):
         else:
             lying = [(0.0, member) for member in self.model.elements(location)]
         lying += [(0.0, b"not there")] if away else []
-        given = [Member(lying[rank % len(lying)][1], lying[rank % len(lying)][0], rank) for rank in sorted(ranks)]
+        given = [
+            LocatedPayload(lying[rank % len(lying)][1], lying[rank % len(lying)][0], rank) for rank in sorted(ranks)
+        ]
         token = ""
         if not for_good:
             token = self.ground.run(self.ground.undo.prepare(location))

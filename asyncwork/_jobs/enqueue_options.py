@@ -1,4 +1,4 @@
-"""When and where a job is enqueued: its time, its uniqueness, its id, and its end of the queue.
+"""The options of one enqueue: the job's time, its uniqueness, its id, and its end of the queue.
 
 ``EnqueueOptions`` has more than ten arguments, because each is an option of an enqueue, passed by name.
 """

@@ -15,13 +15,13 @@ from .._jobs.location import JobSet
 from . import scripts
 from .commands import (
     AdmitPopped,
-    Batch,
     BeginLookAhead,
     ClaimJobs,
     ClearCancelMark,
     ClearReaped,
     ClearSuspect,
     Command,
+    CommandBatch,
     DropCancelled,
     EndHolder,
     EndLookAhead,
@@ -81,7 +81,7 @@ class CommandEncoder:
         # By queue, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
 
-    def batch(self, batch: Batch) -> list[bytes]:
+    def batch(self, batch: CommandBatch) -> list[bytes]:
         """Return the commands of a batch: one per queue with acks, one per queue with ends, one per queue with members
         of batches, then the others, then those of the poll, then the fetch.
         """

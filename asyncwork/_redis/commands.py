@@ -1,4 +1,4 @@
-"""What a pool writes to Redis about its jobs, as frozen values."""
+"""Commands: what a pool writes to Redis about its jobs, as frozen values."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ class Fetch:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class CommandBatch:
     """The commands of one round trip.
 
     :ivar acks: the payloads of jobs that succeeded, by queue.

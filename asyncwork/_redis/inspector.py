@@ -18,8 +18,8 @@ from .batches import batches
 from .errors import ErrorReply, is_wrong_type
 from .fair_listing import FairListing
 from .fair_queues import FairState
+from .located_payload import LocatedPayload
 from .lock_state import LockState
-from .member import Member
 from .namespace import Namespace
 from .protocol import decode, encode, read_count, value_of
 from .queue_options import QueueOptions, read_options
@@ -143,7 +143,9 @@ class Inspector:
 
     # Jobs in their locations
 
-    async def members(self, location: str, start: int, count: int, *, newest_first: bool) -> tuple[list[Member], int]:
+    async def members(
+        self, location: str, start: int, count: int, *, newest_first: bool
+    ) -> tuple[list[LocatedPayload], int]:
         """Return ``count`` members of a location from the ``start``-th on, and how many are there.
 
         In a sorted set the newest has the highest score; in a list it was pushed last.
@@ -172,16 +174,16 @@ class Inspector:
         value_of(found)
         ranks = itertools.count(start) if in_set != newest_first else itertools.count(total - 1 - start, -1)
         if in_set:
-            return [Member(raw, at, rank) for (raw, at), rank in zip(found, ranks, strict=False)], total
+            return [LocatedPayload(raw, at, rank) for (raw, at), rank in zip(found, ranks, strict=False)], total
         ordered = found if newest_first else reversed(found)
-        return [Member(raw, None, rank) for raw, rank in zip(ordered, ranks, strict=False)], total
+        return [LocatedPayload(raw, None, rank) for raw, rank in zip(ordered, ranks, strict=False)], total
 
     async def count_before(self, job_set: str, at: float, *, newest_first: bool) -> int:
         """Return how many members of a sorted set come before those of score ``at`` (epoch seconds)."""
         bounds = (f"({at!r}", "+inf") if newest_first else ("-inf", f"({at!r}")
         return int(await self._redis.client().zcount(self._keys.location(job_set), *bounds))
 
-    async def gone(self, location: str, members: Sequence[Member]) -> list[Member]:
+    async def gone(self, location: str, members: Sequence[LocatedPayload]) -> list[LocatedPayload]:
         """Return which of the members are no longer in their location."""
         key, client = self._keys.location(location), self._redis.client()
         if location in JOB_SETS:

@@ -133,7 +133,8 @@ class Launcher:
         environment = self._environment(keys, context, self._dispatcher)
         overdue = self._options.tuning.overdue
         workers = WorkerSet(self.workers, lambda: Worker(environment, overdue), self._dispatcher)
-        return workers, PoolSteps(self._dispatcher, self.workers, environment.stepped, self._now_in_redis)
+        stepped = environment.stepped, environment.step_types
+        return workers, PoolSteps(self._dispatcher, self.workers, *stepped, self._now_in_redis, self._workers_end)
 
     def _environment(self, keys: Keys, context: Callable[[], Any], dispatcher: Dispatcher) -> WorkerEnvironment:
         return WorkerEnvironment(

@@ -1,4 +1,4 @@
-"""What ``asyncwork stats`` and ``asyncwork top`` show of a namespace, and how they show it."""
+"""A snapshot of a namespace, as ``asyncwork stats`` and ``asyncwork top`` show it."""
 
 from __future__ import annotations
 

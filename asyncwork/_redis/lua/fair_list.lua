@@ -14,10 +14,12 @@ end
 
 local function put_all(q, verb, payloads)
   local length = 0
+  read_options(q)
   for _, payload in ipairs(payloads) do
     local tenant = tenant_of(payload)
     if ENQUEUES[script_name] then refuse_if_full(q, tenant) end
-    length = put(q, verb, payload, tenant)
+    -- An ordered job that waits for an event which is there already comes first, as others for which its tenant waits.
+    length = put(q, script_name == 'defer' and q.ordered and 'rpush' or verb, payload, tenant)
   end
   return length
 end
@@ -128,7 +130,8 @@ local function note_order(verb, key, payload)
     local name = q.ordered and field_of_job(payload, 'name') or ''
     if name ~= '' and string.sub(q.plain, -#name - 5) == 'jobs:' .. name then
       local tenant, id = tenant_of(payload), field_of_job(payload, 'id')
-      if verb == 'zadd' and (script_name == 'restore' or script_name == 'move' and not q.noted) and not string.find(key, 'dead$') then
+      local is_moved = (script_name == 'move' or script_name == 'defer') and not q.noted
+      if verb == 'zadd' and (script_name == 'restore' or is_moved) and not string.find(key, 'dead$') then
         -- Only the first is the job that is moved.
         q.noted = true
         redis.call('hset', q.order, tenant, id)
