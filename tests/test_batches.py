@@ -823,7 +823,7 @@ async def test_the_doctor_closes_a_batch_whose_creator_died(bench: Bench) -> Non
         await bench.redis.hset(bench.keys.batch(batch.id)[0], "created_at", int(time.time()) - 3700)
         found = await client.diagnose(0)
         (problem,) = [each for each in found.problems if each.kind == "abandoned_batch"]
-        assert re.match(rf"batch {batch.id} \(abandoned\) waits .*; 3 members so far", problem.text)
+        assert re.match(rf"batch {batch.id} \(abandoned\) has waited .*; 3 members so far", problem.text)
         assert [line async for line in client.repair(found)] == [
             f"closed batches, so that they end with their members: {batch.id}"
         ]
