@@ -19,6 +19,7 @@ from asyncwork._jobs.ids import make_identifier
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis.admin import Admin
 from asyncwork._redis.commands import (
+    AdmitPopped,
     Batch,
     ClaimJobs,
     DropCancelled,
@@ -104,12 +105,14 @@ class World:
 
     async def push_as_go_does(self) -> None:
         tenant = self.chance.choice(TENANTS)
-        fields: dict[str, Any] = {"name": NAME, "id": make_identifier(), "t": 1, "args": {"partition": "no"}}
-        if tenant:
-            # As cjson writes it after a move: in any order.
-            fields = {"partition": tenant, **fields}
-        await self.bench.redis.lpush(self.bench.keys.queue(NAME), json.dumps(fields, separators=(",", ":")))
-        self.ids[fields["id"]] += 1
+        # Sometimes more than are read at once.
+        for _ in range(70 if self.chance.random() < 0.1 else 1):
+            fields: dict[str, Any] = {"name": NAME, "id": make_identifier(), "t": 1, "args": {"partition": "no"}}
+            if tenant:
+                # As cjson writes it after a move: in any order.
+                fields = {"partition": tenant, **fields}
+            await self.bench.redis.lpush(self.bench.keys.queue(NAME), json.dumps(fields, separators=(",", ":")))
+            self.ids[fields["id"]] += 1
 
     async def fetch(self) -> None:
         pool = self.chance.choice(self.pools)
@@ -207,6 +210,27 @@ class World:
             (missing,) = await self.send(pool, Batch(commands=[ClaimJobs(pool.queue, pool.jobs, 1)]))
             gone = {number - 1 for number in missing}
             pool.jobs = [each for number, each in enumerate(pool.jobs) if number not in gone]
+
+    async def admit(self) -> None:
+        """Ask whether a job may start that was taken, maybe before its tenant was paused or was to rest."""
+        pool = self.chance.choice(self.pools)
+        if pool.jobs:
+            (payload,) = self.some_one(pool)
+            resting = await self.resting(payload)
+            held = payload in await self.in_progress(pool)
+            ((verdict, _, _),) = await self.send(pool, Batch(commands=[AdmitPopped(pool.queue, [payload])]))
+            assert (verdict == -1) == (not held)
+            if verdict == 1:
+                pool.jobs.append(payload)
+                assert Job.decode(payload).partition not in self.paused
+                assert not await self.resting(payload)
+            elif verdict == 0:
+                assert resting or Job.decode(payload).partition in self.paused
+
+    async def resting(self, payload: bytes) -> bool:
+        tenant = Job.decode(payload).partition
+        ends = await self.bench.redis.zscore(self.bench.keys.tenants.rests(NAME), tenant)
+        return float(ends or 0) > await self.bench.in_redis.redis.now() * 1_000_000
 
     async def delete(self) -> None:
         tenant = self.chance.choice(TENANTS)
@@ -344,6 +368,7 @@ _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {
     World.requeue_due: 2,
     World.die: 1,
     World.claim: 1,
+    World.admit: 1,
     World.delete: 1,
     World.delete_delayed: 1,
     World.empty: 1,

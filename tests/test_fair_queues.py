@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -347,6 +348,56 @@ async def test_an_ordered_job_that_is_dead_or_deleted_keeps_nobody_waiting(bench
         await until(lambda: ran == [2, 3])
 
 
+async def test_an_ordered_job_that_sleeps_or_waits_for_an_event_keeps_those_behind_it_waiting(bench: Bench) -> None:
+    ran: list[str] = []
+    pool, early = bench.pool(concurrency=10), asyncio.Event()
+
+    @pool.job(partition="tenant", ordered=True)
+    async def export(job: Job, tenant: str, n: int) -> None:
+        if n == 0 and tenant == "sleeps":
+            await job.sleep("a while", timedelta(seconds=1))
+        if n == 0 and tenant == "early":
+            # When the event comes before the job has deferred, the job goes back to its queue at once.
+            await early.wait()
+        if n == 0 and tenant != "sleeps":
+            await job.event("go", str, timeout=timedelta(seconds=1000))
+        ran.append(f"{tenant} {n}")
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        first = [await export.enqueue(tenant, 0) for tenant in ("sleeps", "waits", "early")]
+        await export.enqueue_many(
+            [export.call(tenant, n) for n in range(1, 4) for tenant in ("sleeps", "waits", "early")]
+        )
+        await until(lambda: _has(bench, "scheduled", 2))
+        state = await state_of(bench, "waits")
+        assert (state.waiting, state.running, state.held, state.retry_of) == (3, 0, True, first[1].id)
+        assert ran == []
+        await client.signal(first[1].id, "go", "now")
+        await client.signal(first[2].id, "go", "now")
+        early.set()
+        await until(lambda: len(ran) == 12)
+    for tenant in ("sleeps", "waits", "early"):
+        assert [each for each in ran if each.startswith(tenant)] == [f"{tenant} {n}" for n in range(4)]
+
+
+async def test_a_scheduled_job_that_is_restored_keeps_no_ordered_jobs_waiting(bench: Bench) -> None:
+    ran: list[int] = []
+    pool = bench.pool()
+
+    @pool.job(partition="tenant", ordered=True)
+    async def export(tenant: str, n: int) -> None:
+        ran.append(n)
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await export.options(delay=100_000).enqueue("a", 5)
+        (record,) = (await client.jobs("scheduled")).jobs
+        deleted = await client.delete("scheduled", [record.ref])
+        assert await client.restore(deleted.undo) == 1
+        await export.enqueue("a", 1)
+        await until(lambda: ran == [1])
+    await bench.redis.delete(bench.keys.scheduled)
+
+
 async def _has(bench: Bench, job_set: str, count: int) -> bool:
     return len(await bench.job_set(job_set)) == count
 
@@ -402,6 +453,34 @@ async def test_what_other_programs_push_is_served(bench: Bench) -> None:
         await until(lambda: len(ran) == 4)
         await export.enqueue("mine")
         await pool.drain()
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_limits_hold_for_many_jobs_of_one_tenant_that_others_have_pushed(bench: Bench, ordered: bool) -> None:
+    ran: list[int] = []
+    running, most = 0, 0
+    pool = bench.pool(concurrency=20)
+    limit = 0 if ordered else 2
+
+    @pool.job(partition=lambda args: "other", partition_concurrency=limit, ordered=ordered)
+    async def export(n: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        ran.append(n)
+        running -= 1
+
+    jobs = [
+        json.dumps({"name": "export", "id": f"{n:024x}", "t": 1, "args": {"n": n}, "partition": "acme"}).encode()
+        for n in range(1500)
+    ]
+    async with pool.running():
+        # More than one step looks at.
+        await bench.redis.lpush(bench.keys.queue("export"), *jobs)
+        await until(lambda: len(ran) == len(jobs))
+    assert most == (limit or 1)
+    assert not ordered or ran == list(range(1500))
 
 
 async def test_a_queue_that_is_not_fair_runs_jobs_with_a_tenant_as_all_others(bench: Bench) -> None:

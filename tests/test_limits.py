@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from asyncwork import Client, Job, Limit, LimitInfo, Rate, RateLimited, RedisUnavailable, UsageError, WorkerPool
 from asyncwork import limit as limit_module
+from asyncwork._redis.limits import LimitSlots
 from asyncwork._worker.services import shared_limits
 from asyncwork.cli import main
 
@@ -164,6 +166,80 @@ async def test_a_slot_is_renewed_and_free_after_a_crash(
         assert (await info(client)).slots == 1
 
 
+async def test_a_slot_is_free_when_its_block_is_cancelled_again_and_again(bench: Bench, client: Client) -> None:
+    await client.set_limit("llm", concurrency=1)
+    inside = asyncio.Event()
+    with anyio.CancelScope() as scope:
+        async with client.limit("llm").slot():
+            inside.set()
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert inside.is_set()
+    async with client.limit("llm").slot():
+        pass
+
+
+async def test_no_renewal_takes_a_slot_again_that_was_given_back(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.set_limit("llm", concurrency=1)
+    monkeypatch.setattr(limit_module, "_RENEWED_EVERY", 0.001)
+    renewing, renew = asyncio.Event(), LimitSlots.renew
+
+    async def renew_slowly(self: LimitSlots, *args: Any) -> None:
+        renewing.set()
+        await asyncio.sleep(0.05)
+        await renew(self, *args)
+
+    monkeypatch.setattr(LimitSlots, "renew", renew_slowly)
+    async with client.limit("llm").slot():
+        await renewing.wait()
+    assert (await info(client)).slots == 0
+
+
+async def test_the_newest_code_decides_about_a_limit_that_only_slots_have(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, after = bench.pool(), bench.pool()
+    old, new = before.limit("llm", concurrency=1), after.limit("llm", concurrency=2)
+    async with before.enqueuer, after.enqueuer:
+        async with old.slot():
+            assert (await info(client)).concurrency == 1
+            async with new.slot():
+                pass
+        assert (await info(client)).concurrency == 2
+        assert "limit llm changed to none 2, that of this process; another one had announced none 1" in caplog.text
+        # A process with older code changes nothing, whenever it takes its first slot.
+        async with old.slot(), old.slot():
+            assert (await info(client)).concurrency == 2
+    latest = bench.pool()
+    latest.limit("llm", concurrency=3)
+    async with latest.running(), after.enqueuer, new.slot():
+        # Before anyone has taken a slot of it.
+        assert (await info(client)).concurrency == 3
+
+
+async def test_a_queue_that_became_fair_has_no_shared_limits(bench: Bench, client: Client) -> None:
+    before, pool, ran = bench.pool(), bench.pool(), list[str]()
+    before.job("export", limits=[before.limit("llm", rate=ONCE, concurrency=1)])(_export)
+
+    @pool.job(partition="tenant")
+    async def export(tenant: str) -> None:
+        ran.append(tenant)
+
+    async with before.running():
+        pass
+    async with pool.running():
+        assert (await info(client)).jobs == ("export",)
+        await bench.enqueuer.enqueue_many([("export", {"tenant": "plain"})] * 2)
+        await export.enqueue_many([export.call(f"t{n % 3}") for n in range(30)])
+        await pool.drain()
+    assert len(ran) == 32
+
+
+async def _export(tenant: str) -> None: ...
+
+
 async def test_a_slot_of_the_limit_of_a_pool_needs_no_running_pool(bench: Bench, client: Client) -> None:
     pool = bench.pool()
     limit = pool.limit("llm", concurrency=1)
@@ -252,8 +328,8 @@ async def test_two_pools_with_different_numbers_are_warned(bench: Bench, caplog:
     add_jobs(second, second.limit("llm", concurrency=3))
     caplog.set_level(logging.WARNING, "asyncwork")
     async with first.running(), second.running():
-        await until(lambda: "this pool has 1/86400/10 0 in its code" in caplog.text)
-    assert "limit llm changed to none 3, that of this pool; another pool had announced 1/86400/10 0" in caplog.text
+        await until(lambda: "this one has 1/86400/10 0 in its code" in caplog.text)
+    assert "limit llm changed to none 3, that of this process; another one had announced 1/86400/10 0" in caplog.text
 
 
 async def test_limits_that_no_pool_has_any_more_are_withdrawn(
@@ -360,7 +436,6 @@ async def test_a_name_that_is_forgotten_has_no_limits(bench: Bench, client: Clie
         pass
     await client.forget("one")
     assert (await info(client)).jobs == ("two",)
-    assert await bench.redis.smembers(bench.keys.limit_jobs("llm")) == {b"two"}
 
 
 async def test_why_a_job_waits(bench: Bench, client: Client) -> None:
@@ -384,12 +459,9 @@ async def test_what_is_no_limit_in_redis_blocks_nothing(bench: Bench, client: Cl
     async with pool.running():
         await bench.redis.hset(bench.keys.limits, "set:llm", "rubbish")
         await bench.redis.set(bench.keys.slots("llm"), "x")
-        await bench.redis.delete(bench.keys.limit_jobs("llm"))
-        await bench.redis.set(bench.keys.limit_jobs("llm"), "x")
         await bench.enqueuer.enqueue("two")
         await until(lambda: ran == ["two"])
         assert (await info(client)).rate == str(ONCE)
-    await bench.redis.delete(bench.keys.limit_jobs("llm"))
 
 
 async def test_the_pages_show_and_change_limits(bench: Bench, client: Client) -> None:

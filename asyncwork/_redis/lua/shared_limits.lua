@@ -19,12 +19,24 @@ local function limit_of(prefix, name, otherwise)
   return limit
 end
 
+-- By job name, the names of its limits, each between spaces.
+local limited_jobs
+local function read_limited_jobs(prefix)
+  limited_jobs = {}
+  -- pcall: a key of another type must block no queue.
+  local fields = redis.pcall('hgetall', prefix .. 'limits')
+  for at = 1, fields.err and 0 or #fields, 2 do
+    local job, names = string.match(fields[at], '^job:(.*)$'), string.match(fields[at + 1], '^%S+ %d+( .+)$')
+    if job and names then limited_jobs[job] = names .. ' ' end
+  end
+end
+
 -- Returns how many jobs of a limit run, and how many slots of other code are taken. Drops slots whose lease has ended.
 local function used_of(prefix, name)
   local running, slots = 0, prefix .. 'slots:' .. name
-  local jobs = redis.pcall('smembers', prefix .. 'limit_jobs:' .. name)
-  if not jobs.err then
-    for _, job in ipairs(jobs) do
+  if not limited_jobs then read_limited_jobs(prefix) end
+  for job, names in pairs(limited_jobs) do
+    if string.find(names, ' ' .. name .. ' ', 1, true) then
       running = running + count_of(redis.pcall('get', prefix .. 'jobs:' .. job .. ':lock'))
     end
   end

@@ -14,14 +14,15 @@ local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'setting
   'lists'}
 -- A batch of more would not fit on Lua's stack.
 local MOST_TAKEN = 1000
--- So many jobs at the front of the plain list are read in one step, because some may belong to other tenants.
-local MOST_SORTED = 64
+-- So many jobs at the front of the plain list are read at once, because some may belong to other tenants; and so many
+-- times in one step.
+local MOST_SORTED, MOST_SORTINGS = 64, 16
 local LONGEST_TENANT = 200
 -- So many tenants whose next token has come are given a turn in one step.
 local MOST_OPENED = 1000
 local fair_queues, by_plain = {}, {}
 for _ = 1, tonumber(table.remove(ARGV)) do
-  local q, first = {ended = {}, started = {}, touched = false}, #KEYS - #FIELDS
+  local q, first = {ended = {}, started = {}, removed = {}, delayed = {}, touched = false}, #KEYS - #FIELDS
   for at = #FIELDS, 1, -1 do
     q[FIELDS[at]] = KEYS[first + at]
     KEYS[first + at] = nil
@@ -238,6 +239,15 @@ local function put(q, verb, payload, tenant)
   return length
 end
 
+-- Has the tenant of the plain list, to which other programs push, enter or leave.
+local function enter_plain(q)
+  if length_of(q, '') == 0 then
+    leave_if_empty(q, '')
+  elseif not redis.call('zscore', q.ring, '') and redis.call('sismember', q.held, '') == 0 then
+    enter(q, '')
+  end
+end
+
 -- Moves jobs that other programs have put into the plain list to their tenants. Those at its front that stay are counted
 -- in `unsorted`.
 local function sort_plain(q)
@@ -254,11 +264,7 @@ local function sort_plain(q)
       q.unsorted = q.unsorted + 1
     end
   end
-  if length_of(q, '') == 0 then
-    leave_if_empty(q, '')
-  elseif not redis.call('zscore', q.ring, '') and redis.call('sismember', q.held, '') == 0 then
-    enter(q, '')
-  end
+  enter_plain(q)
 end
 
 -- Returns the tenants whose turn comes next, with what the turns depend on. Those without jobs leave.
@@ -294,6 +300,12 @@ local function candidates_of(q, most)
       if rate then found[#found].rate, found[#found].room = rate, room end
       if name == '' and q.unsorted < found[#found].left then
         found[#found].left, found[#found].has_more = q.unsorted, true
+        if q.unsorted == 0 then
+          -- Nothing is known of its jobs: they may be those of other tenants. It enters again when they were read, so
+          -- that its turn is not left behind by those of others.
+          found[#found] = nil
+          redis.call('zrem', q.ring, name)
+        end
       end
     end
   end
@@ -367,11 +379,14 @@ local function take(q, wanted)
   local taken = {}
   wanted = math.min(wanted, MOST_TAKEN)
   open_due(q)
+  local sortings = 0
   repeat
     sort_plain(q)
+    sortings = sortings + 1
     local candidates, looked = candidates_of(q, wanted - #taken)
     take_dealt(q, deal(candidates, wanted - #taken), taken)
-  until looked == 0 or #taken >= wanted
+  until looked == 0 or #taken >= wanted or (#candidates == 0 and sortings >= MOST_SORTINGS)
+  if q.unsorted == 0 then enter_plain(q) end
   -- The reply of the fetch says when the next one may go on, so that no other pool has to be woken for it.
   q.touched, q.counted, q.was_read, q.wakes = true, #taken > 0, true, false
   return #taken > 0 and taken or false
@@ -390,12 +405,28 @@ end
 local function count_ended(q, payload, count)
   local tenant = tenant_of(payload)
   q.ended[tenant] = (q.ended[tenant] or 0) + count
+  q.removed[#q.removed + 1] = payload
+end
+
+-- Has tenants of ordered jobs wait for those that have left their in-progress list to run again later.
+local function hold_for_delayed(q)
+  if not next(q.delayed) then return end
+  for _, payload in ipairs(q.removed) do
+    local id = field_of_job(payload, 'id')
+    local tenant = q.delayed[id]
+    if tenant then
+      q.delayed[id] = nil
+      redis.call('hset', q.order, tenant, id)
+      review(q, tenant)
+    end
+  end
 end
 
 -- To be called once, at the end: counts the jobs that have left, gives their tenants the turns for which they waited, and
 -- keeps the bell.
 local function settle_tenants()
   for _, q in ipairs(fair_queues) do
+    hold_for_delayed(q)
     for tenant, count in pairs(q.ended) do
       read_options(q)
       add_running(q, tenant, -count)
