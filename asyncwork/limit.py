@@ -127,10 +127,12 @@ class Limit:
         :param wait: how long to wait for them and for a place, seconds or a ``timedelta``.
         :raises RateLimited: when there is none within that time. Its ``retry_after`` says when there may be. A job that
             does not catch it goes back to its queue, which rests for so long.
-        :raises UsageError: when no process has given the limit any numbers, or there can never be so many tokens.
+        :raises UsageError: when no process has given the limit any numbers, or it costs more than the burst in the code
+            of this one.
         :raises RedisUnavailable: when Redis refuses or cannot be reached. When that happens later, the block goes on.
         """
         check_whole(cost, "cost", 1, MOST_COST)
+        check_burst([self], cost, "cost")
         import asyncio
 
         source, slot = self._source(), secrets.token_hex(12)
@@ -179,8 +181,6 @@ class Limit:
                 raise UsageError(
                     f"limit {self.name!r} has no numbers: pass them to pool.limit, or set them with client.set_limit"
                 )
-            if what == "costly":
-                raise UsageError(f"cost must be at most {number}, the burst of limit {self.name!r}, not {cost}")
             pause = number / 1_000_000 if what == "wait" else _BUSY_PAUSE
             left = until - loop.time()
             if (what == "wait" and pause > left) or left <= 0:
@@ -233,15 +233,15 @@ def check_limits(limits: Any, cost: object) -> tuple[Limit, ...]:
 
 
 def check_burst(limits: Sequence[Limit], cost: int, what: str) -> None:
-    """Check that there can be so many tokens at once.
+    """Check that there can be so many tokens at once, by the numbers of the code.
 
     :raises UsageError: when there cannot.
     """
     for each in limits:
         if each.rate is not None and cost > each.rate.tokens:
             raise UsageError(
-                f"{what} must be at most {each.rate.tokens}, the burst of limit {each.name!r}, not {cost}, or the job "
-                f"could never start: pass a larger burst, as in Rate(…, burst={cost})"
+                f"{what} must be at most {each.rate.tokens}, the burst of limit {each.name!r}, not {cost}: pass a larger "
+                f"burst, as in Rate(…, burst={cost})"
             )
 
 

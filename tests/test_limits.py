@@ -202,6 +202,7 @@ async def test_the_newest_code_decides_about_a_limit_that_only_slots_have(
 ) -> None:
     before, after = bench.pool(), bench.pool()
     old, new = before.limit("llm", concurrency=1), after.limit("llm", concurrency=2)
+    old._made_at -= 60
     async with before.enqueuer, after.enqueuer:
         async with old.slot():
             assert (await info(client)).concurrency == 1
@@ -250,18 +251,34 @@ async def test_a_slot_of_the_limit_of_a_pool_needs_no_running_pool(bench: Bench,
                 pass
 
 
-async def test_jobs_that_could_never_start_are_set_aside_and_block_nothing(bench: Bench, client: Client) -> None:
-    pool = bench.pool()
-    ran, hold, _ = add_jobs(pool, pool.limit("llm", rate=Rate(100, burst=5)), cost=lambda args: args["tokens"])
-    hold.set()
-    job = await bench.enqueuer.enqueue("one", {"tokens": 6}, cost=6)
-    await bench.enqueuer.enqueue("one", {"tokens": 5}, cost=5)
-    async with pool.running():
-        await until(lambda: ran == ["one"])
-        (record,) = (await client.jobs("quarantine")).jobs
-        assert job.id.encode() in await bench.redis.lindex(bench.keys.quarantine, 0)
-        assert record.reason is not None
-        assert "it costs 6, more than the burst of limit llm, 5: it could never start" in record.reason
+async def test_a_job_that_costs_more_than_the_burst_starts_when_all_tokens_are_there_and_owes_the_others(
+    bench: Bench, client: Client
+) -> None:
+    pool, starts = bench.pool(), list[tuple[int, float]]()
+    llm = pool.limit("llm", rate=Rate(100, burst=50))
+
+    @pool.job(limits=[llm], cost=lambda args: args["tokens"])
+    async def ask(tokens: int) -> None:
+        starts.append((tokens, asyncio.get_running_loop().time()))
+
+    async with pool.enqueuer:
+        await ask.enqueue_many([ask.call(tokens) for tokens in (30, 40, 5, 5)])
+        # By a person who does not know what the jobs cost.
+        await client.set_limit("llm", rate=Rate(100, burst=10))
+        async with pool.running():
+            await until(lambda: len(starts) == 4)
+            async with client.limit("llm").slot(20, wait=20):
+                assert (await info(client)).tokens == 0
+            # More than come in an hour are a mistake.
+            await bench.enqueuer.enqueue("ask", {"tokens": 1}, cost=10**9)
+            await until(lambda: len(starts) == 5)
+            assert 3590 < await bench.redis.pttl(bench.keys.limit("llm")) / 1000 < 3602
+    assert [tokens for tokens, _ in starts] == [30, 40, 5, 5, 1]
+    began = [at - starts[0][1] for _, at in starts]
+    # The others have come again, and all of the burst; then 30 more, and what the next one costs.
+    assert began[1] >= 0.29
+    assert began[2] >= began[1] + 0.34
+    assert await bench.redis.exists(bench.keys.quarantine) == 0
 
 
 async def test_the_task_computes_the_cost_and_refuses_what_could_never_start(bench: Bench) -> None:
@@ -418,7 +435,7 @@ async def test_bad_slots(client: Client) -> None:
     with pytest.raises(UsageError, match="limit 'llm' has no numbers"):
         async with limit.slot():
             pass
-    await client.set_limit("llm", rate=Rate(10, burst=2))
+    limit = Limit("llm", lambda: None, Rate(10, burst=2))
     with pytest.raises(UsageError, match="cost must be at most 2, the burst of limit 'llm', not 3"):
         async with limit.slot(3):
             pass

@@ -59,7 +59,7 @@ local function limits_of(prefix, name)
         local running, slots = used_of(prefix, each)
         limit.free = limit.most - running - slots
       end
-      limit.name, limit.cost = each, 0
+      limit.cost = 0
       limits[#limits + 1] = limit
     end
   end
@@ -69,25 +69,30 @@ end
 -- Returns what a job costs. It is the last field of a new job, and one of the last after a failure. An argument may have
 -- the same name.
 local function cost_of(payload, usual)
-  local last = string.match(payload, ',"cost"%s*:(%d+)}$')
-  if last then return tonumber(last) end
+  local last = tonumber(string.match(payload, ',"cost"%s*:(%d+)}$'))
+  if last and last >= 1 and last < 2^31 then return last end
   if not string.find(payload, '"cost"', 1, true) then return usual end
   local is_json, job = pcall(cjson.decode, payload)
   local cost = is_json and type(job) == 'table' and job.cost
   return type(cost) == 'number' and cost >= 1 and cost < 2^31 and math.floor(cost) or usual
 end
 
--- Returns how many of these payloads, which are in the order of the list, may start beginning with the last one; in how
--- many microseconds to look again if one may not; and the limit whose burst the next one exceeds.
+-- Returns how many tokens must be there for a job or a slot. One that costs more than the burst starts when all are there,
+-- and owes the others.
+local function needed(limit, cost)
+  return math.min(cost, limit.rate.burst)
+end
+
+-- Returns how many of these payloads, which are in the order of the list, may start beginning with the last one; and in
+-- how many microseconds to look again if one may not.
 local function how_many_fit(limits, payloads, usual)
   for at = #payloads, 1, -1 do
     local cost = cost_of(payloads[at], usual)
     for _, limit in ipairs(limits) do
       local started = #payloads - at
-      if limit.rate and cost > limit.rate.burst then return started, nil, limit, cost end
       if limit.free and started >= limit.free then return started, 50000 end
-      if limit.rate and limit.cost + cost > limit.left then
-        local lacking = limit.cost + cost - limit.left
+      local lacking = limit.rate and limit.cost + needed(limit, cost) - limit.left or 0
+      if lacking > 0 then
         return started, math.max(1, math.ceil(lacking * limit.rate.each / limit.rate.units))
       end
     end
