@@ -465,8 +465,14 @@ async def test_why_a_job_waits(bench: Bench, client: Client) -> None:
         assert "limit llm has no token left (1 per 86400 s)" in await client.waiting_reason(job.id)
         await client.set_limit("llm", concurrency=1)
         assert "limit llm is reached: 1 of 1 are in use" in await client.waiting_reason(job.id)
+        await client.set_limit("llm", rate=Rate(1, per=86_400, burst=3))
+        await until(lambda: ran == ["two", "one"])
+        job = await bench.enqueuer.enqueue("one", {"n": 1}, cost=3)
+        reason = "it costs 3, and limit llm has 1 token left (1 per 86400 s)"
+        assert reason in await client.waiting_reason(job.id)
+        await client.set_limit("llm")
         hold.set()
-        await until(lambda: len(ran) == 2)
+        await until(lambda: len(ran) == 3)
 
 
 async def test_what_is_no_limit_in_redis_blocks_nothing(bench: Bench, client: Client) -> None:
@@ -502,6 +508,8 @@ async def test_the_pages_show_and_change_limits(bench: Bench, client: Client) ->
         assert "Shared limits" in page
         assert "5/60/3" in page
         assert "set at run time" in page
+        queue = (await web.get("/queue?name=one", headers={"accept": "text/html"})).text
+        assert "0 of 2 in use, 3 tokens left" in queue
         await web.post("/api/limits/set", json={"limit": "llm", "rate": "code"})
         assert (await info(client)).concurrency == 9
         refused = await web.post("/api/limits/set", json={"limit": "a b", "rate": "none"})
@@ -522,8 +530,13 @@ async def test_the_terminal_shows_and_changes_limits(
     assert line in await run("limits set llm --rate 100/60 --concurrency 50")
     assert "100/60/1" in await run("limits ls")
     assert '"concurrency":50' in (await run("limits ls --json")).replace(" ", "")
-    assert "has the numbers of the code" in await run("limits reset llm")
+    assert "0 limit llm is no longer set, and there are no numbers of code" in await run("limits reset llm")
     assert await client.limits() == []
+    assert "1 asyncwork limits: there is no limit 'llm' in this namespace" in await run("limits reset llm")
+    pool = bench.pool()
+    limit = pool.limit("llm", concurrency=1)
+    async with pool.enqueuer, limit.slot():
+        assert "0 limit llm has the numbers of the code" in await run("limits reset llm")
     for line, message in {
         "limits set llm": "set needs --rate, --concurrency, or both",
         "limits set": "set needs the name of one limit",

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from .._jobs.printable import printable
-from ..errors import UsageError
+from .._json import codec
+from ..errors import PayloadError, UsageError
 from ..limit import LEASE, Limit
 from ..models.limits import LimitInfo
 from ..rate import Rate
@@ -62,6 +63,18 @@ class KnownLimits:
 
     numbers: Mapping[str, LimitNumbers]
     types: Mapping[str, TypeLimits]
+
+
+def cost_of(payload: bytes) -> int | None:
+    """Return how many tokens a job costs; ``None`` if it does not say it, or is no job."""
+    if b'"cost"' not in payload:
+        return None
+    try:
+        fields = codec.decode(payload)
+    except PayloadError:
+        return None
+    cost = fields.get("cost") if isinstance(fields, dict) else None
+    return cost if type(cost) is int and cost >= 1 else None
 
 
 def parse_numbers(text: str) -> tuple[Rate | None, int] | None:
