@@ -32,6 +32,7 @@ from asyncwork._jobs.tenants import tenant_text
 from asyncwork._redis.fair_listing import in_turns
 from asyncwork._redis.fair_queues import FairQueues
 from asyncwork._worker.services.tenant_reviewer import TenantReviewer
+from asyncwork.cli import main
 from asyncwork.testing import open_jobs
 
 from .conftest import Bench, until
@@ -621,6 +622,40 @@ async def test_jobs_of_tenants_are_listed_searched_deleted_and_restored(bench: B
         with pytest.raises(UsageError, match="has no tenants"):
             await client.tenants("export")
     assert not [key async for key in bench.redis.scan_iter(f"{bench.namespace}:tenants:*")]
+
+
+async def test_the_terminal_changes_a_tenant_and_says_what_that_does_not_do(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = bench.pool()
+    export = exporting(pool, [], partition_concurrency=2)
+
+    @pool.job(partition="tenant", ordered=True)
+    async def mail(tenant: str) -> None: ...
+
+    async def run(*words: str) -> str:
+        words = ("queues", *words, "--redis", bench.url, "--namespace", bench.namespace)
+        code = await asyncio.to_thread(main, words)
+        printed = capsys.readouterr()
+        return f"{code} {printed.out}{printed.err}".strip()
+
+    async with pool.running():
+        await until(lambda: bench.blocked(pool) == 2)
+        await pool.quiet()
+        await export.enqueue_many([export.call("acme"), export.call("")])
+        assert await run("tenant", "export", "acme", "--pause") == "0 tenant acme of queue export is paused"
+        named = "0 tenant (none) of queue export has weight 2"
+        assert await run("tenant", "export", "", "--weight", "2") == named
+        misspelled = "0 tenant acne of queue export is not paused; no job of it waits or runs"
+        assert await run("tenant", "export", "acne", "--unpause") == misspelled
+        limited = "runs at most 5 jobs at once, over all pools, but ordered jobs one after the other"
+        assert limited in await run("tenant", "mail", "a", "--concurrency", "5")
+        shown = await run("tenants", "export")
+        assert "2 tenants; at most 2 jobs of each tenant at once" in shown
+        assert "paused" in shown
+        await run("tenant", "export", "acme", "--unpause")
+    async with pool.running():
+        await pool.drain()
 
 
 async def test_tenants_are_shown_by_digests_if_arguments_are_redacted(bench: Bench) -> None:

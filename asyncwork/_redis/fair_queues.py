@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._jobs.location import JobSet
+from .._json import codec
 from ..errors import PayloadError
 from ..job import Job
 from .batches import batches
@@ -27,6 +28,8 @@ _REMEMBERED = 1.0
 _FIELDS = 12
 # Tenants that are read in one step.
 _BATCH = 500
+# An id in a payload, maybe of an argument.
+_ID = re.compile(rb'"id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 # Members that one step of a scan returns.
 _STEP = 1000
 
@@ -173,10 +176,11 @@ class FairQueues:
 
     async def delayed(self, job_ids: Collection[str]) -> set[str]:
         """Return which of these jobs are in the retry or scheduled set. An id counts even as an argument there."""
-        raw, found = {each.encode(): each for each in job_ids}, set[str]()
+        wanted, found = frozenset(job_ids), set[str]()
         for job_set in (JobSet.RETRY, JobSet.SCHEDULED):
             async for member, _ in self._redis.client().zscan_iter(getattr(self._keys, job_set.value), count=_STEP):
-                found.update(name for text, name in raw.items() if text in member)
+                # By each id that it may have, because both sets may be large, and many tenants may wait.
+                found |= wanted.intersection(map(_unescaped, _ID.findall(member)))
         return found
 
     async def forget(self, name: str) -> bool:
@@ -225,6 +229,16 @@ def tenant_of(payload: bytes) -> str:
         return ""
     try:
         return Job.decode(payload).partition
+    except PayloadError:
+        return ""
+
+
+def _unescaped(raw: bytes) -> str:
+    """Return the text of a JSON string without its quotes."""
+    if b"\\" not in raw:
+        return decode(raw)
+    try:
+        return str(codec.decode(b'"%b"' % raw))
     except PayloadError:
         return ""
 
