@@ -29,8 +29,12 @@ from asyncwork import (
     sync,
 )
 from asyncwork._jobs.tenants import tenant_text
+from asyncwork._redis.commands import Batch, Fetch, RequeueFront
 from asyncwork._redis.fair_listing import in_turns
 from asyncwork._redis.fair_queues import FairQueues
+from asyncwork._redis.protocol import pack
+from asyncwork._redis.recovery import Recovery
+from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.tenant_reviewer import TenantReviewer
 from asyncwork.cli import main
 from asyncwork.testing import open_jobs
@@ -87,7 +91,7 @@ async def test_small_tenants_are_through_before_a_large_one(bench: Bench) -> Non
 async def test_a_new_tenant_waits_for_no_more_than_two_rounds_of_a_thousand_tenants(bench: Bench) -> None:
     ran: list[str] = []
     pool = bench.pool(concurrency=10)
-    export, gate = exporting(pool, ran), asyncio.Event()
+    export = exporting(pool, ran)
     async with pool.running():
         pass
     calls = [export.call("large", n) for n in range(100_000)]
@@ -101,11 +105,50 @@ async def test_a_new_tenant_waits_for_no_more_than_two_rounds_of_a_thousand_tena
         await export.enqueue("new")
         before = len(ran)
         await until(at_last)
-        gate.set()
         # Those that were taken ahead before it came are as many as a pool may take.
         assert ran.index("new") - before < 2 * 1001 + 1024
         await bench.redis.delete(bench.keys.tenants.list("export", "large"))
         await FairQueues(bench.in_redis).review("export")
+        await pool.drain()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"partition_concurrency": 1}, {"ordered": True}])
+async def test_a_job_that_comes_back_before_it_has_begun_keeps_its_turn(
+    bench: Bench, options: dict[str, Any], count: int
+) -> None:
+    pool = bench.pool()
+    export = exporting(pool, [], **options)
+    async with pool.running():
+        await until(lambda: bench.blocked(pool) == 1)
+        await pool.quiet()
+        await export.enqueue_many([export.call(f"t{n:02}", number) for n in range(50) for number in range(count)])
+        work_queue = WorkQueue(bench.redis_client, bench.keys, "f" * 24)
+        queue = work_queue.queue("export", 1)
+        queue.fair = pack(*queue.tenant_keys)
+        connection = await bench.redis_client.open()
+        await connection.load_scripts()
+
+        async def send(batch: Batch) -> Any:
+            commands = work_queue.encode.batch(batch)
+            (reply,) = await connection.request(commands, len(commands))
+            return reply
+
+        async def take(count: int) -> list[bytes]:
+            fetch = Fetch([queue], count, 0.0)
+            return [payload for _, payload, _ in work_queue.parse_fetched(await send(Batch(fetch=fetch)), [queue]).jobs]
+
+        try:
+            # As a pool does that has looked ahead, and stands still for a moment. The tenants have more jobs, or none.
+            taken = await take(20)
+            await send(Batch(commands=[RequeueFront(queue, taken)]))
+            assert sorted(await take(20)) == sorted(taken)
+            await Recovery(bench.in_redis).reap("f" * 24, ["export"], None)
+            assert sorted(await take(20)) == sorted(taken)
+        finally:
+            await Recovery(bench.in_redis).reap("f" * 24, ["export"], None)
+            await connection.close()
+    async with pool.running():
         await pool.drain()
 
 

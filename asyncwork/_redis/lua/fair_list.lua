@@ -12,11 +12,17 @@ local function refuse_if_full(q, tenant)
   end
 end
 
+-- Those that move jobs back which have not begun.
+local RETURNS = {admit = true, requeue_front = true}
 local function put_all(q, verb, payloads)
   local length = 0
   for _, payload in ipairs(payloads) do
     local tenant = tenant_of(payload)
     if ENQUEUES[script_name] then refuse_if_full(q, tenant) end
+    if RETURNS[script_name] then
+      read_options(q)
+      return_turn(q, q.is_fair and tenant or '')
+    end
     length = put(q, verb, payload, tenant)
   end
   return length
@@ -92,6 +98,7 @@ local function move_to_front(q, source)
   if payload then
     read_options(q)
     local tenant = q.is_fair and tenant_of(payload) or ''
+    return_turn(q, tenant)
     redis.call('lmove', source, list_of(q, tenant), 'LEFT', 'RIGHT')
     if length_of(q, tenant) == 1 then enter(q, tenant) end
   end

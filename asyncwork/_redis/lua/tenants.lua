@@ -22,7 +22,7 @@ local LONGEST_TENANT = 200
 local MOST_OPENED = 1000
 local fair_queues, by_plain = {}, {}
 for _ = 1, tonumber(table.remove(ARGV)) do
-  local q, first = {ended = {}, started = {}, removed = {}, delayed = {}, touched = false}, #KEYS - #FIELDS
+  local q, first = {ended = {}, started = {}, removed = {}, delayed = {}, returned = {}, touched = false}, #KEYS - #FIELDS
   for at = #FIELDS, 1, -1 do
     q[FIELDS[at]] = KEYS[first + at]
     KEYS[first + at] = nil
@@ -148,7 +148,8 @@ local function hold_until(q, tenant, at)
 end
 
 -- Gives a tenant with waiting jobs a turn, or holds it. Its turn is one after the lowest in the ring, whatever it was
--- before: so silence brings no credit, and a tenant that comes again and again is not served before those that wait.
+-- before: so silence brings no credit, and a tenant that comes again and again is not served before those that wait. One
+-- whose job was taken, and comes back because it has not begun, has not had its turn: it is among the next.
 local function enter(q, tenant)
   local limit, weight, paused, rate = settings_of(q, tenant)
   local running = limit > 0 and tonumber(redis.pcall('hget', q.running, tenant)) or 0
@@ -164,8 +165,19 @@ local function enter(q, tenant)
     return
   end
   local lowest = redis.call('zrange', q.ring, 0, 0, 'WITHSCORES')[2]
-  redis.call('zadd', q.ring, 'NX', lowest and tonumber(lowest) + 1 / weight or 0, tenant)
+  redis.call('zadd', q.ring, 'NX', lowest and tonumber(lowest) + (q.returned[tenant] and 0 or 1 / weight) or 0, tenant)
   q.touched = true
+end
+
+-- Gives a tenant the turn again in which a job was taken that comes back.
+local function return_turn(q, tenant)
+  q.returned[tenant] = true
+  local turn = tonumber(redis.call('zscore', q.ring, tenant))
+  if turn then
+    local _, weight = settings_of(q, tenant)
+    local lowest = tonumber(redis.call('zrange', q.ring, 0, 0, 'WITHSCORES')[2])
+    redis.call('zadd', q.ring, math.max(lowest, turn - 1 / weight), tenant)
+  end
 end
 
 -- Checks a tenant again that was held. One that waits for a token goes on doing so.
