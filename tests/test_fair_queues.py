@@ -424,6 +424,27 @@ async def test_an_ordered_job_that_sleeps_or_waits_for_an_event_keeps_those_behi
         assert [each for each in ran if each.startswith(tenant)] == [f"{tenant} {n}" for n in range(4)]
 
 
+async def test_jobs_that_are_no_longer_ordered_wait_for_no_retry(bench: Bench) -> None:
+    ran: list[int] = []
+    before, after = bench.pool(), bench.pool()
+
+    @before.job(partition="tenant", ordered=True, backoff=lambda job: 900)
+    async def export(tenant: str, n: int) -> None:
+        raise ValueError(n)
+
+    @after.job(name := "export", partition="tenant")
+    async def unordered(tenant: str, n: int) -> None:
+        ran.append(n)
+
+    async with before.running():
+        await export.enqueue_many([export.call("a", n) for n in range(2)])
+        await until(lambda: _has(bench, "retry", 1))
+    async with after.running():
+        await until(lambda: ran == [1])
+        assert await state_of(bench, "a", name) is None
+    await bench.redis.delete(bench.keys.retry)
+
+
 async def test_a_scheduled_job_that_is_restored_keeps_no_ordered_jobs_waiting(bench: Bench) -> None:
     ran: list[int] = []
     pool = bench.pool()
@@ -730,7 +751,7 @@ def test_a_tenant_is_named_by_text(value: Any, text: str) -> None:
     assert tenant_text(value, "it") == text
 
 
-@pytest.mark.parametrize("value", [[1], {"a": 1}, b"x", "x" * 201, "ü" * 101, "\ud800"])
+@pytest.mark.parametrize("value", [[1], {"a": 1}, b"x", "x" * 201, "ü" * 101, "\ud800", float("nan"), 10**5000])
 def test_what_names_no_tenant_is_refused(value: Any) -> None:
     with pytest.raises(UsageError, match="it must name a tenant"):
         tenant_text(value, "it")
