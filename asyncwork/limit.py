@@ -240,8 +240,8 @@ def check_burst(limits: Sequence[Limit], cost: int, what: str) -> None:
     for each in limits:
         if each.rate is not None and cost > each.rate.tokens:
             raise UsageError(
-                f"{what} must be at most {each.rate.tokens}, the burst of limit {each.name!r}, not {cost}: pass a larger "
-                f"burst, as in Rate(…, burst={cost})"
+                f"{what} must be at most {each.rate.tokens}, the burst of limit {each.name!r}, not {cost}: pass a "
+                f"larger burst, as in Rate(…, burst={cost})"
             )
 
 

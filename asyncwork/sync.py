@@ -21,11 +21,12 @@ from ._redis import enqueue_steps
 from ._redis.base_client import translated_errors, unavailable
 from ._redis.batch_writer import BatchSource
 from ._redis.blocking_client import BlockingClient
-from ._redis.blocking_waits import BlockingWait, Outage
+from ._redis.blocking_waits import BlockingWait
 from ._redis.errors import REDIS_ERRORS
 from ._redis.job_record import Record, check_enqueued, is_final, known_end, remember_end, result_of
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
+from ._redis.wait_outage import WaitOutage
 from .batch import SyncBatch, existing_writer, new_writer
 from .errors import ResultTimeout, UsageError
 from .models.enqueued_job import EnqueuedJob
@@ -59,7 +60,7 @@ class Enqueuer:
         self.namespace: str = check_namespace(namespace_of(namespace))
         self._keys = Keys(self.namespace)
         self._redis = BlockingClient(url, self.namespace)
-        self._outage = Outage()
+        self._outage = WaitOutage()
         check_callable(clock, "clock", "returns epoch seconds")
         self._clock = clock
         check_tracing(tracing)

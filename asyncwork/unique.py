@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Literal
 
 from ._jobs.printable import shown
-from ._jobs.times import LATEST, seconds_of
+from ._jobs.times import positive_seconds_of
 from .errors import UsageError
 
 # Until when a job keeps others out: until a worker starts it, until it has ended, or until it has succeeded.
@@ -73,12 +73,12 @@ class Debounce:
     max_wait: float | timedelta | None = None
 
     def __post_init__(self) -> None:
-        wait = _check_time(self.wait, "Debounce(…)")
+        wait = positive_seconds_of(self.wait, "Debounce(…)")
         object.__setattr__(self, "wait", wait)
         if self.by is not None:
             object.__setattr__(self, "by", _check_by(self.by, "Debounce"))
         if self.max_wait is not None:
-            most = _check_time(self.max_wait, "Debounce(max_wait=…)")
+            most = positive_seconds_of(self.max_wait, "Debounce(max_wait=…)")
             if most < wait:
                 raise UsageError(f"Debounce: max_wait ({most:g} s) must not be less than the wait ({wait:g} s)")
             object.__setattr__(self, "max_wait", most)
@@ -101,7 +101,7 @@ class Throttle:
     trailing: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "per", _check_time(self.per, "Throttle(per=…)"))
+        object.__setattr__(self, "per", positive_seconds_of(self.per, "Throttle(per=…)"))
         if self.by is not None:
             object.__setattr__(self, "by", _check_by(self.by, "Throttle"))
         if not isinstance(self.trailing, bool):
@@ -138,12 +138,3 @@ def _check_word(value: object, option: str, words: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in words:
         listed = ", ".join(map(repr, words[:-1]))
         raise UsageError(f"Unique: {option} must be {listed} or {words[-1]!r}, not {shown(value)}")
-
-
-def _check_time(value: float | timedelta, what: str) -> float:
-    seconds = seconds_of(value, what)
-    if seconds == 0:
-        raise UsageError(f"{what} must be more than 0 seconds")
-    if seconds > LATEST:
-        raise UsageError(f"{what} must be in seconds, and less than 1000 years: {shown(value)} are too many")
-    return seconds

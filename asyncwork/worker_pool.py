@@ -19,9 +19,9 @@ from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._pool.batches import Batches
 from ._pool.factories import ContextFactory, ResourcesFactory
+from ._pool.handler_registry import HandlerRegistry
 from ._pool.lifecycle import Lifecycle
 from ._pool.registration import Registration
-from ._pool.registry import Registry
 from ._pool.run import PoolRun
 from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables, version_label_of
 from ._redis.client import RedisClient
@@ -175,7 +175,7 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
                 ahead=ahead,
             ),
         )
-        self._registry = Registry(self._context.type, self._thread_limiter)
+        self._registry = HandlerRegistry(self._context.type, self._thread_limiter)
         self._redis_version: str | None = None
         # Tests of applications replace it.
         self._launcher_type: Callable[..., Launcher] = Launcher

@@ -36,7 +36,7 @@ from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.fair_queues import FairQueues
-from asyncwork._redis.registry import Registry
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork.gocraft import GocraftClient
 from asyncwork.schedule import Schedule
 
@@ -521,7 +521,7 @@ async def periodic_jobs_are_changed(traveller: Traveller) -> None:
 async def jobs_are_held_and_observed(traveller: Traveller) -> None:
     """A pause holds, a concurrency limit holds, and running jobs can be observed."""
     assert traveller.pool.id is not None
-    assert await Registry(traveller.bench.in_redis).renew_heartbeat(traveller.pool.id, time.time())
+    assert await PoolRegistry(traveller.bench.in_redis).renew_heartbeat(traveller.pool.id, time.time())
     client, enqueuer = traveller.client, traveller.bench.enqueuer
     await client.unquiet_pool(traveller.pool.id, who="{ada}")
     await client.resize_pool(traveller.pool.id, traveller.pool.concurrency + 1, who="{ada}")

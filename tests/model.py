@@ -374,7 +374,7 @@ class Model:
         for job_id in job_ids:
             self.cancels.setdefault(job_id, mark)
 
-    # Admin
+    # Settings and deletions
 
     def delete(self, location: str, members: Iterable[tuple[bytes, int]], undo: str) -> int:
         """Delete members, each given with how many elements of a list are before it."""

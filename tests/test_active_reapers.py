@@ -9,8 +9,8 @@ import pytest
 
 from asyncwork._redis.active_reapers import MOST, ActiveReapers
 from asyncwork._redis.errors import ErrorReply
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._redis.recovery import Recovery
-from asyncwork._redis.registry import Registry
 from asyncwork._worker.services.reaper import Reaper
 from asyncwork.models.pools import Heartbeat
 
@@ -27,7 +27,7 @@ class Fleet:
 
     def __init__(self, bench: Bench, pools: int) -> None:
         self._bench = bench
-        self._registry = Registry(bench.in_redis)
+        self._registry = PoolRegistry(bench.in_redis)
         self._beats = 0
         self.now = 1000.0
         self.reapers = {pool_id(number): self.make(pool_id(number)) for number in range(pools)}

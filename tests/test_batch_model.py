@@ -22,7 +22,6 @@ from asyncwork._doctor.batch_reader import read_batches
 from asyncwork._jobs.location import JobSet
 from asyncwork._jobs.membership import Callback, Member, MemberState, callback_id, member_in, member_of
 from asyncwork._jobs.quarantine import write_entry
-from asyncwork._redis.admin import Admin
 from asyncwork._redis.batch_store import BatchStore
 from asyncwork._redis.commands import (
     Batch as Commands,
@@ -36,6 +35,7 @@ from asyncwork._redis.commands import (
     MoveToSet,
 )
 from asyncwork._redis.delayed import DelayedJobs
+from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.member import Member as Located
 from asyncwork._redis.member_commands import EndMember
@@ -109,7 +109,7 @@ class World:
         namespace = bench.in_redis
         self.work_queues = {each: WorkQueue(bench.redis_client, bench.keys, each) for each in POOLS}
         self.queues = {each: self.work_queues[each].queue("work", 1) for each in POOLS}
-        self.recovery, self.delayed, self.admin = Recovery(namespace), DelayedJobs(namespace), Admin(namespace)
+        self.recovery, self.delayed, self.deletions = Recovery(namespace), DelayedJobs(namespace), Deletions(namespace)
         self.requeuer = Requeuer(namespace, JobSet.SCHEDULED, 1.0)
         # What each pool holds, and what it has held before.
         self.held: dict[str, list[bytes]] = {each: [] for each in POOLS}
@@ -273,14 +273,14 @@ class World:
             member = member_in(waiting[at])
             assert member is not None
             located = Located(waiting[at], None, len(waiting) - 1 - at)
-            assert await self.admin.delete("queue:work", [located]) == 1
+            assert await self.deletions.delete("queue:work", [located]) == 1
             self.batches[member.batch_id].settle(member.number, "cancelled")
 
     async def delete_dead(self) -> None:
         dead = await self.bench.job_set("dead")
         if dead:
             payload, score = self.random.choice(dead)
-            assert await self.admin.delete("dead", [Located(payload, score, 0)]) == 1
+            assert await self.deletions.delete("dead", [Located(payload, score, 0)]) == 1
 
     async def cancel(self) -> None:
         """Cancel a batch: what waits is deleted."""

@@ -101,7 +101,7 @@ async def test_what_was_deleted_before_an_outage_is_logged_after_it(
     caplog.set_level(logging.INFO)
     await fill(bench, 250)
     service = trimmer(bench, most=10)
-    delete, calls = service._admin.delete, 0
+    delete, calls = service._deletions.delete, 0
 
     async def fail_later(*args: Any) -> int:
         nonlocal calls
@@ -110,7 +110,7 @@ async def test_what_was_deleted_before_an_outage_is_logged_after_it(
             raise ConnectionResetError
         return await delete(*args)
 
-    service._admin.delete = fail_later  # type: ignore[assignment, method-assign]
+    service._deletions.delete = fail_later  # type: ignore[assignment, method-assign]
     with pytest.raises(ConnectionResetError):
         await service.run_once()
     await service.run_once()

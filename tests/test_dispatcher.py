@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from asyncwork._redis import scripts
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.commands import (
     AdmitPopped,
@@ -23,6 +24,7 @@ from asyncwork._redis.commands import (
 )
 from asyncwork._redis.errors import ErrorReply
 from asyncwork._redis.keys import Keys
+from asyncwork._redis.protocol import command, pack
 from asyncwork._redis.queue import Queue
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.dispatch_limits import DispatchLimits
@@ -500,3 +502,12 @@ async def test_an_announcement_is_no_result_that_a_stop_could_lose(rig: Rig) -> 
     assert rig.dispatcher.unacknowledged() == rig.dispatcher.unconfirmed() == 0
     rig.dispatcher.submit(RequeueFront(rig.queue, [b"1"]))
     assert rig.dispatcher.unacknowledged() == rig.dispatcher.unconfirmed() == 1
+
+
+@pytest.mark.parametrize("name", [*scripts.names(), *scripts.variants()])
+def test_a_call_is_sent_with_its_script(name: str) -> None:
+    # Redis may flush its scripts between their loading and a call.
+    keys, args = pack(b"one", b"two"), [b"an", b"argument"]
+    call = scripts.call(name, 2, keys, args)
+    assert scripts.with_source(call) == scripts.call(name, 2, keys, args, with_source=True) != call
+    assert scripts.with_source(command(b"LPUSH", b"list", call)) == command(b"LPUSH", b"list", call)

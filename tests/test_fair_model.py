@@ -17,7 +17,6 @@ import pytest
 from asyncwork._jobs.enqueue_options import EnqueueOptions
 from asyncwork._jobs.ids import make_identifier
 from asyncwork._jobs.location import JobSet
-from asyncwork._redis.admin import Admin
 from asyncwork._redis.commands import (
     AdmitPopped,
     Batch,
@@ -31,6 +30,7 @@ from asyncwork._redis.commands import (
 )
 from asyncwork._redis.connection import Connection
 from asyncwork._redis.delayed import DelayedJobs
+from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.fair_queues import FairOptions, FairQueues
 from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.member import Member
@@ -38,6 +38,7 @@ from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.protocol import pack
 from asyncwork._redis.queue import Queue
 from asyncwork._redis.recovery import Recovery
+from asyncwork._redis.undo import UndoStore
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.job import Job
 from asyncwork.rate import Rate
@@ -70,7 +71,8 @@ class World:
         self.bench, self.connection, self.chance, self.options = bench, connection, chance, options
         self.fair = FairQueues(bench.in_redis)
         self.recovery = Recovery(bench.in_redis)
-        self.delayed, self.admin = DelayedJobs(bench.in_redis), Admin(bench.in_redis)
+        self.delayed, self.deletions = DelayedJobs(bench.in_redis), Deletions(bench.in_redis)
+        self.undo = UndoStore(bench.in_redis)
         self.pools = [Pool(bench), Pool(bench)]
         self.ids: Counter[str] = Counter()
         self.limits: dict[str, int] = {}
@@ -236,24 +238,24 @@ class World:
         tenant = self.chance.choice(TENANTS)
         waiting = await self.bench.redis.lrange(self.bench.keys.tenants.list(NAME, tenant), 0, -1)
         if waiting and self.chance.random() < 0.5:
-            undo = await self.admin.prepare_undo(f"queue:{NAME}")
-            await self.admin.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)], undo)
-            await self.admin.restore(undo)
+            undo = await self.undo.prepare(f"queue:{NAME}")
+            await self.deletions.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)], undo)
+            await self.undo.restore(undo)
         elif waiting:
-            await self.admin.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)])
+            await self.deletions.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)])
             self.ids[Job.decode(waiting[0]).id] -= 1
 
     async def delete_delayed(self) -> None:
         job_set = self.chance.choice([JobSet.RETRY, JobSet.SCHEDULED])
         for each in await self.delayed.page(job_set, 0, 1):
-            await self.admin.delete(job_set, [Member(each.payload, each.score, 0)])
+            await self.deletions.delete(job_set, [Member(each.payload, each.score, 0)])
             self.ids[Job.decode(each.payload).id] -= 1
 
     async def empty(self) -> None:
-        undo = await self.admin.prepare_undo(f"queue:{NAME}")
-        await self.admin.empty_queue(NAME, undo)
+        undo = await self.undo.prepare(f"queue:{NAME}")
+        await self.deletions.empty_queue(NAME, undo)
         await self.check()
-        await self.admin.restore(undo)
+        await self.undo.restore(undo)
 
     async def change(self) -> None:
         tenant, limit = self.chance.choice(TENANTS), self.chance.randint(0, 3)

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, EnqueueOptions, Job, JobCall, Unique
-from asyncwork._doctor.snapshot import take_snapshot
+from asyncwork._doctor.contents import read_contents
 from asyncwork._jobs.hold import digest_of, mark_of
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis import scripts
@@ -365,7 +365,7 @@ class Scenario:
         assert max(count - (job == "takes steps") for job, count in began.items()) <= 2
         self._check_steps(recorded, killed=killed)
         assert {job: began[job] for job in settled} == settled
-        found = await take_snapshot(self._bench.in_redis)
+        found = await read_contents(self._bench.in_redis)
         locations = [(does_of(each), job_set) for job_set, payloads in found.job_sets.items() for each in payloads]
         assert sorted(locations) == sorted(LOCATIONS.items())
         assert not any(state.waiting for state in found.queues.values())

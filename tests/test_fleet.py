@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from asyncwork._processes import fleet, slot
-from asyncwork._processes.child import Command
+from asyncwork._processes import child_slot, fleet
+from asyncwork._processes.child import ChildCommand
 from asyncwork._processes.fleet import Fleet
 from asyncwork._processes.systemd import Notifier
-from asyncwork._processes.watch import Limits
+from asyncwork._processes.watch import ChildLimits
 
 from .conftest import LIMIT, until
 
@@ -46,8 +46,8 @@ class Parent:
     def __init__(self, words: Path, caplog: pytest.LogCaptureFixture, *, count: int, burst: bool) -> None:
         self.words = words
         self.notified = Notified()
-        command = Command((str(words),), program=(sys.executable, "-S", str(BARE)))
-        limits = Limits(slow_start=0.3)
+        command = ChildCommand((str(words),), program=(sys.executable, "-S", str(BARE)))
+        limits = ChildLimits(slow_start=0.3)
         environment = {**os.environ}
         self.fleet = Fleet(count, command, limits, burst=burst, notifier=self.notified, environment=environment)
         self._caplog = caplog
@@ -109,7 +109,7 @@ async def test_a_child_that_does_not_begin_to_serve_is_logged_again_and_again(
 async def test_a_further_request_ends_a_new_child_that_hangs_and_begins_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    monkeypatch.setattr(slot, "_GIVE_UP_SECONDS", 0.2)
+    monkeypatch.setattr(child_slot, "_GIVE_UP_SECONDS", 0.2)
     async with parent(tmp_path, caplog, "serve", count=2) as running:
         await running.says("serving in 2 child processes")
         running.words.write_text(words)

@@ -194,9 +194,9 @@ async def test_a_short_block_is_not_a_failure(bench: Bench) -> None:
     pool = bench.pool()
     async with pool.running():
         assert pool._launcher is not None
-        pool._launcher._readings.watchdog._pinged_at = time.monotonic() - 59
+        pool._launcher._probe.watchdog._pinged_at = time.monotonic() - 59
         assert pool.health().ready
-        pool._launcher._readings.watchdog._pinged_at = time.monotonic() - 61
+        pool._launcher._probe.watchdog._pinged_at = time.monotonic() - 61
         assert pool.health() == PoolHealth(False, False, "running", decision.BLOCKED, pool.health().since)
         assert abs(time.time() - 61 - (pool.health().since or 0)) < 30
 

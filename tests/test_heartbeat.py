@@ -10,7 +10,7 @@ import pytest
 
 from asyncwork import ScheduleError, UsageError, WorkerPool
 from asyncwork._jobs.periodic_job import PeriodicJob
-from asyncwork._redis.registry import Registry
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._version import version
 from asyncwork._worker.services.heartbeat import NextFirings
 from asyncwork.models.periodic import PeriodicState
@@ -95,7 +95,7 @@ async def test_a_pool_that_was_considered_dead_logs_it_and_registers_again(
 
 
 async def test_it_describes_the_pool_and_its_state(bench: Bench) -> None:
-    registry = Registry(bench.in_redis)
+    registry = PoolRegistry(bench.in_redis)
     started, finish = asyncio.Event(), asyncio.Event()
     pool = bench.pool(concurrency=2, **tuned(heartbeat=0.1, dead_after=1.0))
 
@@ -149,7 +149,7 @@ async def _is(state: Any, wanted: str) -> bool:
 
 
 async def test_heartbeats_of_others_are_read_as_far_as_they_make_sense(bench: Bench) -> None:
-    registry = Registry(bench.in_redis)
+    registry = PoolRegistry(bench.in_redis)
     go = {"heartbeat_at": 5, "started_at": 4, "job_names": "b,a", "concurrency": 3, "worker_ids": "2,1", "host": "h",
           "pid": 7}  # fmt: skip
     junk = {"heartbeat_at": "soon", "pid": "9" * 5000, "concurrency": "1.5", "started_at": "-3", "job_names": "",
@@ -186,7 +186,7 @@ PERIODIC: list[tuple[str, tuple[PeriodicState, ...]]] = [
 async def test_the_periodic_jobs_of_a_heartbeat(bench: Bench, text: str, expected: tuple[PeriodicState, ...]) -> None:
     await bench.redis.sadd(bench.keys.worker_pools, "pool")
     await bench.redis.hset(bench.keys.heartbeat("pool"), "periodic", text)
-    (heartbeat,) = await Registry(bench.in_redis).heartbeats()
+    (heartbeat,) = await PoolRegistry(bench.in_redis).heartbeats()
     assert heartbeat.periodic == expected
     await bench.redis.delete(bench.keys.worker_pools)
 

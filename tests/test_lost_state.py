@@ -18,7 +18,7 @@ from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis import producer, registered_names, scripts
 from asyncwork._redis.errors import REDIS_ERRORS
 from asyncwork._redis.periodic import PeriodicInstances
-from asyncwork._redis.registry import Registry
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._worker.lease import Lease
 from asyncwork._worker.services.go_rescuer import GoRescuer
 from asyncwork._worker.services.heartbeat import Heartbeater, HeartbeatSource
@@ -141,7 +141,7 @@ async def test_a_heartbeat_leaves_a_cap_that_was_set_meanwhile(bench: Bench) -> 
         await bench.redis.delete(bench.keys.max_concurrency("wat"))
         await role.run_once()
         assert not await bench.redis.exists(bench.keys.max_concurrency("wat"))
-    await Registry(bench.in_redis).forget_pool("a" * 24)
+    await PoolRegistry(bench.in_redis).forget_pool("a" * 24)
 
 
 # Periodic jobs
@@ -316,7 +316,7 @@ POOL = "a" * 24
 
 async def observer(bench: Bench, workers: Sequence[Any], clock: Hand | None = None) -> Observer:
     namespace = bench.in_redis
-    await Registry(namespace).write_heartbeat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
+    await PoolRegistry(namespace).write_heartbeat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
     return Observer(namespace, POOL, workers, lambda _: True, 1.0, monotonic=clock or Hand())
 
 
@@ -336,14 +336,14 @@ async def test_an_observation_whose_answer_was_lost_is_deleted_when_the_worker_i
         worker.job = None
         await role.run_once()
         assert not await bench.redis.exists(bench.keys.observation(worker.id))
-        await Registry(bench.in_redis).forget_pool(POOL, [first.id])
+        await PoolRegistry(bench.in_redis).forget_pool(POOL, [first.id])
 
 
 async def test_an_observation_that_comes_after_the_leave_is_not_written(bench: Bench) -> None:
     role = await observer(bench, [Busy(JOB)])
     namespace = bench.in_redis
-    await Registry(namespace).forget_pool(POOL)
-    assert not await Registry(namespace).write_observations(POOL, [Observation(Busy.id, "wat", "1", 1, b"")], [])
+    await PoolRegistry(namespace).forget_pool(POOL)
+    assert not await PoolRegistry(namespace).write_observations(POOL, [Observation(Busy.id, "wat", "1", 1, b"")], [])
     await role.run_once()
     assert not await bench.redis.exists(bench.keys.observation(Busy.id))
 
@@ -363,7 +363,7 @@ async def test_what_workers_do_is_written_again_when_it_was_lost_or_is_wrong(ben
     assert await bench.redis.hget(bench.keys.observation(busy.id), "job_name") == b"wat"
     assert not await bench.redis.exists(bench.keys.observation(idle.id))
     await role.delete_written()
-    await Registry(bench.in_redis).forget_pool(POOL)
+    await PoolRegistry(bench.in_redis).forget_pool(POOL)
 
 
 # What an enqueuer tells

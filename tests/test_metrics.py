@@ -17,7 +17,7 @@ from asyncwork._health.histogram import quantile
 from asyncwork._jobs.payload import write_payload
 from asyncwork._redis.cancels import CancelMark
 from asyncwork._redis.metrics import TOTAL, MetricsStore, RunCounts
-from asyncwork._redis.registry import Registry
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._worker import outcome
 from asyncwork._worker.metrics import PoolMetrics, QueueMetrics
 from asyncwork._worker.services.metrics_writer import MetricsWriter
@@ -66,7 +66,7 @@ def plain(counts: JobCounts) -> JobCounts:
 
 async def beat(bench: Bench) -> Callable[[], Any]:
     """Write a heartbeat of the pool; return a function that deletes it."""
-    registry = Registry(bench.in_redis)
+    registry = PoolRegistry(bench.in_redis)
     await registry.write_heartbeat(Heartbeat(POOL, 1, 1, (), 1, (), "host", 1))
     return lambda: registry.forget_pool(POOL)
 
@@ -152,7 +152,7 @@ async def test_added_counts_can_be_read(bench: Bench) -> None:
     assert await counters.minutes("a", 0) == []
 
 
-async def test_expired_and_cancelled_jobs_are_counted_behind_the_slots(bench: Bench) -> None:
+async def test_expired_and_cancelled_jobs_are_counted_behind_the_cells(bench: Bench) -> None:
     counters = clocked(bench, "2024-01-31 23:59:59")
     dropped = JobCounts(processed=3, expired=2, cancelled=1)
     await counters.add(POOL, 1, {"a": JobCounts(processed=1)})
@@ -225,7 +225,7 @@ async def test_counts_saturate(bench: Bench) -> None:
     (counted,) = await counters.minutes("a", 1)
     most = 2**32 - 1
     assert counted == JobCounts(counters.at, most, most, most, most, 2**63 - 1, 2**63 - 1)
-    # A slot that is full leaves its neighbours alone.
+    # A cell that is full leaves its neighbours alone.
     counters.at += 60
     assert await counters.minutes("a", 1) == [JobCounts(counters.at)]
 

@@ -18,7 +18,7 @@ from asyncwork._json.codec import encode_args
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.namespace import Namespace
 from asyncwork._redis.periodic import PeriodicInstances
-from asyncwork._redis.registry import Registry
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer
 from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.models.periodic import PeriodicState
@@ -411,12 +411,12 @@ def test_a_zone_means_the_same_in_front_of_the_spec(tz: str) -> None:
 async def heartbeat(bench: Bench, pool_id: str, *jobs: PeriodicJob, started_at: int = 1, runner: str = "ours") -> None:
     periodic = tuple(PeriodicState(each.name, each.schedule.spec, each.key, each.args) for each in jobs)
     beat = Heartbeat(pool_id, 5, started_at, (), 1, (), "host", 1, runner=runner, periodic=periodic)
-    await Registry(bench.in_redis).write_heartbeat(beat)
+    await PoolRegistry(bench.in_redis).write_heartbeat(beat)
 
 
 async def forget(bench: Bench, *pool_ids: str) -> None:
     for pool_id in pool_ids:
-        await Registry(bench.in_redis).forget_pool(pool_id)
+        await PoolRegistry(bench.in_redis).forget_pool(pool_id)
 
 
 def minutely(spec: str = "0 * * * * *", args: bytes = b"null", name: str = "foo") -> PeriodicJob:

@@ -30,7 +30,7 @@ from asyncwork._redis.client import run_script
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.periodic_changes import PeriodicChange, PeriodicChanges
-from asyncwork._redis.registry import Registry
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._worker.services.periodic_enqueuer import PeriodicEnqueuer
 from asyncwork._worker.services.requeuer import Requeuer
 from asyncwork.models.job_status import JobState
@@ -70,12 +70,12 @@ async def register(
     now = int(await bench.redis_client.now())
     runner = "" if go else "asyncwork"
     beat = Heartbeat(pool_id, now, 1, (names,), 1, (), "host", 1, runner=runner, periodic=states)
-    await Registry(bench.in_redis).write_heartbeat(beat)
+    await PoolRegistry(bench.in_redis).write_heartbeat(beat)
 
 
 async def forget(bench: Bench, *pool_ids: str) -> None:
     for pool_id in pool_ids or ("a" * 24,):
-        await Registry(bench.in_redis).forget_pool(pool_id)
+        await PoolRegistry(bench.in_redis).forget_pool(pool_id)
 
 
 def enqueuer(bench: Bench, *jobs: PeriodicJob, served: str = "tick") -> PeriodicEnqueuer:

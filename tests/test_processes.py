@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from asyncwork import Client, UsageError
-from asyncwork._processes.child import Command
-from asyncwork._redis.registry import Registry
+from asyncwork._processes.child import ChildCommand
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork.cli.processes import read_size
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.models.pools import Heartbeat
@@ -293,7 +293,7 @@ async def test_a_stopped_process_is_not_considered_dead(bench: Bench, tmp_path: 
             await running.program.says(rf"renewing the heartbeat of child \d \(process {pid}\)")
             (key,) = [
                 bench.keys.heartbeat(each.pool_id)
-                for each in await Registry(bench.in_redis).heartbeats()
+                for each in await PoolRegistry(bench.in_redis).heartbeats()
                 if each.pid == pid
             ]
             beats = int(await bench.redis.hget(key, "beats"))
@@ -320,10 +320,10 @@ def test_children_start_in_the_directory_that_a_link_names_then(
     link.symlink_to(tmp_path / "one")
     monkeypatch.chdir(link)
     monkeypatch.setenv("PWD", str(link))
-    assert Command([]).directory == link
+    assert ChildCommand([]).directory == link
     # A shell that has not set it for this directory.
     monkeypatch.setenv("PWD", str(tmp_path / "two"))
-    assert Command([]).directory == tmp_path / "one"
+    assert ChildCommand([]).directory == tmp_path / "one"
 
 
 async def test_a_process_that_holds_the_gil_for_too_long_is_killed(bench: Bench, tmp_path: Path) -> None:
@@ -508,7 +508,7 @@ def test_sizes() -> None:
 
 
 async def test_a_heartbeat_is_renewed_only_while_there_is_one(bench: Bench) -> None:
-    registry = Registry(bench.in_redis)
+    registry = PoolRegistry(bench.in_redis)
     key = bench.keys.heartbeat(POOL)
     assert not await registry.renew_heartbeat(POOL, 7.0)
     await registry.write_heartbeat(Heartbeat(POOL, 5, 5, ("wat",), 1, ("w",), "host", 1))

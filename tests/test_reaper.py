@@ -16,8 +16,8 @@ import pytest
 from asyncwork import Job
 from asyncwork._redis.client import run_script
 from asyncwork._redis.commands import Batch, ClaimJobs
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._redis.recovery import Recovery
-from asyncwork._redis.registry import Registry
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.reaper import Reaper
 from asyncwork.models.pools import Heartbeat, Observation
@@ -44,7 +44,7 @@ class Hand:
 
     def __init__(self, bench: Bench) -> None:
         self.watch = Watch()
-        self.registry = Registry(bench.in_redis)
+        self.registry = PoolRegistry(bench.in_redis)
         self.recovery = Recovery(bench.in_redis)
         self.reaper = Reaper(
             bench.in_redis, OWN, period=1.0, dead_after=10.0, orphans_period=60.0, monotonic=self.watch
@@ -525,7 +525,7 @@ async def test_10_000_jobs_come_back_in_steps_while_others_are_served(
 
 
 async def test_the_keys_of_a_large_pool_are_deleted_in_steps(bench: Bench) -> None:
-    registry, workers = Registry(bench.in_redis), [f"{n:024x}" for n in range(1000)]
+    registry, workers = PoolRegistry(bench.in_redis), [f"{n:024x}" for n in range(1000)]
     await registry.write_heartbeat(Heartbeat(DEAD, 1, 1, (), 1, tuple(workers), "host", 1))
     assert await registry.write_observations(DEAD, [Observation(each, "wat", "1", 1, b"") for each in workers], [])
     await bench.redis.delete(bench.keys.known_jobs)

@@ -38,7 +38,6 @@ from asyncwork._jobs.periodic_job import PeriodicJob, firing_of, instance_parts
 from asyncwork._jobs.quarantine import write_entry
 from asyncwork._redis import recovery as recovery_module
 from asyncwork._redis import scripts
-from asyncwork._redis.admin import Admin
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.client import RedisClient, run_script
 from asyncwork._redis.commands import (
@@ -46,7 +45,7 @@ from asyncwork._redis.commands import (
     Batch,
     BeginLookAhead,
     ClaimJobs,
-    ClearMark,
+    ClearCancelMark,
     ClearReaped,
     Command,
     DropCancelled,
@@ -56,12 +55,13 @@ from asyncwork._redis.commands import (
     MarkSuspect,
     MoveToQuarantine,
     MoveToSet,
-    ReadMark,
+    ReadCancelMark,
     RequeueFront,
     fingerprint,
 )
 from asyncwork._redis.connection import Connection
 from asyncwork._redis.delayed import DelayedJobs
+from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.enqueue_steps import enqueue_many
 from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.keys import Keys
@@ -71,9 +71,11 @@ from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.periodic import PeriodicInstances
 from asyncwork._redis.periodic_changes import PeriodicChange, PeriodicChanges
 from asyncwork._redis.placement import Placement
+from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._redis.producer import Producer
+from asyncwork._redis.queue_settings import QueueSettings
 from asyncwork._redis.recovery import Recovery
-from asyncwork._redis.registry import Registry
+from asyncwork._redis.undo import UndoStore
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job
@@ -250,12 +252,14 @@ class Ground:
         self.queues = {(name, pool): self.work_queues[pool].queue(name, 1) for name, pool in POOL_QUEUES}
         namespace = Namespace(self.redis_client, self.keys)
         self.producer = Producer(namespace)
-        self.registry = Registry(namespace)
+        self.registry = PoolRegistry(namespace)
         self.delayed = DelayedJobs(namespace)
         self.instances = PeriodicInstances(namespace)
         self.changes = PeriodicChanges(namespace)
         self.recovery = Recovery(namespace)
-        self.admin = Admin(namespace)
+        self.settings = QueueSettings(namespace)
+        self.deletions = Deletions(namespace)
+        self.undo = UndoStore(namespace)
         self.cancels = Cancels(namespace)
 
     def run(self, request: Coroutine[Any, Any, Any]) -> Any:
@@ -706,30 +710,30 @@ class Scripts(RuleBasedStateMachine):
 
     @precondition(running)
     @rule(pick=picks, elsewhere=rarely, ends=st.booleans())
-    def read_mark(self, pick: int, elsewhere: bool, ends: bool) -> None:
+    def read_cancel_mark(self, pick: int, elsewhere: bool, ends: bool) -> None:
         pool_queue, payload = self.one_running(pick, elsewhere)
         queue, job_id = self.ground.queues[pool_queue], str(fields(payload).get("id", ""))
         held = payload in self.model.running[pool_queue]
-        assert self.order(ReadMark(queue, [payload], job_id)) == [held, self.model.cancels.get(job_id, b"")]
+        assert self.order(ReadCancelMark(queue, [payload], job_id)) == [held, self.model.cancels.get(job_id, b"")]
         if ends:
-            self.order(ClearMark(queue, [], job_id))
+            self.order(ClearCancelMark(queue, [], job_id))
             self.model.cancels.pop(job_id, None)
 
-    # Admin
+    # Settings and deletions
 
     @rule(name=names)
     def pause(self, name: str) -> None:
-        self.ground.run(self.ground.admin.pause(name))
+        self.ground.run(self.ground.settings.pause(name))
         self.model.paused.add(name)
 
     @rule(name=names)
     def unpause(self, name: str) -> None:
-        self.ground.run(self.ground.admin.unpause(name))
+        self.ground.run(self.ground.settings.unpause(name))
         self.model.paused.discard(name)
 
     @rule(name=names, cap=caps)
     def set_cap(self, name: str, cap: int) -> None:
-        self.ground.run(self.ground.admin.set_max_concurrency(name, cap))
+        self.ground.run(self.ground.settings.set_max_concurrency(name, cap))
         self.model.caps[name] = cap
 
     @precondition(lambda self: self.model.filled())
@@ -745,9 +749,9 @@ class Scripts(RuleBasedStateMachine):
         given = [Member(lying[rank % len(lying)][1], lying[rank % len(lying)][0], rank) for rank in sorted(ranks)]
         token = ""
         if not for_good:
-            token = self.ground.run(self.ground.admin.prepare_undo(location))
+            token = self.ground.run(self.ground.undo.prepare(location))
             self.model.deleted[token] = (location, [])
-        answer = self.ground.run(self.ground.admin.delete(location, given, token))
+        answer = self.ground.run(self.ground.deletions.delete(location, given, token))
         assert answer == self.model.delete(location, [(member.raw, member.rank) for member in given], token)
         if token and undone:
             self.everything_is_as_it_should_be()
@@ -757,13 +761,13 @@ class Scripts(RuleBasedStateMachine):
     def empty_queue(self, name: str, for_good: bool) -> None:
         token = ""
         if not for_good:
-            token = self.ground.run(self.ground.admin.prepare_undo(f"queue:{name}"))
+            token = self.ground.run(self.ground.undo.prepare(f"queue:{name}"))
             self.model.deleted[token] = (f"queue:{name}", [])
-        assert self.ground.run(self.ground.admin.empty_queue(name, token)) == self.model.empty(name, token)
+        assert self.ground.run(self.ground.deletions.empty_queue(name, token)) == self.model.empty(name, token)
 
     @rule(job_set=job_sets)
     def drop_all(self, job_set: str) -> None:
-        assert self.ground.run(self.ground.admin.delete_all(job_set)) == self.model.drop_all(job_set)
+        assert self.ground.run(self.ground.deletions.delete_all(job_set)) == self.model.drop_all(job_set)
 
     @precondition(lambda self: self.model.deleted)
     @rule(pick=picks)
@@ -771,11 +775,11 @@ class Scripts(RuleBasedStateMachine):
         self.undo(list(self.model.deleted)[-1 - pick % len(self.model.deleted)])
 
     def undo(self, token: str) -> None:
-        assert self.ground.run(self.ground.admin.restore(token)) == self.model.restore(token)
+        assert self.ground.run(self.ground.undo.restore(token)) == self.model.restore(token)
 
     @rule(name=names)
     def forget_job(self, name: str) -> None:
-        forgotten = self.ground.run(self.ground.admin.forget_job(name))
+        forgotten = self.ground.run(self.ground.settings.forget(name))
         assert name in self.spoilt or forgotten is self.model.may_forget(name)
         if forgotten:
             left = self.ground.dump().held

@@ -22,9 +22,9 @@ from asyncwork import Client, EnqueuedJob, Unique, UniqueConflictError
 from asyncwork._jobs.hold import read_hold
 from asyncwork._jobs.location import JobSet
 from asyncwork._jobs.payload import with_time
-from asyncwork._redis.admin import Admin
 from asyncwork._redis.commands import Batch, Command, Fetch, MoveToQuarantine, RequeueFront
 from asyncwork._redis.delayed import DelayedJobs
+from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.queue import Queue
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.rule_requests import SUCCESSOR_AT
@@ -120,7 +120,7 @@ class Machine:
 
     def __init__(self, bench: Bench, client: Client, seed: int) -> None:
         self.bench, self.client, self.rng, self.model = bench, client, random.Random(seed), Model()
-        self.delayed, self.admin = DelayedJobs(bench.in_redis), Admin(bench.in_redis)
+        self.delayed, self.deleter = DelayedJobs(bench.in_redis), Deletions(bench.in_redis)
         self.work_queues = {pool: WorkQueue(bench.redis_client, bench.keys, pool) for pool in POOLS}
         self.queues: dict[str, Queue] = {pool: each.queue(NAME, 1) for pool, each in self.work_queues.items()}
         self.numbers = itertools.count(1)
@@ -250,7 +250,7 @@ class Machine:
 
     async def clear_dead(self) -> bool:
         dead = self.model.in_places("dead")
-        assert await self.admin.delete_all(JobSet.DEAD) == len(dead)
+        assert await self.deleter.delete_all(JobSet.DEAD) == len(dead)
         for job_id in dead:
             self.model.end(job_id)
         return bool(dead)

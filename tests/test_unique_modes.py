@@ -39,7 +39,7 @@ from asyncwork import (
 )
 from asyncwork._jobs.hold import digest_of
 from asyncwork._jobs.periodic_job import PeriodicJob
-from asyncwork._redis.admin import Admin
+from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.rule_requests import SUCCESSOR_AT
 from asyncwork.schedule import Schedule
 from asyncwork.testing import open_jobs
@@ -218,7 +218,7 @@ async def test_a_dead_job_with_the_id_of_the_holder_does_not_free_the_key(bench:
         deletion = await client.delete("dead", [dead.ref])
         assert (await steered.task.enqueue(1, 3)).duplicate
         assert await client.restore(deletion.undo) == 1
-        assert await Admin(bench.in_redis).delete_all("dead") == 1
+        assert await Deletions(bench.in_redis).delete_all("dead") == 1
         assert (await steered.task.enqueue(1, 3)).duplicate
         steered.let_go(2)
         await until(no_holds(bench))

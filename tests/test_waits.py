@@ -36,7 +36,7 @@ from asyncwork import (
     gather,
     sync,
 )
-from asyncwork._redis import blocking_waits, job_waits
+from asyncwork._redis import blocking_waits, job_waits, wait_outage
 from asyncwork._redis.blocking_client import BlockingClient
 from asyncwork._redis.errors import ConnectionBroken, is_lasting
 from asyncwork._redis.job_search import FoundJob, JobSearch
@@ -343,7 +343,8 @@ async def test_who_is_refused_is_told_at_once(bench: Bench, rules: list[str], pa
 async def test_a_blocking_wait_without_a_channel_reads_records_and_says_so_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(blocking_waits, "_POLL", 0.02)
+    for module in (blocking_waits, wait_outage):
+        monkeypatch.setattr(module, "POLL", 0.02)
     # So that nothing but that makes up for it.
     monkeypatch.setattr(blocking_waits, "_READ_AGAIN", 10 * LIMIT)
     user, pool = bench.namespace, bench.pool()

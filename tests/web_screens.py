@@ -98,7 +98,7 @@ RUNNING = [
 ENDED = {"done": "5f2b7c0e9a6d4b1c8e3f0a2d", "cancelled": "7c0e9a6d4b1c8e3f0a2d5f2b"}
 HOSTS = (("worker-1", 4_011), ("worker-2", 4_012), ("media-1", 881))
 
-_SLOT = struct.Struct(">IIIIqq")
+_CELL = struct.Struct(">IIIIqq")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
@@ -244,8 +244,8 @@ class Demo:
             async with self.redis.pipeline(transaction=False) as pipe:
                 for name, numbers in counts.items():
                     if any(numbers):
-                        key, slot = self._slot(name, at, step)
-                        pipe.setrange(key, slot * _SLOT.size, _SLOT.pack(*numbers))
+                        key, cell = self._cell(name, at, step)
+                        pipe.setrange(key, cell * _CELL.size, _CELL.pack(*numbers))
                 await pipe.execute()
 
     async def _fill_run_times(self) -> None:
@@ -262,7 +262,7 @@ class Demo:
         yield from ((minute - ago * _MINUTE, _MINUTE) for ago in range(62))
         yield from ((day - ago * _DAY, _DAY) for ago in range(30))
 
-    def _slot(self, name: str, at: int, step: int) -> tuple[str, int]:
+    def _cell(self, name: str, at: int, step: int) -> tuple[str, int]:
         if step == _MINUTE:
             return self.keys.minutes(at // _HOUR, name), at % _HOUR // _MINUTE
         date = datetime.fromtimestamp(at, UTC)

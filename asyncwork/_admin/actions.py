@@ -14,13 +14,15 @@ from .._jobs.option_checks import check_whole
 from .._jobs.payload import with_time, without_failures
 from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
-from .._redis.admin import UNDO_FOR, Admin
 from .._redis.batches import batches
 from .._redis.cancels import CancelMark
 from .._redis.delayed import DelayedJobs
+from .._redis.deletions import Deletions
 from .._redis.inspector import Inspector
 from .._redis.member import Member
 from .._redis.namespace import Namespace
+from .._redis.queue_settings import QueueSettings
+from .._redis.undo import UNDO_FOR, UndoStore
 from ..errors import PayloadError, UniqueConflictError, UsageError
 from ..job import Job
 from ..models.actions import ActionResult, Deletion
@@ -65,7 +67,9 @@ class JobActions:
         self._readers = readers
         self._lookup = lookup
         self._bulk = BulkActions(inspector, readers)
-        self._admin = Admin(namespace)
+        self._settings = QueueSettings(namespace)
+        self._deletions = Deletions(namespace)
+        self._undo = UndoStore(namespace)
         self._delayed = DelayedJobs(namespace)
         self._canceller = canceller
 
@@ -99,8 +103,8 @@ class JobActions:
         check_location(location)
         check_arguments(who=who)
         members = await self._by_ref(location, refs)
-        undo = await self._admin.prepare_undo(location, who)
-        deleted = await self._admin.delete(location, members, undo)
+        undo = await self._undo.prepare(location, who)
+        deleted = await self._deletions.delete(location, members, undo)
         return ActionResult(deleted, len(members), undo=undo if deleted else "")
 
     async def cancel(self, location: str, refs: Iterable[str], mark: CancelMark) -> ActionResult:
@@ -123,7 +127,7 @@ class JobActions:
     async def delete_by_time(self, job_set: JobSet, at: int, job_id: str) -> bool:
         """Delete the job with this score and id for good; return whether there was one."""
         members = await self._by_time(job_set, at, job_id)
-        return bool(members and await self._admin.delete(job_set, members))
+        return bool(members and await self._deletions.delete(job_set, members))
 
     async def _by_time(self, job_set: JobSet, at: int, job_id: str) -> list[Member]:
         check_whole(at, "the time", 0, 2**60)
@@ -153,10 +157,10 @@ class JobActions:
         undo = ""
         if not cursor:
             _, total = await self._inspector.members(location, 0, 1, newest_first=True)
-            undo = await self._admin.prepare_undo(location, who) if 0 < total <= _MOST_UNDONE else ""
+            undo = await self._undo.prepare(location, who) if 0 < total <= _MOST_UNDONE else ""
 
         async def delete(location: str, members: Sequence[Member]) -> int:
-            return await self._admin.delete(location, members, undo)
+            return await self._deletions.delete(location, members, undo)
 
         outcome = await self._run(location, query, cursor, None if undo else seconds, delete)
         return replace(outcome, undo=undo if outcome.done else "")
@@ -188,7 +192,7 @@ class JobActions:
 
     async def delete_all(self, job_set: JobSet) -> int:
         """Delete all jobs of a sorted set at once and for good; return how many."""
-        return await self._admin.delete_all(job_set)
+        return await self._deletions.delete_all(job_set)
 
     # Undo
 
@@ -200,11 +204,11 @@ class JobActions:
         check_arguments(undo=undo)
         if not re.fullmatch(r"[0-9a-f]{24}", undo):
             raise UsageError("not an undo token: pass the undo of the outcome of a deletion")
-        return await self._admin.restore(undo)
+        return await self._undo.restore(undo)
 
     async def deletions(self) -> list[Deletion]:
         """Return the last deletions that can be undone, the newest first."""
-        kept = await self._admin.deletions(_MOST_DELETIONS)
+        kept = await self._undo.deletions(_MOST_DELETIONS)
         readers = {location: await self._readers.reader(location) for location in {each.location for each in kept}}
         now = time.time()
         return [
@@ -245,7 +249,7 @@ class JobActions:
     async def _move(self, location: str, moves: Sequence[_Move]) -> tuple[int, list[tuple[bytes, str]]]:
         """Put jobs on their queues; return how many, and those that stay, with the ids of the holders of their keys."""
         # Registered, so that the queue is listed even if no pool serves the name.
-        await self._admin.register_names(sorted({name for _, name, _ in moves if name}))
+        await self._settings.register_names(sorted({name for _, name, _ in moves if name}))
         done, held = 0, list[tuple[bytes, str]]()
         for some in batches(moves, _BATCH):
             result = await self._delayed.requeue(JobSet(location), some, by_hand=True)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from .._jobs.location import JobSet, queue_location
 from .._jobs.membership import Callback, member_id, member_in, member_of
 from .._json import codec
-from .._redis.admin import Admin
 from .._redis.batch_store import BatchFields, BatchStore
 from .._redis.cancels import CancelMark, Cancels
+from .._redis.deletions import Deletions
 from .._redis.inspector import Inspector
 from .._redis.job_record import Record, read_record, status_of
 from .._redis.job_scan import JobScan
@@ -162,7 +162,7 @@ class BatchActions:
         self._inspector = inspector
         self._reader = reader
         self._actions = actions
-        self._admin = Admin(namespace)
+        self._deletions = Deletions(namespace)
         self._cancels = Cancels(namespace)
 
     async def cancel(self, batch_id: str, mark: CancelMark, seconds: float) -> BatchStatus | None:
@@ -201,7 +201,7 @@ class BatchActions:
             chosen = list(_of_batch(members, batch_id))
             gone: Sequence[Member] = ()
             if chosen:
-                await self._admin.delete(location, chosen, state=JobState.CANCELLED, reason=str(mark))
+                await self._deletions.delete(location, chosen, state=JobState.CANCELLED, reason=str(mark))
                 gone = await self._inspector.gone(location, chosen)
             scan.mark_seen(members, gone)
             if scan.ended:

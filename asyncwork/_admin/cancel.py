@@ -17,8 +17,8 @@ from .._jobs.location import BUSY, JobSet, check_location, queue_location, queue
 from .._jobs.names import is_utf8
 from .._jobs.printable import shown
 from .._jobs.times import seconds_of
-from .._redis.admin import Admin
 from .._redis.cancels import CancelMark, Cancels
+from .._redis.deletions import Deletions
 from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, newer_id
 from .._redis.job_scan import JobScan
@@ -69,7 +69,7 @@ class JobCanceller:
     def __init__(self, namespace: Namespace, inspector: Inspector) -> None:
         self._namespace = namespace
         self._inspector = inspector
-        self._admin = Admin(namespace)
+        self._deletions = Deletions(namespace)
         self._cancels = Cancels(namespace)
         self._running = RunningJobs(namespace)
 
@@ -159,7 +159,7 @@ class JobCanceller:
         return deleted
 
     async def _delete_now(self, location: str, members: Sequence[Member], mark: CancelMark) -> int:
-        return await self._admin.delete(location, members, state=JobState.CANCELLED, reason=str(mark))
+        return await self._deletions.delete(location, members, state=JobState.CANCELLED, reason=str(mark))
 
     async def cancel_members(self, location: str, members: Sequence[Member], mark: CancelMark) -> int:
         """Cancel jobs that were waiting in a location; return how many are deleted, or are asked to end."""

@@ -13,7 +13,7 @@ from .._redis.job_record import status_of
 from .._redis.namespace import Namespace
 from .._redis.periodic import PeriodicInstances
 from .._redis.periodic_changes import ChangesReading, PeriodicChange, PeriodicChanges
-from .._redis.registry import Registry
+from .._redis.pool_registry import PoolRegistry
 from .._redis.running_jobs import RunningJobs
 from ..errors import ScheduleError
 from ..models.job_status import JobState
@@ -133,7 +133,7 @@ class PeriodicReader:
         self._redis = namespace.redis
         self._keys = namespace.keys
         self._readers = readers
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._instances = PeriodicInstances(namespace)
         self._changes = PeriodicChanges(namespace)
         self._running = RunningJobs(namespace)

@@ -6,9 +6,11 @@ from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
 from .._jobs.option_checks import check_whole
 from .._jobs.printable import shown
-from .._redis.admin import Admin
+from .._redis.deletions import Deletions
 from .._redis.namespace import Namespace
-from .._redis.registry import Registry
+from .._redis.pool_registry import PoolRegistry
+from .._redis.queue_settings import QueueSettings
+from .._redis.undo import UndoStore
 from ..errors import UsageError
 from ..models.actions import ActionResult
 from ..rate import Rate
@@ -23,18 +25,20 @@ class QueueActions:
     """
 
     def __init__(self, namespace: Namespace) -> None:
-        self._admin = Admin(namespace)
-        self._registry = Registry(namespace)
+        self._settings = QueueSettings(namespace)
+        self._deletions = Deletions(namespace)
+        self._undo = UndoStore(namespace)
+        self._registry = PoolRegistry(namespace)
 
     async def pause(self, name: str | Named) -> None:
         """Stop all pools from fetching jobs of a queue."""
         name = _checked(name)
-        await self._admin.pause(name)
+        await self._settings.pause(name)
 
     async def unpause(self, name: str | Named) -> None:
         """Let pools fetch jobs of a queue again."""
         name = _checked(name)
-        await self._admin.unpause(name)
+        await self._settings.unpause(name)
 
     async def set_max_concurrency(self, name: str | Named, cap: int) -> None:
         """Set how many jobs of a name may run at once over all pools; 0 for any number.
@@ -43,7 +47,7 @@ class QueueActions:
         """
         name = _checked(name)
         check_whole(cap, "max_concurrency", 0, 2**31)
-        await self._admin.set_max_concurrency(name, cap)
+        await self._settings.set_max_concurrency(name, cap)
 
     async def set_max_waiting(self, name: str | Named, limit: int | None) -> None:
         """Set how many jobs may wait in a queue; 0 for any number, ``None`` for what enqueuers have.
@@ -53,7 +57,7 @@ class QueueActions:
         name = _checked(name)
         if limit is not None:
             check_whole(limit, "max_waiting", 0, 2**31)
-        await self._admin.set_max_waiting(name, limit)
+        await self._settings.set_max_waiting(name, limit)
 
     async def set_rate(self, name: str | Named, rate: Rate | None) -> None:
         """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs.
@@ -63,18 +67,18 @@ class QueueActions:
         name = _checked(name)
         if rate is not None and not isinstance(rate, Rate):
             raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), or None, not {shown(rate)}")
-        await self._admin.set_rate(name, rate)
+        await self._settings.set_rate(name, rate)
 
     async def reset_rate(self, name: str | Named) -> None:
         """Have the rate of the code hold again."""
-        await self._admin.reset_rate(_checked(name))
+        await self._settings.reset_rate(_checked(name))
 
     async def empty(self, name: str | Named, who: str) -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys, so that it can be undone."""
         name = _checked(name)
         check_arguments(who=who)
-        undo = await self._admin.prepare_undo(queue_location(name), who)
-        count = await self._admin.empty_queue(name, undo)
+        undo = await self._undo.prepare(queue_location(name), who)
+        count = await self._deletions.empty_queue(name, undo)
         return ActionResult(count, count, undo=undo if count else "")
 
     async def forget(self, name: str | Named) -> None:
@@ -86,7 +90,7 @@ class QueueActions:
         serving = [each.host for each in await self._registry.heartbeats() if name in each.job_names]
         if serving:
             raise UsageError(f"{shown(name)} cannot be forgotten: a pool on {serving[0]} has a handler for it")
-        if not await self._admin.forget_job(name):
+        if not await self._settings.forget(name):
             raise UsageError(f"{shown(name)} cannot be forgotten: jobs of that name wait or run")
 
 

@@ -17,7 +17,7 @@ from .._redis.inspector import Inspector
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.periodic_changes import PeriodicChanges
-from .._redis.registry import Registry
+from .._redis.pool_registry import PoolRegistry
 from ..models.diagnosis import Overview, ServerInfo
 from ..models.job_record import JobRecord
 from ..models.pools import Deployment, Heartbeat, Observation
@@ -36,7 +36,7 @@ class StatusReader:
         self._keys = namespace.keys
         self._inspector = inspector
         self._readers = readers
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._changes = PeriodicChanges(namespace)
         self._deployments = Deployments(namespace)
         self._metrics = MetricsStore(namespace)

@@ -18,8 +18,8 @@ from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.new_jobs import UNIQUE_TTL
 from .._redis.periodic_changes import PeriodicChanges
+from .._redis.pool_registry import PoolRegistry
 from .._redis.rates import Rates
-from .._redis.registry import Registry
 from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
 from ..models.unique_holder import UniqueHolder
@@ -67,7 +67,7 @@ class Doctor:
         self._inspector = inspector
         self._searcher = searcher
         self._clock = clock
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._reader = NamespaceReader(namespace)
         self._rates = Rates(namespace)
         self._repairer = Repairer(namespace, self._reader)

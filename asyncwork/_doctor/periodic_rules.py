@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .._jobs.periodic_key import has_digest, split_periodic_key
 from .._jobs.printable import printable
+from .._redis.heartbeat_fields import is_of_go
 from .._redis.keys import Keys
 from .._redis.periodic_changes import ChangesReading, PeriodicChange
 from ..models.diagnosis import Problem
@@ -69,7 +70,7 @@ def _unserved(changes: Mapping[str, PeriodicChange], live: Sequence[Heartbeat]) 
 
 
 def _planned_by_go(changes: Mapping[str, PeriodicChange], live: Sequence[Heartbeat]) -> Iterator[Problem]:
-    hosts = {each.host or "an unknown host" for each in live if each.heartbeat_at and not each.runner}
+    hosts = {each.host or "an unknown host" for each in filter(is_of_go, live)}
     if not hosts:
         return
     # The periodic jobs of gocraft/work have no arguments.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from .._jobs.printable import plural, printable
-from .._redis.registry import served_without_records
+from .._redis.pool_registry import served_without_records
 from ..models.diagnosis import Problem
 from ..models.pools import Heartbeat
 from ..models.unique_holder import UniqueHolder

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from .._jobs.membership import Member, MemberState
 from .._jobs.printable import plural
-from .._redis.admin import Admin
 from .._redis.batch_store import BatchStore
 from .._redis.batches import batches
 from .._redis.cancels import Cancels
@@ -14,6 +13,7 @@ from .._redis.client import run_script
 from .._redis.fair_queues import FairQueues
 from .._redis.holds import Holds
 from .._redis.namespace import Namespace
+from .._redis.queue_settings import QueueSettings
 from .._redis.rates import Rates
 from .._redis.recovery import Recovery
 from .._redis.step_records import StepRecords
@@ -37,7 +37,7 @@ class Repairer:
         self._keys = namespace.keys
         self._reader = reader
         self._recovery = Recovery(namespace)
-        self._admin = Admin(namespace)
+        self._settings = QueueSettings(namespace)
         self._cancels = Cancels(namespace)
         self._steps = StepRecords(namespace)
         self._fair = FairQueues(namespace)
@@ -62,7 +62,7 @@ class Repairer:
             count = await self._fair.review(name, tenants=await self._fair.listed(name))
             yield f"corrected the state of {plural(count, 'tenant')} of the fair queue {name}"
         if repairs.unknown:
-            await self._admin.register_names(repairs.unknown)
+            await self._settings.register_names(repairs.unknown)
             yield f"registered the names of queues: {', '.join(repairs.unknown)}"
         if repairs.unclaimed:
             yield f"freed unique keys that were held for no job: {await self._free(repairs.unclaimed)}"

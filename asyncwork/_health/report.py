@@ -63,9 +63,9 @@ class ProcessReport(TypedDict):
     :ivar started_at: when the pool was started, epoch seconds; of a sum, when the first was.
     :ivar redis: whether Redis answers, or ``None`` while the pool does not run; of a sum, whether it answers all.
     :ivar reconnects: how often a connection to Redis was opened again after it had failed.
-    :ivar busy: slots that have a job, or are about to get one.
-    :ivar free: all other slots.
-    :ivar unbegun: jobs that were taken ahead of the slots, and that none has begun.
+    :ivar busy: workers that have a job, or are about to get one.
+    :ivar free: all other workers.
+    :ivar unbegun: jobs that were taken ahead of the workers, and have not begun.
     :ivar pending: results of jobs that Redis has not confirmed.
     :ivar blocked: for how long the event loop has been blocked, seconds, or 0; of a sum, the longest.
     :ivar lag: how long the event loop took to run a callback, measured about once a second.

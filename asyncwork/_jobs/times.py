@@ -30,6 +30,18 @@ def seconds_of(value: float | timedelta, what: str = "the delay") -> float:
     return seconds
 
 
+def positive_seconds_of(value: float | timedelta, what: str) -> float:
+    """Return a duration that is not zero, in seconds.
+
+    :param what: what the message calls it.
+    :raises UsageError: when it is not a duration, or is zero.
+    """
+    seconds = seconds_of(value, what)
+    if seconds == 0:
+        raise UsageError(f"{what} must be more than 0 seconds")
+    return seconds
+
+
 def epoch_second(when: datetime | float) -> int:
     """Return a time as a whole epoch second, a fraction rounded up.
 

@@ -15,7 +15,7 @@ from .._health import decision
 from .._health.process_metrics import process_metrics
 from .._jobs.error_text import describe_error
 from .._worker.launcher import Launcher
-from .._worker.readings import Readings
+from .._worker.pool_probe import PoolProbe
 from ..errors import PoolEndedError, UsageError
 from ..models.pools import PoolCounts, PoolHealth
 from .reporter import Reporter
@@ -90,29 +90,29 @@ class Lifecycle(ABC):
 
         It sends nothing to Redis, and may be called from any thread.
         """
-        return self._reporter.health(*self._reading())
+        return self._reporter.health(*self._state_and_probe())
 
     def metrics_text(self) -> str:
         """Return the metrics of this pool in Prometheus's text format, as the health port of ``asyncwork run`` does.
 
         The content type is ``text/plain; version=0.0.4``. It may be called from any thread.
         """
-        return process_metrics(self._reporter.report(*self._reading(), self._ended_readings))
+        return process_metrics(self._reporter.report(*self._state_and_probe(), self._ended_probe))
 
-    def _reading(self) -> tuple[str, Readings | None]:
+    def _state_and_probe(self) -> tuple[str, PoolProbe | None]:
         """Return the state of the pool, and what reads the run if jobs are run. May be called from any thread."""
         run, task = self._run, self._task
         if run is None or task is None or task.done():
             return decision.STOPPED, None
-        readings = None if (launcher := run.launcher) is None else launcher._readings
-        if run.stop_requested or (readings is None and run.has_launched):
-            return decision.STOPPING, readings
-        return decision.STARTING if readings is None else readings.state, readings
+        probe = None if (launcher := run.launcher) is None else launcher._probe
+        if run.stop_requested or (probe is None and run.has_launched):
+            return decision.STOPPING, probe
+        return decision.STARTING if probe is None else probe.state, probe
 
     @property
-    def _ended_readings(self) -> Readings | None:
+    def _ended_probe(self) -> PoolProbe | None:
         """What reads the last counts of a run whose jobs have ended; ``None`` before that."""
-        return None if self._run is None else self._run.ended_readings
+        return None if self._run is None else self._run.ended_probe
 
     async def start(self) -> None:
         """Open the resources and start to run jobs, in tasks of this event loop. Does nothing when the pool is running.

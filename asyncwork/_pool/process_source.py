@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._health import decision
 from .._health.report import HealthReport, ProcessReport, health_report
-from .._worker.readings import Readings
+from .._worker.pool_probe import PoolProbe
 from .lifecycle import Lifecycle
 from .reporter import Reporter
 
@@ -21,16 +21,16 @@ class ProcessSource:
 
     def health(self) -> HealthReport:
         """Return the health of the process."""
-        return health_report(self._reporter.health(*self._reading()))
+        return health_report(self._reporter.health(*self._state_and_probe()))
 
     def report(self) -> ProcessReport:
         """Return the report of the process."""
-        state, readings = self._reading()
-        return self._reporter.report(state, readings, None if self.pool is None else self.pool._ended_readings)
+        state, probe = self._state_and_probe()
+        return self._reporter.report(state, probe, None if self.pool is None else self.pool._ended_probe)
 
-    def _reading(self) -> tuple[str, Readings | None]:
+    def _state_and_probe(self) -> tuple[str, PoolProbe | None]:
         pool = self.pool
         if pool is None or pool._run is None:
             return decision.STARTING, None
-        state, readings = pool._reading()
-        return decision.STOPPING if state == decision.STOPPED else state, readings
+        state, probe = pool._state_and_probe()
+        return decision.STOPPING if state == decision.STOPPED else state, probe

@@ -18,8 +18,8 @@ from ..rate import Rate
 from ..schedule import Schedule
 from ..task import Task
 from ..unique import Debounce, Throttle, Unique
+from .handler_registry import HandlerRegistry
 from .job_decorator import JobDecorator, Unannotated
-from .registry import Registry
 
 C = TypeVar("C")
 P = ParamSpec("P")
@@ -31,7 +31,7 @@ H = TypeVar("H", bound=Callable[[Job, Any], object])
 class Registration(ABC, Generic[C]):
     """Declares what a pool runs. Everything is declared before the pool starts."""
 
-    _registry: Registry
+    _registry: HandlerRegistry
     _options: PoolOptions
 
     @property

@@ -11,7 +11,7 @@ from .._health import decision
 from .._health.histogram import CHUNK_BOUNDS, WAIT_BOUNDS, histogram_of
 from .._health.report import MOST_KINDS, MOST_NAMES, JobReport, LabelLimit, ProcessReport, empty_report, health_report
 from .._worker.metrics import OUTCOMES, QueueMetrics
-from .._worker.readings import Readings
+from .._worker.pool_probe import PoolProbe
 from ..models.pools import PoolHealth
 
 _STOPPED = PoolHealth(live=True, ready=False, state=decision.STOPPED)
@@ -27,7 +27,7 @@ class Reporter:
         self._names = LabelLimit(MOST_NAMES)
         self._kinds = LabelLimit(MOST_KINDS)
         # The run that was reported last, and its report.
-        self._readings: Readings | None = None
+        self._probe: PoolProbe | None = None
         self._last = empty_report(_STOPPED)
 
     def observe(self, state: str) -> float:
@@ -39,50 +39,50 @@ class Reporter:
                     self._started_at = self._since
             return self._since
 
-    def health(self, state: str, readings: Readings | None) -> PoolHealth:
+    def health(self, state: str, probe: PoolProbe | None) -> PoolHealth:
         """Return the health of the pool.
 
-        :param readings: ``None`` if no jobs are run now.
+        :param probe: ``None`` if no jobs are run now.
         """
         since = self.observe(state)
-        if readings is not None:
-            return readings.health(state, since)
+        if probe is not None:
+            return probe.health(state, since)
         return decision.decide(state, since, now=since, blocked=0, blocked_limit=1, silence=0, silence_limit=1)
 
-    def report(self, state: str, readings: Readings | None, ended: Readings | None = None) -> ProcessReport:
+    def report(self, state: str, probe: PoolProbe | None, ended: PoolProbe | None = None) -> ProcessReport:
         """Return the report of the pool.
 
-        :param readings: ``None`` if no jobs are run now. Then the counts are those of the last run.
+        :param probe: ``None`` if no jobs are run now. Then the counts are those of the last run.
         :param ended: reads a run whose jobs have ended, because some may have ended after the last report.
         """
-        health = health_report(self.health(state, readings))
+        health = health_report(self.health(state, probe))
         with self._lock:
-            if (source := readings or ended) is not None:
-                if source is not self._readings:
-                    self._readings, self._last = source, empty_report(_STOPPED)
+            if (source := probe or ended) is not None:
+                if source is not self._probe:
+                    self._probe, self._last = source, empty_report(_STOPPED)
                 self._last = self._read(source)
-            report = self._last if readings is not None else _without_gauges(self._last)
+            report = self._last if probe is not None else _without_gauges(self._last)
             return {**report, "health": health, "processes": {state: 1}, "started_at": self._started_at}
 
-    def _read(self, readings: Readings) -> ProcessReport:
-        busy, slots = readings.busy, readings.concurrency
+    def _read(self, probe: PoolProbe) -> ProcessReport:
+        busy, concurrency = probe.busy, probe.concurrency
         by_label: dict[str, list[QueueMetrics]] = {}
         kinds: Counter[str] = Counter()
-        some = {name: each.metrics for name, each in readings.job_types.items() if each.metrics.processed}
+        some = {name: each.metrics for name, each in probe.job_types.items() if each.metrics.processed}
         # If there are too many names, those with most attempts are distinguished.
         for name, metrics in sorted(some.items(), key=lambda each: -each[1].processed):
             by_label.setdefault(self._names.label(name), []).append(metrics)
             kinds.update(metrics.failures.copy())
         return {
             **self._last,
-            "redis": readings.redis_answers,
-            "reconnects": readings.dispatchers.reconnects,
+            "redis": probe.redis_answers,
+            "reconnects": probe.dispatchers.reconnects,
             "busy": busy,
-            "free": max(0, slots - busy),
-            "unbegun": readings.dispatchers.unbegun,
-            "pending": readings.dispatchers.unconfirmed(),
-            "blocked": readings.blocked,
-            "lag": histogram_of([readings.watchdog.lag.reading()]),
+            "free": max(0, concurrency - busy),
+            "unbegun": probe.dispatchers.unbegun,
+            "pending": probe.dispatchers.unconfirmed(),
+            "blocked": probe.blocked,
+            "lag": histogram_of([probe.watchdog.lag.reading()]),
             "jobs": {label: self._job(label, some) for label, some in by_label.items()},
             "failures": self._failures(kinds),
         }

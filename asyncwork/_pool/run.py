@@ -17,7 +17,7 @@ import anyio
 
 from .._jobs.error_text import describe_error
 from .._worker.launcher import Launcher
-from .._worker.readings import Readings
+from .._worker.pool_probe import PoolProbe
 from ..errors import PoolEndedError
 from ..models.pools import PoolCounts
 from .factories import ResourcesFactory
@@ -37,7 +37,7 @@ class PoolRun:
     :param pool: what ``resources`` may take.
     :param make_launcher: takes the value of the resources.
     :ivar launcher: runs the jobs; ``None`` before and after that.
-    :ivar ended_readings: reads the last counts, once the launcher has ended.
+    :ivar ended_probe: reads the last counts, once the launcher has ended.
     :ivar stop_requested: whether :meth:`stop` was called.
     :ivar ended_by: what has ended the run, if it was not requested to stop: ``"an unexpected error"`` or ``"its
         resources"``.
@@ -63,7 +63,7 @@ class PoolRun:
         self._stop_failure = ""
         self._close_failure = ""
         self.launcher: Launcher | None = None
-        self.ended_readings: Readings | None = None
+        self.ended_probe: PoolProbe | None = None
         self.stop_requested = False
         self.ended_by = ""
         self.are_open = False
@@ -136,7 +136,7 @@ class PoolRun:
         try:
             await launcher.run()
         finally:
-            self.ended_readings = launcher._readings
+            self.ended_probe = launcher._probe
             self._counts, self._stop_failure, self.launcher = launcher.counts, launcher.stop_failure, None
             self.ended_by = "an unexpected error" if launcher.crashed else ""
             # An operator may have requested it.

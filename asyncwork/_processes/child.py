@@ -23,7 +23,7 @@ _OF_PARENT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "ASYNCWORK_PROCE
 
 
 @dataclass(frozen=True)
-class Command:
+class ChildCommand:
     """How children are started.
 
     :ivar arguments: the arguments of ``asyncwork``.
@@ -76,7 +76,7 @@ class Child:
     :ivar killed_for: why the parent has killed it; empty if it has not.
     """
 
-    def __init__(self, number: int, command: Command, environment: Mapping[str, str]) -> None:
+    def __init__(self, number: int, command: ChildCommand, environment: Mapping[str, str]) -> None:
         self.number = number
         self.address: PoolAddress | None = None
         self.report: ProcessReport = {}

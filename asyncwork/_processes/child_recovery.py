@@ -10,8 +10,8 @@ from .._jobs.printable import plural
 from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
 from .._redis.namespace import Namespace
+from .._redis.pool_registry import PoolRegistry
 from .._redis.recovery import Recovery
-from .._redis.registry import Registry
 from .child import Child
 from .messages import PoolAddress
 
@@ -63,7 +63,7 @@ class ChildRecovery:
         """
         if (address := child.address) is None or child.code is not None:
             return False
-        return await Registry(self._namespace(address)).renew_heartbeat(address.pool_id, time.time())
+        return await PoolRegistry(self._namespace(address)).renew_heartbeat(address.pool_id, time.time())
 
     async def close(self) -> None:
         """Close the connections."""

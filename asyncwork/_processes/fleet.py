@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from .child import Child, Command, processes
+from .child import Child, ChildCommand, processes
 from .child_recovery import ChildRecovery
-from .slot import Slot, describe_end
+from .child_slot import ChildSlot, describe_end
 from .systemd import Notifier
-from .watch import TICK, Limits, Watch
+from .watch import TICK, ChildLimits, Watch
 
 logger = logging.getLogger("asyncwork.cli")
 
@@ -35,8 +35,8 @@ class Fleet:
     def __init__(
         self,
         count: int,
-        command: Command,
-        limits: Limits,
+        command: ChildCommand,
+        limits: ChildLimits,
         *,
         burst: bool,
         notifier: Notifier,
@@ -48,7 +48,7 @@ class Fleet:
         self._burst = burst
         self._notifier = notifier
         self._environment = environment
-        self._slots: list[Slot] = []
+        self._slots: list[ChildSlot] = []
         self._children: list[Child] = []
         # Those that live, and those that have ended and were not taken since.
         self._reporting: list[Child] = []
@@ -84,7 +84,7 @@ class Fleet:
             # A signal may have come before.
             for number in range(1, self._count + 1) if not self._stopping.is_set() else ():
                 self._slots.append(
-                    Slot(
+                    ChildSlot(
                         number,
                         self._spawn,
                         self._stopping,
@@ -222,7 +222,7 @@ class Fleet:
                 logger.info("rolling restart done")
             self._notifier.ready(self._status())
 
-    async def _recycle(self, slot: Slot, why: str) -> None:
+    async def _recycle(self, slot: ChildSlot, why: str) -> None:
         if not await slot.replace(why):
             self._retry_at[slot.number] = time.monotonic() + _RETRY
         if self._roll_again:

@@ -24,7 +24,7 @@ _ABORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ChildLimits:
     """When a child is replaced or killed.
 
     :ivar max_jobs: how many attempts it ends before it is replaced; 0 for no limit.
@@ -54,7 +54,7 @@ class Watch:
     begin to serve.
     """
 
-    def __init__(self, recovery: ChildRecovery, limits: Limits) -> None:
+    def __init__(self, recovery: ChildRecovery, limits: ChildLimits) -> None:
         self._recovery = recovery
         self._stuck = limits.stuck
         self._slow_start = limits.slow_start

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 from .._jobs.ids import make_identifier
@@ -13,42 +12,12 @@ from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_lasting, is_temp
 from .job_record import MOST_ALIASES, NOT_KEPT, Record, checked_id, not_ended, not_kept, read_record
 from .keys import Keys
 from .protocol import command, encode, pack, value_of
-
-logger = logging.getLogger("asyncwork")
+from .wait_outage import POLL, WaitOutage
 
 # Seconds after which the record is read again, in case a message was lost, and after which Redis forgets the wait.
 _READ_AGAIN, _FORGOTTEN = 5.0, 60
-# Seconds between two readings where the user may not subscribe.
-_POLL = 0.5
 # Seconds until the next try while Redis is away.
 _DELAY = 0.5
-
-
-class Outage:
-    """What the threads that wait share, so that only one of them logs each event."""
-
-    def __init__(self) -> None:
-        self._is_away = False
-        self._was_refused = False
-
-    def begin(self, error: Exception) -> None:
-        """Log that Redis is away, unless that is logged already."""
-        if not self._is_away:
-            self._is_away = True
-            logger.warning("waiting for jobs: Redis is away (%s); going on when it is back", error)
-
-    def end(self) -> None:
-        """Log that Redis is back if it was away."""
-        if self._is_away:
-            self._is_away = False
-            logger.info("waiting for jobs: Redis is back")
-
-    def refuse_channel(self, error: Exception) -> None:
-        """Log that the user may not subscribe, unless that is logged already."""
-        if not self._was_refused:
-            self._was_refused = True
-            text = "waiting for jobs: Redis refuses a channel (%s); their records are read every %g s"
-            logger.warning(text, error, _POLL)
 
 
 class BlockingWait:
@@ -60,7 +29,7 @@ class BlockingWait:
     """
 
     def __init__(
-        self, redis: BlockingClient, keys: Keys, job_id: str, name: str, seconds: float | None, outage: Outage
+        self, redis: BlockingClient, keys: Keys, job_id: str, name: str, seconds: float | None, outage: WaitOutage
     ) -> None:
         self._redis = redis
         self._outage = outage
@@ -110,7 +79,7 @@ class BlockingWait:
                 if may_subscribe:
                     connection.read_message(self._left())
                 else:
-                    time.sleep(min(_POLL, self._left()))
+                    time.sleep(min(POLL, self._left()))
         finally:
             connection.close()
 

@@ -18,7 +18,7 @@ from .commands import (
     Batch,
     BeginLookAhead,
     ClaimJobs,
-    ClearMark,
+    ClearCancelMark,
     ClearReaped,
     ClearSuspect,
     Command,
@@ -33,7 +33,7 @@ from .commands import (
     MoveToQuarantine,
     MoveToSet,
     OpenTenants,
-    ReadMark,
+    ReadCancelMark,
     ReadPaused,
     RequeueAndRest,
     RequeueFront,
@@ -308,9 +308,9 @@ class CommandEncoder:
         fields = pack(known_by, exemption_field(known_by), self._suspect)
         return b"*5\r\n" + pack(b"HDEL") + self._crashes + fields
 
-    def _read_mark(self, do: ReadMark) -> bytes:
+    def _read_cancel_mark(self, do: ReadCancelMark) -> bytes:
         keys = pack(do.queue.in_progress) + self._cancels
-        return scripts.call("read_mark", 2, keys, [do.payloads[0], encode(do.job_id)])
+        return scripts.call("read_cancel_mark", 2, keys, [do.payloads[0], encode(do.job_id)])
 
     def _drop_cancelled(self, do: DropCancelled) -> bytes:
         return scripts.call("drop_cancelled", *self._drop_parts(do), fair=do.queue.fair)
@@ -359,7 +359,7 @@ class CommandEncoder:
     def _read_paused(self, do: ReadPaused) -> bytes:
         return command(b"EXISTS", encode(self._keys.paused(do.queue.name)))
 
-    def _clear_mark(self, do: ClearMark) -> bytes:
+    def _clear_cancel_mark(self, do: ClearCancelMark) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
 
 
@@ -380,10 +380,10 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     FreeUniqueKey: CommandEncoder._free_unique_key,
     MarkSuspect: CommandEncoder._mark_suspect,
     ClearSuspect: CommandEncoder._clear_suspect,
-    ReadMark: CommandEncoder._read_mark,
+    ReadCancelMark: CommandEncoder._read_cancel_mark,
     DropCancelled: CommandEncoder._drop_cancelled,
     EndHolder: CommandEncoder._end_holder,
-    ClearMark: CommandEncoder._clear_mark,
+    ClearCancelMark: CommandEncoder._clear_cancel_mark,
     ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,
     EndLookAhead: CommandEncoder._end_look_ahead,

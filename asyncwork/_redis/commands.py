@@ -164,7 +164,7 @@ class ClearSuspect(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReadMark(Command):
+class ReadCancelMark(Command):
     """Read whether a job that is about to start is to be cancelled.
 
     Replies ``[held, mark]``: 0 when another pool has the job, and the mark, empty if there is none.
@@ -185,7 +185,7 @@ class DropCancelled(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClearMark(Command):
+class ClearCancelMark(Command):
     """Forget that a job was to be cancelled, because it has ended in another way."""
 
     job_id: str

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .._jobs.location import JobSet
+from .._jobs.location import JobSet, queue_name
 from .._json import codec
 from ..errors import PayloadError
 from ..job import Job
@@ -118,6 +118,12 @@ class FairQueues:
         """Return the keys of those of these queues that are fair, for the scripts that move their jobs."""
         fair = await self.names()
         return [self._keys.tenants.of(name) for name in names if name in fair] if fair else []
+
+    async def keys_at(self, location: str, payloads: Sequence[bytes]) -> list[tuple[str, ...]]:
+        """Return the keys of those fair queues whose jobs may be among these payloads of a location."""
+        if name := queue_name(location):
+            return await self.keys_of([name])
+        return await self.keys_of(sorted({tenanted_name(payload) for payload in payloads} - {""}))
 
     async def declare(self, options: Mapping[str, FairOptions]) -> None:
         """Write the options of fair queues, and apply them to the tenants that there are."""

@@ -129,3 +129,8 @@ def _text(raw: bytes | None) -> str:
 
 def _split(raw: bytes | None) -> tuple[str, ...]:
     return tuple(sorted(filter(None, _text(raw).split(","))))
+
+
+def is_of_go(heartbeat: Heartbeat) -> bool:
+    """Return whether a pool of gocraft/work has written a heartbeat. It does not write which program runs it."""
+    return bool(heartbeat.heartbeat_at and not heartbeat.runner)

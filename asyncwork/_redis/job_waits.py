@@ -9,7 +9,6 @@ records are read again after each new subscription, and every few seconds.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -25,13 +24,10 @@ from .multiplexer import Multiplexer
 from .namespace import Namespace
 from .protocol import encode, pack, value_of
 from .subscription import Subscription
-
-logger = logging.getLogger("asyncwork")
+from .wait_outage import POLL, WaitOutage
 
 # Seconds after which all records are read again, in case a message was lost, and after which Redis forgets a wait.
 _READ_AGAIN, _FORGOTTEN = 5.0, 60
-# Seconds between two readings where the user may not subscribe.
-_POLL = 0.5
 # Records that one script reads.
 _BATCH = 500
 # Seconds for which the subscription outlives the last wait, as the next one may come soon.
@@ -73,8 +69,7 @@ class JobWaits:
         self._wait_of: dict[asyncio.Future[Record], _Wait] = {}
         self._listening: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
-        self._was_refused = False
-        self._is_away = False
+        self._outage = WaitOutage()
         # In the order in which they have ended, as far as that is known.
         self._to_read: dict[str, None] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -145,7 +140,8 @@ class JobWaits:
                 await self._connection.close()
 
     async def _listen_while_needed(self) -> None:
-        delay, self._is_away = _FIRST_DELAY, False
+        delay = _FIRST_DELAY
+        self._outage.forget()
         while self._waits:
             try:
                 subscription = await self._subscribe()
@@ -164,27 +160,24 @@ class JobWaits:
         for job_id in job_ids:
             if lasting or ((wait := self._waits.get(job_id)) is not None and wait.unknown):
                 self._end(job_id, error)
-        if self._waits and not lasting and not self._is_away:
-            self._is_away = True
-            logger.warning("waiting for jobs: Redis is away (%s); going on when it is back", error)
+        if self._waits and not lasting:
+            self._outage.begin(error)
 
     async def _subscribe(self) -> Subscription | None:
         """Subscribe to the channel of this event loop; ``None`` if the user may not."""
-        if self._was_refused:
+        if self._outage.was_refused:
             return None
         try:
             return await self._redis.subscribe(self._channel)
         except ErrorReply as error:
             if is_temporary(error):
                 raise
-            self._was_refused = True
-            text = "waiting for jobs: Redis refuses a channel (%s); their records are read every %g s"
-            logger.warning(text, error, _POLL)
+            self._outage.refuse_channel(error)
             return None
 
     async def _receive(self, subscription: Subscription | None) -> None:
         """Read the records of the jobs that messages name, and all of them from time to time, until no wait is left."""
-        period = _POLL if subscription is None else _READ_AGAIN
+        period = POLL if subscription is None else _READ_AGAIN
         last_wait = self._loop.time()
         read_at = last_wait
         self._subscribed.set()
@@ -243,9 +236,7 @@ class JobWaits:
         if isinstance(reply, ScriptMissing):
             (reply,) = await self._connection.send([scripts.call("watch", len(keys), packed, args, with_source=True)])
         replies: list[Any] = value_of(reply)
-        if self._is_away:
-            self._is_away = False
-            logger.info("waiting for jobs: Redis is back")
+        self._outage.end()
         return replies
 
     def _on_reply(self, job_id: str, reply: Any) -> None:

@@ -1,7 +1,7 @@
 """Metrics of each queue, and of all queues together, per minute and per day.
 
-Each minute or day is a slot of 32 bytes in a string. A string holds the minutes of an hour, or the days of a month.
-Behind all slots, the string may have a second part, with 8 bytes for each of them, which count the jobs that were
+Each minute or day is a cell of 32 bytes in a string. A string holds the minutes of an hour, or the days of a month.
+Behind all cells, the string may have a second part, with 8 bytes for each of them, which count the jobs that were
 dropped.
 
 The run times of each queue are counted in a histogram per day: a string with 4 bytes for each bucket.
@@ -30,10 +30,10 @@ _DAYS_KEPT = 400 * _DAY
 RUN_TIMES_KEPT_DAYS = 40
 
 # processed, failed, retried, dead, run_ms, wait_ms
-_SLOT = struct.Struct(">IIIIqq")
+_CELL = struct.Struct(">IIIIqq")
 # expired, cancelled
 _DROPPED = struct.Struct(">II")
-# Slots of a string.
+# Cells of a string.
 _MINUTES, _DAYS = 60, 31
 _BUCKETS = struct.Struct(f">{len(BOUNDS) + 1}I")
 _MAX = 2**63 - 1
@@ -44,17 +44,17 @@ _BATCH = 50
 RunCounts: TypeAlias = Mapping[int, int]
 
 
-class _Slot(NamedTuple):
-    """The slot of a minute or a day.
+class _Cell(NamedTuple):
+    """The cell of a minute or a day.
 
     :ivar at: the beginning of the minute or day, epoch seconds.
-    :ivar slots: how many slots its string has.
+    :ivar cells: how many cells its string has.
     """
 
     key: str
     number: int
     at: int
-    slots: int
+    cells: int
 
 
 class MetricsStore:
@@ -110,11 +110,11 @@ class MetricsStore:
         """Return the same as :meth:`minutes` for several queues, by name."""
         now = await self._now()
         moments = [now - ago * _MINUTE for ago in reversed(range(count))]
-        slots = {name: [self._minute(name, at) for at in moments] for name in names}
-        strings = await self._get(slot.key for of_name in slots.values() for slot in of_name)
+        cells = {name: [self._minute(name, at) for at in moments] for name in names}
+        strings = await self._get(cell.key for of_name in cells.values() for cell in of_name)
         return {
-            name: [JobCounts(slot.at, *_unpack(strings[slot.key], slot)) for slot in of_name]
-            for name, of_name in slots.items()
+            name: [JobCounts(cell.at, *_unpack(strings[cell.key], cell)) for cell in of_name]
+            for name, of_name in cells.items()
         }
 
     async def days(self, name: str, count: int) -> list[JobCounts]:
@@ -140,11 +140,11 @@ class MetricsStore:
         """Return the counts of queues, or of :data:`TOTAL`, in the last whole minutes and the current one, by name."""
         now = await self._now()
         spans = range(now - minutes * _MINUTE, now + 1, _MINUTE)
-        slots = {name: [self._minute(name, at) for at in spans] for name in names}
-        strings = await self._get(slot.key for of_name in slots.values() for slot in of_name)
+        cells = {name: [self._minute(name, at) for at in spans] for name in names}
+        strings = await self._get(cell.key for of_name in cells.values() for cell in of_name)
         return {
-            name: _sum(of_name[0].at, (_unpack(strings[slot.key], slot) for slot in of_name))
-            for name, of_name in slots.items()
+            name: _sum(of_name[0].at, (_unpack(strings[cell.key], cell) for cell in of_name))
+            for name, of_name in cells.items()
         }
 
     async def recent_with_expired(self, names: Sequence[str], minutes: int) -> dict[str, JobCounts]:
@@ -155,16 +155,16 @@ class MetricsStore:
     def _run_times(self, name: str, at: int) -> str:
         return self._keys.run_times(f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}", name)
 
-    def _minute(self, name: str, at: int) -> _Slot:
-        return _Slot(self._keys.minutes(at // _HOUR, name), at % _HOUR // _MINUTE, at - at % _MINUTE, _MINUTES)
+    def _minute(self, name: str, at: int) -> _Cell:
+        return _Cell(self._keys.minutes(at // _HOUR, name), at % _HOUR // _MINUTE, at - at % _MINUTE, _MINUTES)
 
-    def _day(self, name: str, at: int) -> _Slot:
+    def _day(self, name: str, at: int) -> _Cell:
         date = datetime.fromtimestamp(at, UTC)
-        return _Slot(self._keys.days(f"{date:%Y-%m}", name), date.day - 1, at - at % _DAY, _DAYS)
+        return _Cell(self._keys.days(f"{date:%Y-%m}", name), date.day - 1, at - at % _DAY, _DAYS)
 
-    async def _read(self, slots: Sequence[_Slot]) -> list[JobCounts]:
-        strings = await self._get(slot.key for slot in slots)
-        return [JobCounts(slot.at, *_unpack(strings[slot.key], slot)) for slot in slots]
+    async def _read(self, cells: Sequence[_Cell]) -> list[JobCounts]:
+        strings = await self._get(cell.key for cell in cells)
+        return [JobCounts(cell.at, *_unpack(strings[cell.key], cell)) for cell in cells]
 
     async def _get(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Return strings by key; empty ones for missing keys and keys of another type."""
@@ -183,9 +183,9 @@ def _numbers(counts: JobCounts) -> tuple[int, ...]:
     return (*attempts, counts.expired, counts.cancelled)
 
 
-def _unpack(string: bytes, slot: _Slot) -> tuple[int, ...]:
-    attempts = _read(_SLOT, string, slot.number * _SLOT.size)
-    return attempts + _read(_DROPPED, string, slot.slots * _SLOT.size + slot.number * _DROPPED.size)
+def _unpack(string: bytes, cell: _Cell) -> tuple[int, ...]:
+    attempts = _read(_CELL, string, cell.number * _CELL.size)
+    return attempts + _read(_DROPPED, string, cell.cells * _CELL.size + cell.number * _DROPPED.size)
 
 
 def _read(layout: struct.Struct, string: bytes, start: int) -> tuple[int, ...]:

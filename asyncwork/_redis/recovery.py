@@ -16,8 +16,8 @@ from .job_end import JobEnd
 from .key_scan import scan_keys
 from .keys import Keys
 from .namespace import Namespace
+from .pool_registry import PoolRegistry
 from .protocol import decode
-from .registry import Registry
 
 # Seconds for which crashes are kept after the newest of them.
 _CRASHES_TTL = 86_400
@@ -36,7 +36,7 @@ class Recovery:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._fair = FairQueues(namespace)
 
     async def check_writable(self, pool_id: str) -> None:

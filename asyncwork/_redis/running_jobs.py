@@ -8,9 +8,9 @@ from ..errors import PayloadError
 from ..job import Job
 from .batches import batches
 from .namespace import Namespace
+from .pool_registry import PoolRegistry
 from .protocol import encode
 from .recovery import Recovery
-from .registry import Registry
 
 # Jobs of one list, and lists, that are read by one pipeline.
 _STEP, _BATCH = 100, 500
@@ -26,7 +26,7 @@ class RunningJobs:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._recovery = Recovery(namespace)
 
     async def find(self, job_ids: Collection[str]) -> dict[str, bytes]:

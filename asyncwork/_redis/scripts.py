@@ -11,6 +11,8 @@ from importlib.resources import files
 from .protocol import pack, script_call
 
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
+# The start of a packed call by the SHA-1.
+_CALL = re.compile(rb"(\*\d+\r\n)" + re.escape(pack(b"EVALSHA")) + rb"\$40\r\n([0-9a-f]{40})\r\n")
 # Included by other scripts, not called themselves.
 _FRAGMENTS = frozenset(
     {
@@ -142,6 +144,21 @@ def head(name: str, keys: int, *, with_source: bool = False) -> bytes:
     if with_source:
         return pack(b"EVAL", source(name).encode(), b"%d" % keys)
     return pack(b"EVALSHA", digest(name), b"%d" % keys)
+
+
+def with_source(packed: bytes) -> bytes:
+    """Return a packed command; if it calls a script, as one that sends the script itself, to a Redis that may flush its
+    scripts at any moment.
+    """
+    found = _CALL.match(packed)
+    if found is None:
+        return packed
+    return found[1] + pack(b"EVAL", source(_names_by_digest()[found[2]]).encode()) + packed[found.end() :]
+
+
+@cache
+def _names_by_digest() -> dict[bytes, str]:
+    return {digest(name): name for name in (*names(), *variants())}
 
 
 def variants() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ..errors import NoResultError, UsageError
 from .errors import REDIS_ERRORS
 from .job_waits import JobWaits
 from .namespace import Namespace
-from .registry import Registry
+from .pool_registry import PoolRegistry
 
 # Seconds after the end of a job within which its reader gets the last entry, if there is one.
 _GRACE = 0.2
@@ -27,7 +27,7 @@ class StreamWatch:
     """
 
     def __init__(self, namespace: Namespace, waits: JobWaits, job_id: str, on_news: Callable[[], None]) -> None:
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._waits = waits
         self._job_id = job_id
         self._on_news = on_news

@@ -132,10 +132,7 @@ class WorkQueue:
             time.
         """
         # Redis may have flushed the scripts since they were loaded.
-        names = [*scripts.names(), *(scripts.variants() if self._redis.runs_fair_queues else ())]
-        loads, commands = [scripts.load_command(name) for name in names], self.encode.batch(batch)
-        replies = await self._redis.send([*loads, *commands])
-        return replies[len(loads) :]
+        return await self._redis.send([scripts.with_source(each) for each in self.encode.batch(batch)])
 
     @staticmethod
     def parse_fetched(reply: Any, queues: Sequence[Queue]) -> Fetched:

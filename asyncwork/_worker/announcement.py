@@ -10,10 +10,10 @@ from .._redis.deployments import Deployments
 from .._redis.errors import ErrorReply
 from .._redis.fair_queues import FairQueues
 from .._redis.namespace import Namespace
+from .._redis.pool_registry import PoolRegistry
 from .._redis.protocol import pack
 from .._redis.queue import Queue
 from .._redis.queue_options import QueueOptions
-from .._redis.registry import Registry
 from .job_type import JobType, fair_options
 
 logger = logging.getLogger("asyncwork")
@@ -35,7 +35,7 @@ async def announce_job_types(
     :param dead_after: seconds after which a pool without a heartbeat is dead.
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    registry = Registry(namespace)
+    registry = PoolRegistry(namespace)
     await registry.write_job_types(max_concurrency, results, options)
     if not results:
         return

@@ -11,7 +11,7 @@ from typing import Any
 from .._jobs.calling import Call
 from .._jobs.membership import member_of
 from .._redis.cancels import CancelMark
-from .._redis.commands import ClearMark, ReadMark
+from .._redis.commands import ClearCancelMark, ReadCancelMark
 from .._redis.queue import Queue
 from ..job import Job
 from .dispatcher import Dispatcher
@@ -50,7 +50,7 @@ class Cancellations:
         async def run(context: Any, job: Job) -> None:
             in_time = False
             while not in_time:
-                read = ReadMark(queue, [payload], job.id)
+                read = ReadCancelMark(queue, [payload], job.id)
                 (is_held, raw), in_time = await self._dispatcher.request_in_time(read)
                 if not is_held:
                     raise JobTakenError
@@ -70,4 +70,4 @@ class Cancellations:
         # The handler may have replaced the id by any object.
         if type(job.id) is str and job.id in self.marked:
             self.marked.discard(job.id)
-            self._dispatcher.submit(ClearMark(queue, [], job.id))
+            self._dispatcher.submit(ClearCancelMark(queue, [], job.id))

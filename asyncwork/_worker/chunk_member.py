@@ -1,4 +1,4 @@
-"""A job of a chunk: a slot that runs one job, as a worker does, except that its handler's call has others beside it.
+"""A member of a chunk: runs one job as a worker does, except that it shares the call of the handler with others.
 
 Each job has a task of its own, in which its middlewares run. They call the handler by joining the chunk, whose call
 begins when all of its jobs have joined or ended.
@@ -57,7 +57,7 @@ class MemberTask(WorkerTask):
 
 
 class ChunkMember(Worker):
-    """The slot of one job of a chunk.
+    """Runs one job of a chunk.
 
     :param worker_id: the id under which is shown what it does; empty for none.
     :ivar chunk: in which it takes part.

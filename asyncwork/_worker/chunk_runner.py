@@ -1,4 +1,4 @@
-"""Runs the jobs of one type in chunks, in slots of their own beside the workers of the pool.
+"""Runs the jobs of one type in chunks, in calls of their own beside the workers of the pool.
 
 The jobs have a dispatcher of their own, so that no other type waits for them, and it takes as many as one chunk may
 have while a call is free for it. A pool has as many calls for each type as it runs other jobs at once.
@@ -32,7 +32,7 @@ class ChunkRunner:
 
     :param make_dispatcher: makes the dispatcher, given the queue of its ready jobs and what returns its running jobs.
     :param make_environment: makes what its jobs need, given the dispatcher.
-    :param slots: returns how many calls may run at once.
+    :param most_calls: returns how many calls may run at once.
     :param overdue_in: seconds after which a job that was to end is overdue.
     :ivar members: the jobs of the chunks that have begun and not ended.
     :ivar worker_ids: the ids under which is shown what they do.
@@ -45,7 +45,7 @@ class ChunkRunner:
         *,
         make_dispatcher: Callable[[ChunkQueue, Callable[[], Iterable[tuple[Queue, bytes]]], asyncio.Event], Dispatcher],
         make_environment: Callable[[Dispatcher], WorkerEnvironment],
-        slots: Callable[[], int],
+        most_calls: Callable[[], int],
         overdue_in: float,
     ) -> None:
         assert job_type.chunked is not None
@@ -53,7 +53,7 @@ class ChunkRunner:
         self.members: dict[ChunkMember, None] = {}
         self.possible_loss = asyncio.Event()
         self._job_type, self._chunked = job_type, job_type.chunked
-        self._slots = slots
+        self._most_calls = most_calls
         self._overdue_in = overdue_in
         self._variables = copy_context()
         self._ready = ChunkQueue(
@@ -102,7 +102,7 @@ class ChunkRunner:
         self.dispatcher.fetcher.resize(len(self.members) + room)
 
     def _may_begin(self) -> bool:
-        return len(self._calls) < self._slots() and not self._is_stopped
+        return len(self._calls) < self._most_calls() and not self._is_stopped
 
     # A chunk
 

@@ -66,15 +66,15 @@ class DispatcherFactory:
     def chunk_runners(
         self,
         make_environment: Callable[[Dispatcher], WorkerEnvironment],
-        slots: Callable[[], int],
+        most_calls: Callable[[], int],
     ) -> Sequence[ChunkRunner]:
         """Return what runs the types that run in chunks, each with a dispatcher of its own.
 
         :param make_environment: makes what the jobs need, given the dispatcher.
-        :param slots: returns how many calls of each type may run at once.
+        :param most_calls: returns how many calls of each type may run at once.
         """
         return [
-            self._chunk_runner(name, each, make_environment, slots)
+            self._chunk_runner(name, each, make_environment, most_calls)
             for name, each in sorted(self._job_types.items())
             if each.chunked is not None
         ]
@@ -84,7 +84,7 @@ class DispatcherFactory:
         name: str,
         job_type: JobType,
         make_environment: Callable[[Dispatcher], WorkerEnvironment],
-        slots: Callable[[], int],
+        most_calls: Callable[[], int],
     ) -> ChunkRunner:
         queue = self._work_queue.queue(name, job_type.options.priority)
 
@@ -115,6 +115,6 @@ class DispatcherFactory:
             job_type,
             make_dispatcher=make_dispatcher,
             make_environment=make_environment,
-            slots=slots,
+            most_calls=most_calls,
             overdue_in=self._options.tuning.overdue,
         )

@@ -34,16 +34,16 @@ class AllWorkers(Sequence[Worker]):
 class Dispatchers:
     """Starts and stops the dispatchers of one pool together.
 
-    :param slots: the workers.
+    :param workers: those of the pool, beside the chunks.
     :ivar main: the dispatcher of the workers.
     :ivar runners: those that run jobs in chunks.
     :ivar all_workers: all that runs a job, also in chunks.
     """
 
-    def __init__(self, main: Dispatcher, slots: Sequence[Worker], runners: Sequence[ChunkRunner]) -> None:
+    def __init__(self, main: Dispatcher, workers: Sequence[Worker], runners: Sequence[ChunkRunner]) -> None:
         self.main = main
         self.runners = runners
-        self.all_workers = AllWorkers(slots, self.runners)
+        self.all_workers = AllWorkers(workers, self.runners)
         self._all = [main, *(each.dispatcher for each in runners)]
 
     def on_due(self, wake: Callable[[], None]) -> None:

@@ -42,7 +42,7 @@ class JobTask(HasCoroutine, Protocol):
         """Cancel the job where it waits."""
 
 
-class JobSlot(Protocol):
+class Interruptible(Protocol):
     """A worker, or what runs a job in its place."""
 
     def interrupt(self, job: Job, cause: BaseException) -> bool:
@@ -164,7 +164,7 @@ class TimeLimit:
 
     __slots__ = ("_began_at", "_job", "_timer", "_worker")
 
-    def __init__(self, worker: JobSlot, job: Job, seconds: float) -> None:
+    def __init__(self, worker: Interruptible, job: Job, seconds: float) -> None:
         self._worker, self._job = worker, job
         self._began_at = monotonic()
         attempt = attempt_of(job)
@@ -196,7 +196,7 @@ def _timeout_error(seconds: float) -> JobTimeoutError:
     return JobTimeoutError(text)
 
 
-class JobGroupSlot(Protocol):
+class InterruptibleGroup(Protocol):
     """What runs several jobs in one call."""
 
     def interrupt(self, make_cause: Callable[[], BaseException]) -> None:
@@ -210,8 +210,8 @@ class GroupTimeLimit:
     :param seconds: their timeout.
     """
 
-    def __init__(self, slot: JobGroupSlot, jobs: Callable[[], Sequence[Job]], seconds: float) -> None:
-        self._slot, self._jobs = slot, jobs
+    def __init__(self, group: InterruptibleGroup, jobs: Callable[[], Sequence[Job]], seconds: float) -> None:
+        self._group, self._jobs = group, jobs
         self._began_at = monotonic()
         self._own_deadline = self._began_at + seconds
         self._wait(seconds)
@@ -225,14 +225,16 @@ class GroupTimeLimit:
         if (rest := deadline - monotonic()) > 0:
             self._wait(rest)
         else:
-            self._slot.interrupt(partial(_timeout_error, deadline - self._began_at))
+            self._group.interrupt(partial(_timeout_error, deadline - self._began_at))
 
     def stop(self) -> None:
         """Interrupt nothing any more."""
         self._timer.cancel()
 
 
-def within_timeout(worker: JobSlot, suspended: Awaitable[object], job: Job, options: JobOptions) -> Awaitable[object]:
+def within_timeout(
+    worker: Interruptible, suspended: Awaitable[object], job: Job, options: JobOptions
+) -> Awaitable[object]:
     """Return what awaits the end of a job, for as long as its timeout allows.
 
     :param options: of its job type.
@@ -244,7 +246,7 @@ def within_timeout(worker: JobSlot, suspended: Awaitable[object], job: Job, opti
     return suspended if seconds is None else TimeLimit(worker, job, seconds).within(suspended)
 
 
-def limit_call(worker: JobSlot, call: Call, options: JobOptions) -> Call:
+def limit_call(worker: Interruptible, call: Call, options: JobOptions) -> Call:
     """Return a call that is under the timeout from its beginning, for jobs that may have to wait until they begin.
 
     :param options: of its job type.

@@ -21,8 +21,8 @@ from .._redis.client import RedisClient
 from .._redis.errors import REDIS_ERRORS
 from .._redis.keys import Keys
 from .._redis.namespace import Namespace
+from .._redis.pool_registry import WrittenHeartbeat
 from .._redis.queue import Queue
-from .._redis.registry import WrittenHeartbeat
 from .._redis.work_queue import WorkQueue
 from ..errors import RedisUnavailable
 from ..models.pools import Heartbeat, IgnoredArgument, PoolCounts
@@ -42,8 +42,8 @@ from .job_streams import JobStreams
 from .job_type import JobType, ignored_arguments, queue_options, written_options
 from .metrics import PoolMetrics
 from .poison_pills import PoisonPills
+from .pool_probe import PoolProbe
 from .pool_state import PoolState
-from .readings import Readings
 from .services.canceller import Canceller
 from .services.heartbeat import Heartbeater, HeartbeatSource
 from .services.heartbeat_thread import HeartbeatThread
@@ -118,12 +118,12 @@ class Launcher:
         self._task: asyncio.Task[Any] | None = None
         self._cancelling_workers = False
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        self._readings = self._make_readings()
+        self._probe = self._make_probe()
 
-    def _make_readings(self) -> Readings:
+    def _make_probe(self) -> PoolProbe:
         """Return what the lifecycle of the pool reads."""
         parts = (self._job_types, self._dispatchers, self._worker_set, self._redis_clock, self._watchdog)
-        return Readings(self._options, self.state.name, self.started, *parts)
+        return PoolProbe(self._options, self.state.name, self.started, *parts)
 
     def _now_in_redis(self) -> float:
         """Return the time by Redis's clock, epoch seconds."""

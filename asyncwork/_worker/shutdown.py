@@ -17,8 +17,8 @@ from .._jobs.printable import plural
 from .._redis.errors import REDIS_ERRORS
 from .._redis.job_end import JobEnd
 from .._redis.namespace import Namespace
+from .._redis.pool_registry import PoolRegistry
 from .._redis.recovery import Recovery
-from .._redis.registry import Registry
 from .background import BackgroundServices
 from .dispatchers import Dispatchers
 from .hooks import HookRunner
@@ -55,7 +55,7 @@ class Shutdown:
     ) -> None:
         self._redis = namespace.redis
         self._recovery = Recovery(namespace)
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._pool_id = pool_id
         self._job_names = job_names
         self._dispatchers = dispatchers

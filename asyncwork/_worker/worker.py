@@ -1,4 +1,4 @@
-"""A worker: a slot that runs one job at a time for as long as its pool lives and needs it.
+"""A worker: runs one job at a time, for as long as its pool lives and needs it.
 
 It runs in a task, and a job can leave something behind that would cancel that task later: a timer, an asyncio timeout
 or anyio scope that was entered and never left, or a task group whose reader fails later. Two measures protect the next
@@ -59,7 +59,7 @@ class After(Enum):
 
 
 class Worker:
-    """One slot of a pool.
+    """Runs the jobs of a pool, one at a time.
 
     :param overdue_in: seconds after which a job that was to end is overdue.
     :param worker_id: its id; ``None`` for a new one.

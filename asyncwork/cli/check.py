@@ -36,7 +36,7 @@ _DEFAULTS = JobOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class JobReport:
+class JobTypeReport:
     """A job type: the options that differ from the defaults, and the types of its arguments by name."""
 
     name: str
@@ -61,7 +61,7 @@ class AppReport:
     app: str
     namespace: str | None = None
     concurrency: int | None = None
-    jobs: Sequence[JobReport] = ()
+    jobs: Sequence[JobTypeReport] = ()
     periodic: Sequence[PeriodicReport] = ()
     warnings: Sequence[str] = ()
     error: str | None = None
@@ -117,12 +117,12 @@ async def _make(maker: Callable[[], Awaitable[WorkerPool[Any]]]) -> WorkerPool[A
     return await maker()
 
 
-def _job_report(handler: Handler) -> JobReport:
+def _job_report(handler: Handler) -> JobTypeReport:
     values = {each.name: getattr(handler.options, each.name) for each in fields(JobOptions)}
     changed = {name: _plain(value) for name, value in values.items() if value != getattr(_DEFAULTS, name)}
     types = {name: _type_of(each.annotation) for name, each in handler.parameters.items()}
     optional = {name: f"{types[name]}{_OPTIONAL}" for name, each in handler.parameters.items() if not each.required}
-    return JobReport(handler.name, changed, {**types, **optional})
+    return JobTypeReport(handler.name, changed, {**types, **optional})
 
 
 def _argument(name: str, kind: str) -> str:

@@ -18,10 +18,10 @@ from .. import _environment
 from .._environment import number
 from .._health.summing import ReportSum, silent
 from .._jobs.printable import shown
-from .._processes.child import Command
+from .._processes.child import ChildCommand
 from .._processes.fleet import Fleet
 from .._processes.systemd import Notifier
-from .._processes.watch import Limits
+from .._processes.watch import ChildLimits
 from ..errors import UsageError
 from . import logs
 from .early_signals import QUIETING, REPLACING, STACKS, end_start
@@ -49,16 +49,16 @@ def process_count(options: argparse.Namespace) -> int:
     return count
 
 
-def read_limits(options: argparse.Namespace) -> Limits:
+def read_limits(options: argparse.Namespace) -> ChildLimits:
     """Return the limits of the processes.
 
     :raises UsageError: when an option is invalid.
     """
     stuck = choose("--stuck", options.stuck, "", _read_stuck)
-    return Limits(
+    return ChildLimits(
         max_jobs=choose("--max-jobs", options.max_jobs, "", _read_positive) or 0,
         max_memory=choose("--max-memory", options.max_memory, "", read_size) or 0,
-        stuck=Limits.stuck if stuck is None else stuck,
+        stuck=ChildLimits.stuck if stuck is None else stuck,
     )
 
 
@@ -76,7 +76,9 @@ def run_processes(options: argparse.Namespace, count: int, level: str) -> int:
         return asyncio.run(_run(options, count, limits, notifier, total))
 
 
-async def _run(options: argparse.Namespace, count: int, limits: Limits, notifier: Notifier, total: ReportSum) -> int:
+async def _run(
+    options: argparse.Namespace, count: int, limits: ChildLimits, notifier: Notifier, total: ReportSum
+) -> int:
     async with AsyncExitStack() as stack:
         url = ""
         if options.embedded is not None:
@@ -85,7 +87,7 @@ async def _run(options: argparse.Namespace, count: int, limits: Limits, notifier
             server = await stack.enter_async_context(EmbeddedRedis(options.embedded or None))
             logger.info("started a Redis server, process %d, which keeps its data in %s", server.pid, server.directory)
             url = server.url
-        command = Command(options.arguments, url)
+        command = ChildCommand(options.arguments, url)
         fleet = Fleet(count, command, limits, burst=options.burst, notifier=notifier)
         _handle_signals(fleet)
         summing = asyncio.create_task(_sum_reports(fleet, total))

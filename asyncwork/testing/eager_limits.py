@@ -32,7 +32,7 @@ class _BorrowedTask:
         return self._task.cancelling() > 0
 
 
-class _Slot:
+class _BorrowedWorker:
     """What stands in for a worker: it runs one job."""
 
     def __init__(self, task: _BorrowedTask, overdue_in: float) -> None:
@@ -57,16 +57,16 @@ async def run_within(seconds: float, suspended: Awaitable[object], job: Job, ove
     current = asyncio.current_task()
     assert current is not None
     task = _BorrowedTask(current)
-    slot = _Slot(task, overdue_in)
+    worker = _BorrowedWorker(task, overdue_in)
     try:
-        await TimeLimit(slot, job, seconds).within(suspended)
+        await TimeLimit(worker, job, seconds).within(suspended)
     except BaseException as error:
-        if (interruption := slot.interruption) is None:
+        if (interruption := worker.interruption) is None:
             raise
         interruption.end()
         if task.take_back() and isinstance(error, asyncio.CancelledError):
             raise
         raise interruption.error_of(error) from None
-    if slot.interruption is not None:
-        slot.interruption.end(returned=True)
+    if worker.interruption is not None:
+        worker.interruption.end(returned=True)
         task.take_back()

@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from .._doctor.contents import NamespaceContents, read_contents
 from .._doctor.rate_rules import is_state
-from .._doctor.snapshot import Snapshot, take_snapshot
 from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
 from .._jobs.membership import member_of
@@ -49,7 +49,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
 
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    found = await take_snapshot(namespace)
+    found = await read_contents(namespace)
     wrong = [f"key {key} is of a wrong type" for key in found.unreadable]
     return [
         *wrong,
@@ -66,7 +66,7 @@ async def find_violations(namespace: Namespace, *, running: bool = False) -> lis
     ]
 
 
-def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
+def _jobs(found: NamespaceContents) -> Iterator[tuple[str, bytes]]:
     """Yield every payload with its location in words."""
     for name, state in found.queues.items():
         yield from ((f"queue {name}", payload) for payload in state.waiting)
@@ -78,7 +78,7 @@ def _jobs(found: Snapshot) -> Iterator[tuple[str, bytes]]:
         yield from ((job_set, payload) for payload in payloads)
 
 
-def _locations(found: Snapshot) -> Iterator[str]:
+def _locations(found: NamespaceContents) -> Iterator[str]:
     locations: dict[str, str] = {}
     for location, payload in _jobs(found):
         try:
@@ -90,7 +90,7 @@ def _locations(found: Snapshot) -> Iterator[str]:
         locations[job.id] = location
 
 
-def _unique_keys(found: Snapshot) -> Iterator[str]:
+def _unique_keys(found: NamespaceContents) -> Iterator[str]:
     owned = {key: owner for key, value in found.unique_keys.items() if (owner := owner_of(value))}
     if owned:
         ids = set(map(_id_of, (payload for _, payload in _jobs(found))))
@@ -99,7 +99,7 @@ def _unique_keys(found: Snapshot) -> Iterator[str]:
                 yield f"unique key {key!r} is held for job {owner}, which does not exist"
 
 
-def _holds(found: Snapshot, keys: Keys) -> Iterator[str]:
+def _holds(found: NamespaceContents, keys: Keys) -> Iterator[str]:
     holders: dict[str, set[str]] = {}
     for location, payload in _jobs(found):
         if (hold := read_hold(payload)) is not None and not (location == "dead" and hold.dead_frees):
@@ -116,13 +116,13 @@ def _holds(found: Snapshot, keys: Keys) -> Iterator[str]:
         yield f"jobs {', '.join(sorted(ids))} hold no key, but are to hold {each}"
 
 
-def _cancels(found: Snapshot) -> Iterator[str]:
+def _cancels(found: NamespaceContents) -> Iterator[str]:
     if found.cancels:
         ids = {_id_of(payload) for _, payload in _jobs(found)} | {*found.batches}
         yield from (f"job {each} is marked to be cancelled, but does not exist" for each in sorted(found.cancels - ids))
 
 
-def _steps(found: Snapshot) -> Iterator[str]:
+def _steps(found: NamespaceContents) -> Iterator[str]:
     if found.stepped:
         ids = {_id_of(payload) for _, payload in _jobs(found)}
         for job_id in sorted(found.stepped - ids):
@@ -130,7 +130,7 @@ def _steps(found: Snapshot) -> Iterator[str]:
                 yield f"steps of job {job_id} are recorded, but it does not exist"
 
 
-def _batches(found: Snapshot) -> Iterator[str]:
+def _batches(found: NamespaceContents) -> Iterator[str]:
     if not found.batches:
         return
     members: Counter[str] = Counter()
@@ -155,7 +155,7 @@ def _batches(found: Snapshot) -> Iterator[str]:
             yield f"batch {batch_id}: {', '.join(each.overdue)} should be scheduled by now"
 
 
-def _rates(found: Snapshot) -> Iterator[str]:
+def _rates(found: NamespaceContents) -> Iterator[str]:
     for name, each in parse_rates(found.rates).items():
         yield from (f"queue {name}: the rate {text!r} cannot be read" for text in each.invalid)
     for name, state in found.rate_states.items():
@@ -170,7 +170,7 @@ def _id_of(payload: bytes) -> str:
         return ""
 
 
-def _locks(found: Snapshot) -> Iterator[str]:
+def _locks(found: NamespaceContents) -> Iterator[str]:
     for name, queue in found.queues.items():
         state = queue.lock_state()
         if state.excess != 0:
@@ -180,7 +180,7 @@ def _locks(found: Snapshot) -> Iterator[str]:
             yield f"queue {name}: pool {pool_id} has {length} jobs in progress, and a share of {share} of the lock"
 
 
-def _tenants(found: Snapshot) -> Iterator[str]:
+def _tenants(found: NamespaceContents) -> Iterator[str]:
     """Yield what does not follow from the jobs of fair queues."""
     for name, state in found.queues.items():
         if state.fair is None:
@@ -201,7 +201,7 @@ def _tenants(found: Snapshot) -> Iterator[str]:
                 yield f"queue {name}: {len(waiting)} jobs of tenant {tenant!r} wait, but it is {times}"
 
 
-def _leftovers(found: Snapshot, *, running: bool) -> Iterator[str]:
+def _leftovers(found: NamespaceContents, *, running: bool) -> Iterator[str]:
     for pool_id, beating in found.pools.items():
         if not beating:
             yield f"pool {pool_id} is registered, but has no heartbeat"

@@ -39,12 +39,12 @@ class _Attempts:
 
     :ivar failures: the number of recent failures.
     :ivar last_failure: when the last one happened.
-    :ivar next_slot: the time that the latest waiting attempt was given.
+    :ivar next_attempt_at: when the last of the waiting attempts is made.
     """
 
     failures: int = 0
     last_failure: float = -math.inf
-    next_slot: float = -math.inf
+    next_attempt_at: float = -math.inf
 
     def record_failure(self, now: float) -> None:
         if now - self.last_failure > _FORGET_AFTER:
@@ -56,11 +56,11 @@ class _Attempts:
         """Return the delay of an attempt in seconds; infinity when too many are waiting already."""
         if self.failures < free_failures or now - self.last_failure > _FORGET_AFTER:
             return 0.0
-        slot = max(now, self.next_slot) + interval
-        if slot - now > _MAX_DELAY:
+        at = max(now, self.next_attempt_at) + interval
+        if at - now > _MAX_DELAY:
             return math.inf
-        self.next_slot = slot
-        return slot - now
+        self.next_attempt_at = at
+        return at - now
 
 
 class PasswordThrottle:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from asyncwork import Enqueuer
-from asyncwork._doctor.snapshot import take_snapshot
+from asyncwork._doctor.contents import read_contents
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.namespace import Namespace
 from asyncwork.testing import audit
@@ -102,7 +102,7 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
     await world.steerer.look(world.redis, world.keys)
     redis_client = RedisClient(world.server.url, namespace=NAMESPACE)
     try:
-        found = await take_snapshot(Namespace(redis_client, world.keys))
+        found = await read_contents(Namespace(redis_client, world.keys))
     finally:
         await redis_client.close()
     for worker in world.workers:

@@ -26,7 +26,7 @@ for i = 4, #KEYS, 6 do
   else
     local room, limit = want, max_concurrency(KEYS[i + 5])
     if limit > 0 then
-      room = math.min(room, free_slots(limit, lock, lock_info))
+      room = math.min(room, concurrency_left(limit, lock, lock_info))
       if room <= 0 then closed[#closed + 1] = position end
     end
     if room > 0 then

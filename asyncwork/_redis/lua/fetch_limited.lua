@@ -81,7 +81,7 @@ for i = 5, #KEYS, 7 do
   else
     local room, limit, slots = want, max_concurrency(KEYS[i + 5]), nil
     if limit > 0 then
-      slots = free_slots(limit, lock, lock_info)
+      slots = concurrency_left(limit, lock, lock_info)
       room = math.min(room, slots)
       if room <= 0 then closed[#closed + 1] = position end
     end

@@ -7,7 +7,7 @@ local function max_concurrency(key)
 end
 
 -- Returns how many more jobs may start; 0 or less if none.
-local function free_slots(limit, lock, lock_info)
+local function concurrency_left(limit, lock, lock_info)
   local running = count_of(redis.pcall('get', lock))
   if running >= limit then
     -- A wrong lock must not keep a queue closed.

@@ -8,8 +8,8 @@ import math
 from ..._jobs.clock import Clock, wall_clock
 from ..._jobs.location import JobSet
 from ..._jobs.printable import plural
-from ..._redis.admin import Admin
 from ..._redis.delayed import DelayedJobs
+from ..._redis.deletions import Deletions
 from ..._redis.member import Member
 from ..._redis.namespace import Namespace
 
@@ -33,7 +33,7 @@ class DeadTrimmer:
     ) -> None:
         self._redis = namespace.redis
         self._delayed = DelayedJobs(namespace)
-        self._admin = Admin(namespace)
+        self._deletions = Deletions(namespace)
         self._period = period
         self._most = most
         self._seconds = seconds
@@ -45,7 +45,7 @@ class DeadTrimmer:
         """Delete the dead jobs that are too many or too old."""
         if self._most or self._seconds:
             while batch := await self._oldest():
-                self._trimmed += await self._admin.delete(JobSet.DEAD.value, batch)
+                self._trimmed += await self._deletions.delete(JobSet.DEAD.value, batch)
         if self._trimmed:
             logger.info("trimmed %s: %s", plural(self._trimmed, "dead job"), self._limits())
             self._trimmed = 0

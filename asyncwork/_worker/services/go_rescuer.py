@@ -14,7 +14,7 @@ from ..._json.members import splice
 from ..._redis.batch_store import BatchStore
 from ..._redis.delayed import DelayedJobs, Scored
 from ..._redis.namespace import Namespace
-from ..._redis.registry import Registry
+from ..._redis.pool_registry import PoolRegistry
 from ...job import Job
 
 logger = logging.getLogger("asyncwork")
@@ -35,7 +35,7 @@ class GoRescuer:
         self._redis = namespace.redis
         self._delayed = DelayedJobs(namespace)
         self._batches = BatchStore(namespace)
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._period = period
         self._newest = 0.0
 

@@ -15,7 +15,7 @@ from ..._jobs.clock import Clock
 from ..._jobs.periodic_job import PeriodicJob
 from ..._redis.errors import REDIS_ERRORS, is_out_of_connections
 from ..._redis.namespace import Namespace
-from ..._redis.registry import Registry, WrittenHeartbeat
+from ..._redis.pool_registry import PoolRegistry, WrittenHeartbeat
 from ..._version import version
 from ...errors import ScheduleError, UsageError
 from ...models.periodic import PeriodicState
@@ -120,7 +120,7 @@ class Heartbeater:
         on_written: Callable[[Heartbeat, WrittenHeartbeat], None],
         registered: bool,
     ) -> None:
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._source = source
         self._max_concurrency = max_concurrency
         self._results = results

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..._json import codec, members
 from ..._redis.namespace import Namespace
-from ..._redis.registry import Registry
+from ..._redis.pool_registry import PoolRegistry
 from ...errors import PayloadError
 from ...models.job_status import Progress
 from ...models.pools import Observation
@@ -34,7 +34,7 @@ class Observer:
         period: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._pool_id = pool_id
         self._workers = workers
         self._is_announced = is_announced

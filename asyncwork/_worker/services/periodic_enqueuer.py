@@ -9,13 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 
 from ..._jobs.periodic_job import PeriodicJob
 from ..._jobs.printable import printable
-from ..._json import members
+from ..._redis.heartbeat_fields import is_of_go
 from ..._redis.namespace import Namespace
 from ..._redis.periodic import PeriodicInstances
 from ..._redis.periodic_changes import PeriodicChanges
-from ..._redis.registry import Registry
-from ...job import Job
-from ...models.pools import Heartbeat
+from ..._redis.pool_registry import PoolRegistry
 from ..effective_jobs import EffectiveJobs
 
 logger = logging.getLogger("asyncwork")
@@ -58,7 +56,7 @@ class PeriodicEnqueuer:
     ) -> None:
         self._redis = namespace.redis
         self._instances = PeriodicInstances(namespace)
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._effective = EffectiveJobs(PeriodicChanges(namespace), jobs, served)
         self._period = period
         self._horizon = horizon
@@ -122,7 +120,7 @@ class PeriodicEnqueuer:
         keys = await self._instances.jobs()
         heartbeats = await self._registry.heartbeats() if keys else []
         # The heartbeats of gocraft/work's pools do not list their periodic jobs.
-        in_use = keys if any(map(_is_go, heartbeats)) else {job.key for each in heartbeats for job in each.periodic}
+        in_use = keys if any(map(is_of_go, heartbeats)) else {job.key for each in heartbeats for job in each.periodic}
         # A job that is paused, or was added, is not forgotten, whether a pool has it or not.
         in_use |= self._effective.changed_keys
         now = self._monotonic()
@@ -131,32 +129,3 @@ class PeriodicEnqueuer:
         if unused:
             await self._instances.forget(unused)
             logger.info("removed periodic jobs that no pool has any more: %s", ", ".join(map(printable, unused)))
-
-
-def superseded(job: Job, key: str, at: int, heartbeats: Sequence[Heartbeat]) -> bool:
-    """Return whether a planned instance of a periodic job must not run because its schedule was changed.
-
-    That is so if no registered pool has the schedule any more, and a pool that was started before the instance's time
-    enqueues the same job with the same arguments by another schedule. While a pool of gocraft/work is registered, an
-    instance without arguments may be its own, because such pools do not list their schedules.
-
-    :param key: the key of the periodic job.
-    :param at: the epoch second of the instance.
-    :param heartbeats: those of all registered pools.
-    """
-    if any(state.key == key for each in heartbeats for state in each.periodic):
-        return False
-    args = members.fields(job.raw)["args"]
-    if args == b"null" and any(map(_is_go, heartbeats)):
-        return False
-    return any(
-        state.name == job.name and state.args == args
-        for each in heartbeats
-        if each.started_at < at
-        for state in each.periodic
-    )
-
-
-def _is_go(heartbeat: Heartbeat) -> bool:
-    """Return whether gocraft/work wrote a heartbeat; those have no ``runner``."""
-    return bool(heartbeat.heartbeat_at and not heartbeat.runner)

@@ -17,8 +17,8 @@ from ..._jobs.printable import plural, printable
 from ..._redis.active_reapers import ActiveReapers
 from ..._redis.errors import REDIS_ERRORS, ErrorReply
 from ..._redis.namespace import Namespace
+from ..._redis.pool_registry import PoolRegistry, RawHeartbeat
 from ..._redis.recovery import Recovery
-from ..._redis.registry import RawHeartbeat, Registry
 
 logger = logging.getLogger("asyncwork")
 
@@ -56,7 +56,7 @@ class Reaper:
         orphans_period: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._registry = Registry(namespace)
+        self._registry = PoolRegistry(namespace)
         self._recovery = Recovery(namespace)
         self._active_reapers = ActiveReapers(namespace, own, period=period, dead_after=dead_after)
         self._own = own

@@ -1,7 +1,4 @@
-"""The requeuer: requeues the due jobs of the retry set or the scheduled set.
-
-One file for a pass and the jobs that it skips, because a job that is skipped wrongly waits for ever.
-"""
+"""The requeuer: requeues the due jobs of the retry set or the scheduled set."""
 
 from __future__ import annotations
 
@@ -24,13 +21,10 @@ from ..._jobs.quarantine import decode_failure, write_entry
 from ..._redis.batch_store import BatchStore
 from ..._redis.delayed import DelayedJobs, Due, Scored
 from ..._redis.namespace import Namespace
-from ..._redis.periodic import PeriodicInstances
-from ..._redis.periodic_changes import PeriodicChanges
-from ..._redis.registry import Registry
+from ..._redis.pool_registry import PoolRegistry
 from ...job import Job
-from ...models.pools import Heartbeat
 from ..periodic_uniqueness import NOTHING_UNIQUE, PeriodicUniqueness
-from .periodic_enqueuer import superseded
+from .superseded_instances import Instance, SupersededInstances
 
 logger = logging.getLogger("asyncwork")
 
@@ -48,9 +42,6 @@ _MAX_RANGES = 256
 _RECHECKED = 200
 # Names of broken queues that each pass checks again.
 _BROKEN = 100
-# Seconds for which heartbeats are not read again.
-_HEARTBEATS_FOR = 2.0
-
 
 _NO_EXPIRY: Mapping[str, float] = MappingProxyType({})
 
@@ -65,14 +56,6 @@ class Transfer(NamedTuple):
     member: bytes
     queue: str | None
     payload: bytes
-
-
-class Instance(NamedTuple):
-    """An instance of a periodic job, with the key of the periodic job and the epoch second of the instance."""
-
-    job: Job
-    key: str
-    at: int
 
 
 @dataclass(slots=True)
@@ -117,23 +100,19 @@ class Requeuer:
     ) -> None:
         self.name = f"{job_set.value} requeuer"
         self._delayed = DelayedJobs(namespace) if delayed is None else delayed
-        self._registry = Registry(namespace)
-        self._instances = PeriodicInstances(namespace)
-        self._changes = PeriodicChanges(namespace)
+        self._registry = PoolRegistry(namespace)
+        self._superseded = SupersededInstances(namespace, periodic)
         self._batches = BatchStore(namespace)
         self._set = job_set
         # A job in the retry set has its time limit from its first attempt.
         self._expires = expires if job_set is JobSet.SCHEDULED else _NO_EXPIRY
         self._unique = unique
         self._period = period
-        self._periodic = frozenset(periodic)
         self._pass_lock = asyncio.Lock()
         # Whether a batch that has ended has scheduled jobs meanwhile.
         self._more_due = False
         # Until when each name counts as registered, by the monotonic clock.
         self._registered_until: dict[str, float] = {}
-        self._heartbeats: Sequence[Heartbeat] = ()
-        self._heartbeats_until = -math.inf
         # The skipped jobs from the lowest score on, how many names were registered then, and the names whose queue is
         # not a list.
         self._ranges: list[_SkippedRange] = []
@@ -246,7 +225,7 @@ class Requeuer:
             settled, self._more_due = await self._batches.settle_parents(self._set, entries)
             jobs = [each for each in jobs if each[0].payload not in settled]
         registered = await self._registered_of({job.name for _, job in jobs})
-        dropped = await self._drop_superseded(instances)
+        dropped = await self._superseded.drop(instances)
         stay: list[tuple[Scored, str | None]] = [
             (scored, job.name) for scored, job in jobs if job.name not in registered
         ]
@@ -316,24 +295,6 @@ class Requeuer:
             logger.error(text, len(member), self._set.value, reason)
         self._newly_logged.add(digest)
         return Transfer(member, None, write_entry(self._set.value, member, reason, int(now)))
-
-    async def _drop_superseded(self, instances: dict[bytes, Instance]) -> set[bytes]:
-        """Delete the instances of periodic jobs whose schedule was changed; return their members."""
-        foreign = {member: each for member, each in instances.items() if each.key not in self._periodic}
-        if not foreign:
-            return set()
-        if (now := time.monotonic()) >= self._heartbeats_until:
-            self._heartbeats, self._heartbeats_until = await self._registry.heartbeats(), now + _HEARTBEATS_FOR
-        old = [(member, each.at) for member, each in foreign.items() if superseded(*each, self._heartbeats)]
-        if old and (added := await self._changes.added([foreign[member].key for member, _ in old])):
-            # Pools list only the periodic jobs of their code.
-            old = [(member, at) for member, at in old if foreign[member].key not in added]
-        dropped = await self._instances.drop(old) if old else set()
-        for member in dropped:
-            job, key, at = foreign[member]
-            text = "dropped the instance of periodic job %s at %d: its schedule %r was changed"
-            logger.info(text, printable(job.name), at, key)
-        return dropped
 
     async def _registered_of(self, names: set[str]) -> set[str]:
         """Return those of the names that are registered."""

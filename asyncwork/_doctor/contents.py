@@ -1,6 +1,6 @@
-"""A snapshot of everything in a namespace, for tests.
+"""The whole contents of a namespace, for tests.
 
-``Snapshot`` has more than ten fields, because each is one kind of key.
+``NamespaceContents`` has more than ten fields, because each is one kind of key.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class QueueState:
 
 
 @dataclass(slots=True)
-class Snapshot:
+class NamespaceContents:
     """Everything that a namespace holds about jobs and pools.
 
     :ivar queues: by job name.
@@ -88,7 +88,7 @@ class Snapshot:
         return batch is None or batch.has_ended(member.number)
 
 
-async def take_snapshot(namespace: Namespace) -> Snapshot:
+async def read_contents(namespace: Namespace) -> NamespaceContents:
     """Read a whole namespace, without the namespaces within it, in steps.
 
     It is meant for tests and small namespaces, and is consistent only while no program writes.
@@ -96,7 +96,7 @@ async def take_snapshot(namespace: Namespace) -> Snapshot:
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
     client, keys = namespace.redis.client(), namespace.keys
-    found = Snapshot()
+    found = NamespaceContents()
     async for key in scan_namespace(namespace):
         try:
             await _read(found, client, keys, key)
@@ -111,7 +111,7 @@ async def take_snapshot(namespace: Namespace) -> Snapshot:
     return found
 
 
-async def _read(found: Snapshot, client: Any, keys: Keys, key: str) -> None:
+async def _read(found: NamespaceContents, client: Any, keys: Keys, key: str) -> None:
     if key in (keys.retry, keys.scheduled, keys.dead):
         found.job_sets[key.removeprefix(keys.prefix)] = await client.zrange(key, 0, -1)
     elif key == keys.quarantine:

@@ -63,15 +63,14 @@ def served_without_records(kept: Collection[str], live: Iterable[Heartbeat]) -> 
     :param kept: the job names whose results are kept.
     """
     found: dict[str, list[str]] = {}
-    for each in live:
-        # Only asyncwork writes which program runs a pool.
-        for name in () if each.runner or not each.heartbeat_at else each.job_names:
+    for each in filter(heartbeat_fields.is_of_go, live):
+        for name in each.job_names:
             if name in kept:
                 found.setdefault(name, []).append(each.host or "an unknown host")
     return found
 
 
-class Registry:
+class PoolRegistry:
     """The registered pools of a namespace.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.

@@ -30,7 +30,7 @@ from ..task import Task
 from ..unique import Unique
 
 
-class Registry:
+class HandlerRegistry:
     """Handlers by job name, middlewares from the outermost to the innermost, hooks, and periodic jobs.
 
     :param context: the pool's context class.

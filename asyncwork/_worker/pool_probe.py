@@ -1,4 +1,4 @@
-"""What the health and the metrics of a running pool are made of."""
+"""Reads the state of a running pool, for its health and its metrics."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .worker_set import WorkerSet
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
-    """Reads a running pool, from any thread.
+class PoolProbe:
+    """Reads a running pool. May be used by any thread.
 
     :ivar stage: returns whether the pool is running, quiet or stopping.
     :ivar started: set when jobs are taken.

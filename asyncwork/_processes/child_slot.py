@@ -22,7 +22,7 @@ _FIRST_DELAY, _LONGEST_DELAY, _LONGEST_DELAY_SERVED = 0.5, 30.0, 2.0
 _GIVE_UP_SECONDS = 10.0
 
 
-class Slot:
+class ChildSlot:
     """Keeps one child running.
 
     :param number: of its children, from 1.
