@@ -12,10 +12,10 @@ from .._jobs.membership import member_of
 from .._redis.cancels import Cancels
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.fair_queues import tenant_of
-from .._redis.limits import cost_of
 from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, Record, checked_id, history_of, newer_id, status_of
 from .._redis.job_scan import JobScan
+from .._redis.limits import cost_of
 from .._redis.member import Member
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
