@@ -66,7 +66,7 @@ class KnownLimits:
 
 
 def cost_of(payload: bytes) -> int | None:
-    """Return how many tokens a job costs; ``None`` if it does not say it, or is no job."""
+    """Return how many tokens a job costs; ``None`` if it does not say it, or is not a job."""
     if b'"cost"' not in payload:
         return None
     try:

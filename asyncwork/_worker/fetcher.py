@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -65,9 +64,6 @@ class Fetcher:
         self.ready = ready
         self.to_requeue: list[HeldJob] = []
         self.rests: list[RequeueAndRest] = []
-        # What was to rest lately, and until when requests were sent, by the event loop's clock, seconds, whose replies
-        # may not know of that.
-        self._rested: dict[tuple[Queue, str], float] = {}
         self.state = FetchState(
             queues,
             concurrency=limits.concurrency,
@@ -79,7 +75,6 @@ class Fetcher:
             look_ahead=limits.look_ahead,
         )
         self._work_queue = work_queue
-        self._stale_after = limits.stale_after
         self._results = results
         self._wake = wake
         self._start_waiting = start_waiting
@@ -265,7 +260,7 @@ class Fetcher:
             self.state.rest(command.queue, command.seconds, self._loop.time())
             self._openings.plan()
         self.rests.append(command)
-        self._rested[_resting(command.queue, command.payloads[0])] = math.inf
+        self.state.requeueing.begin_rest(_resting(command.queue, command.payloads[0]))
         others = self._keep_resting(list(self.ready.jobs))
         if len(others) < len(self.ready.jobs):
             self.ready.jobs.clear()
@@ -291,9 +286,7 @@ class Fetcher:
             self._results.add(command, partial(self._on_rested, command))
 
     def _on_rested(self, command: RequeueAndRest, reply: Any) -> None:
-        now, kept = self._loop.time(), self._stale_after
-        self._rested = {resting: at for resting, at in self._rested.items() if at > now - kept}
-        self._rested[_resting(command.queue, command.payloads[0])] = now
+        self.state.requeueing.on_rested(_resting(command.queue, command.payloads[0]), self._loop.time())
         self._on_requeued(command.payloads, reply)
 
     def _keep_resting(self, jobs: Sequence[HeldJob]) -> Sequence[HeldJob]:
@@ -393,12 +386,12 @@ class Fetcher:
 
     def _revalidate(self, queue: Queue, payload: bytes) -> None:
         """Ask Redis whether a job that it has returned may start."""
-        asked = partial(self._on_revalidated, queue, payload, self._loop.time())
-        self._results.add(AdmitPopped(queue, [payload]), asked)
+        on_reply = partial(self._on_revalidated, queue, payload, self._loop.time())
+        self._results.add(AdmitPopped(queue, [payload]), on_reply)
 
     def _on_revalidated(self, queue: Queue, payload: bytes, requested_at: float, reply: Sequence[int]) -> None:
         verdict, waiting, crashes = Verdict(reply[0]), reply[1], reply[2]
-        if verdict is Verdict.ADMITTED and requested_at <= self._rested.get(_resting(queue, payload), -math.inf):
+        if verdict is Verdict.ADMITTED and self.state.requeueing.may_rest(_resting(queue, payload), requested_at):
             # Redis may have decided before it knew that this is to rest.
             self._revalidate(queue, payload)
             return

@@ -131,7 +131,7 @@ local function note_order(verb, key, payload)
     if name ~= '' and string.sub(q.plain, -#name - 5) == 'jobs:' .. name then
       local tenant, id = tenant_of(payload), field_of_job(payload, 'id')
       if verb == 'zadd' and script_name == 'restore' then
-        -- A scheduled job may be one that never ran, for which nobody waits.
+        -- A scheduled job may be one that never ran, for which no other job waits.
         if string.find(key, 'retry$') then
           redis.call('hset', q.order, tenant, id)
           review(q, tenant)
