@@ -211,7 +211,7 @@ class Limit:
 def check_limits(limits: Any, cost: object) -> tuple[Limit, ...]:
     """Return the limits of a job type.
 
-    :raises UsageError: when one is no limit, there are more than three, or the cost is not valid.
+    :raises UsageError: when one is not a limit, there are more than three, or the cost is not valid.
     """
     is_list = isinstance(limits, Sequence) and not isinstance(limits, str)
     if not is_list or not all(isinstance(each, Limit) for each in limits):

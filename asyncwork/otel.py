@@ -64,16 +64,7 @@ class Tracing:
             "asyncwork.job.attempt": max(0, job.fails) + 1,
             "asyncwork.job.enqueued_at": job.enqueued_at,
         }
-        span = self._tracer.start_span(
-            f"run {job.name}",
-            parent,
-            trace.SpanKind.CONSUMER,
-            attributes,
-            links,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
-        return _Attempt(span, parent)
+        return _Attempt(self._start(f"run {job.name}", parent, attributes, links), parent)
 
     def chunk(self, namespace: str, jobs: Sequence[Job]) -> AbstractContextManager[None]:
         """Trace the block that calls a handler for several jobs, beside the spans of their attempts.
@@ -85,8 +76,14 @@ class Tracing:
         name = jobs[0].name
         attributes = {**_common(namespace, name, "run", "process"), "messaging.batch.message_count": len(jobs)}
         parent = context.get_current()
-        span = self._tracer.start_span(
-            f"run chunk of {name}",
+        return _Chunk(self._start(f"run chunk of {name}", parent, attributes, links), parent)
+
+    def _start(
+        self, name: str, parent: context.Context, attributes: dict[str, AttributeValue], links: Sequence[trace.Link]
+    ) -> trace.Span:
+        """Return a span that has started, and whose errors this module records itself."""
+        return self._tracer.start_span(
+            name,
             parent,
             trace.SpanKind.CONSUMER,
             attributes,
@@ -94,7 +91,6 @@ class Tracing:
             record_exception=False,
             set_status_on_exception=False,
         )
-        return _Chunk(span, parent)
 
 
 class _Current:

@@ -108,7 +108,7 @@ class Rate:
     def parse(cls, text: str) -> Rate:
         """Return the rate of a text ``COUNT/SECONDS`` or ``COUNT/SECONDS/BURST``.
 
-        :raises UsageError: when the text is no rate.
+        :raises UsageError: when the text is not a rate.
         """
         found = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None:

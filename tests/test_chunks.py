@@ -604,7 +604,8 @@ async def test_a_thread_sees_that_its_time_is_over(bench: Bench) -> None:
 
     await wat.enqueue_many([wat.call(), wat.call()])
     await run(pool)
-    errors = {Job.decode(payload).err for payload, _ in await bench.job_set("dead")}
+    errors = [Job.decode(payload).err for payload, _ in await bench.job_set("dead")]
+    assert len(errors) == 2
     assert all("timed out after 0.05 s" in each for each in errors), errors
 
 
@@ -1202,7 +1203,7 @@ def with_default(jobs: list[Job], limit: int = 7) -> None: ...
 
 @pytest.mark.parametrize("function", [jobs_and_context, any_sequence, annotated, with_default])
 def test_signatures_of_handlers_of_chunks(function: Callable[..., None]) -> None:
-    WorkerPool(context=Ctx).job(chunk=2)(function)
+    assert WorkerPool(context=Ctx).job(chunk=2)(function).job_options.chunk == 2
 
 
 def one_job(job: Job) -> None: ...

@@ -145,7 +145,8 @@ async def test_a_pool_with_too_few_connections_logs_it_once_and_runs(
     async with pool.running():
         await push_thirty(bench)
         await until(lambda: len(ran) == 30)
-        await asyncio.sleep(4)
+        # Longer than after which it would be considered dead.
+        await asyncio.sleep(2.5)
         await bench.redis.config_set("maxclients", 100)
         await pool.enqueuer.enqueue("job0", {"name": "late"})
         await until(lambda: "late" in ran)

@@ -23,7 +23,7 @@ from asyncwork import (
 from asyncwork._jobs.payload import encode_job
 from asyncwork._redis.urls import mask
 
-from .conftest import Bench, until
+from .conftest import Bench, open_bench, until
 
 
 async def test_the_payload_has_gocraft_works_fields_in_its_order(bench: Bench) -> None:
@@ -377,7 +377,7 @@ def test_the_password_is_masked(url: str, masked: str) -> None:
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCWORK_REDIS", "")
-    Enqueuer()
+    assert Enqueuer().masked_url == Enqueuer("redis://localhost:6379/0").masked_url
 
 
 async def test_the_error_for_an_unreachable_redis_hides_the_password() -> None:
@@ -390,12 +390,14 @@ async def test_the_error_for_an_unreachable_redis_hides_the_password() -> None:
 def test_an_enqueuer_outlives_its_event_loop(redis_url: str) -> None:
     enqueuer = Enqueuer(redis_url, namespace="loops")
 
-    async def enqueue() -> None:
+    async def enqueue() -> int:
         await enqueuer.enqueue("wat")
         await enqueuer.close()
+        async with open_bench(redis_url, "loops") as bench:
+            return len(await bench.waiting("wat"))
 
-    asyncio.run(enqueue())
-    asyncio.run(enqueue())
+    assert asyncio.run(enqueue()) == 1
+    assert asyncio.run(enqueue()) == 2
 
 
 @pytest.mark.parametrize(

@@ -358,7 +358,7 @@ class World:
         tokens = f"{self.bench.namespace}:tenants:tokens:".encode()
         left = {key async for key in self.bench.redis.scan_iter(f"{self.bench.namespace}:tenants:*", count=1000)}
         left = {key for key in left if not key.startswith(tokens)}
-        assert left == {self.bench.keys.tenants.of(NAME)[1].encode()}
+        assert left == {self.bench.keys.tenants.options(NAME).encode()}
 
 
 _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {

@@ -635,9 +635,9 @@ async def test_lost_options_are_restored(bench: Bench) -> None:
     pool = bench.pool(**tuned(QUICK, orphans=0.1))
     exporting(pool, [], partition_concurrency=2, partition_max=7)
     async with pool.running():
-        await bench.redis.delete(bench.keys.tenants.of("export")[1], bench.keys.fair_queues)
-        await until(lambda: bench.redis.get(bench.keys.tenants.of("export")[1]))
-    assert await bench.redis.get(bench.keys.tenants.of("export")[1]) == b"2 7 0"
+        await bench.redis.delete(bench.keys.tenants.options("export"), bench.keys.fair_queues)
+        await until(lambda: bench.redis.get(bench.keys.tenants.options("export")))
+    assert await bench.redis.get(bench.keys.tenants.options("export")) == b"2 7 0"
     assert await bench.redis.smembers(bench.keys.fair_queues) == {b"export"}
 
 

@@ -14,7 +14,7 @@ import pytest
 from asyncwork import EnqueueManyError, Enqueuer, RedisUnavailable
 from asyncwork.embedded import EmbeddedRedis
 
-from .conftest import LIMIT, UNSYNCED, Bench
+from .conftest import LIMIT, UNSYNCED, Bench, open_bench
 from .proxy import Proxy, open_proxy
 
 
@@ -375,12 +375,15 @@ async def test_a_job_is_enqueued_although_its_name_cannot_be_registered(bench: B
 
 
 def test_each_event_loop_has_its_own_connection(redis_url: str) -> None:
-    enqueuer = Enqueuer(redis_url, namespace="from-loop-to-loop")
+    enqueuer, lengths = Enqueuer(redis_url, namespace="from-loop-to-loop"), list[int]()
 
     async def enqueue() -> None:
         await asyncio.gather(*numbered(enqueuer, *range(100)))
+        async with open_bench(redis_url, "from-loop-to-loop") as bench:
+            lengths.append(len(await numbers(bench)))
 
     with asyncio.Runner() as one, asyncio.Runner() as other:
         for runner in (one, other, one):
             runner.run(enqueue())
             runner.run(enqueuer.close())
+    assert lengths == [100, 200, 300]

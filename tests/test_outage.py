@@ -116,7 +116,8 @@ async def test_an_outage_longer_than_a_heartbeat_reaps_no_pool(
             else:
                 # All can be read then: also that no heartbeat goes.
                 await bench.redis.execute_command("REPLICAOF", "127.0.0.1", 1)
-            await asyncio.sleep(3.0)
+            # Longer than after which a pool would be considered dead.
+            await asyncio.sleep(2.2)
             if outage == "away":
                 await asyncio.to_thread(server.start)
             else:

@@ -162,7 +162,7 @@ async def test_a_paused_job_fires_no_more_in_any_pool_until_it_is_unpaused(
         await until(lambda: _is_idle(bench))
         ran = len(pools.ran)
         assert await bench.job_set("scheduled") == []
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.2)
         assert len(pools.ran) == ran
         assert await bench.job_set("scheduled") == []
         unpaused_at = int(await bench.redis_client.now())
@@ -392,7 +392,7 @@ async def test_an_added_job_is_planned_by_the_pools_that_have_a_handler(
             await client.remove_periodic(key)
             await until(lambda: _is_idle(bench))
             ran = len(pools.ran)
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(2.2)
             assert len(pools.ran) == ran
     ids = [job_id for _, job_id in pools.ran]
     assert len(ids) == len(set(ids))
@@ -465,7 +465,7 @@ async def test_an_edited_job_fires_by_its_new_schedule_under_its_old_key(
         assert not (await state_of(client, key)).edited
         await until(lambda: _is_idle(bench))
         ran = len(pools.ran)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(2.2)
         assert len(pools.ran) == ran
     ids = [job_id for _, job_id in pools.ran]
     assert len(ids) == len(set(ids))

@@ -261,7 +261,8 @@ WORKER = """
 import asyncio, os, sys
 from asyncwork import WorkerPool
 
-pool = WorkerPool(sys.argv[1], namespace=sys.argv[2], concurrency=200)
+# The second process waits until the first is considered dead. No other pool watches it meanwhile.
+pool = WorkerPool(sys.argv[1], namespace=sys.argv[2], concurrency=200, heartbeat=0.5, dead_after=1.5)
 
 @pool.job
 async def wat(n: int):

@@ -27,7 +27,7 @@ WITHOUT_RECORDS = {
 }
 _REMOVES = re.compile(r"redis\.p?call\('(?:lrem|zrem|ltrim|lpop|rpop|zpopmin|zremrangeby\w+)'")
 _PUTS = re.compile(r"redis\.p?call\('(?:lpush|rpush|zadd|lmove|rpoplpush)'")
-_ENDS = re.compile(r"(?<!function )\b(?:write_end|end_record)\(")
+_ENDS = re.compile(r"(?<!function )\b(?:write_end|end_record|free_deleted)\(")
 
 
 async def stream_end(bench: Bench, job_id: str) -> list[bytes]:
@@ -117,6 +117,7 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
         text = re.sub(r"--.*", "", (folder / f"{name}.lua").read_text())
         if _REMOVES.search(text):
             found[name] = bool(_ENDS.search(text))
+    assert _ENDS.search((folder / "free_deleted.lua").read_text())
     # A job that is only moved is put elsewhere by the same script. Those that keep deleted jobs for a while end them.
     moving = {name for name in found if not found[name] and _PUTS.search((folder / f"{name}.lua").read_text())}
     ending = {name for name, ends in found.items() if ends}

@@ -160,7 +160,7 @@ async def test_a_sleep_frees_the_worker_and_outlives_the_pool(bench: Bench) -> N
         async def order(job: Job) -> None:
             attempts.append(1)
             await job.step("first", steps.append, "first")
-            await job.sleep("cool down", timedelta(seconds=3))
+            await job.sleep("cool down", timedelta(seconds=2))
             await job.step("second", steps.append, "second")
 
         @pool.job
@@ -749,7 +749,7 @@ async def test_discarded_expired_and_snoozed_jobs_leave_nothing(bench: Bench) ->
     @pool.job(expires=1)
     async def expires(job: Job) -> None:
         await job.step("one", ends.append, 1)
-        await job.sleep("pause", 3)
+        await job.sleep("pause", 2)
         ends.append(2)
 
     @pool.job

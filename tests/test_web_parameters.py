@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from starlette.routing import Route
 
-from asyncwork.web import actions, api, gocraft_api, pages
+from asyncwork.web import actions, app, health, metrics
 
+from .architecture import ROOT
 from .conftest import Bench
 from .web_app import failed, payload, put, serving
 
@@ -67,36 +68,103 @@ ANY = (
     *(number.encode() for number in NUMBERS),
 )
 # So that one parameter is wrong and the others are right.
-RIGHT = {"location": b"dead", "ref": f"1.0~{ZEROS}~0".encode(), "text": b"wat", "queue": b"wat", "name": b"wat"}
+RIGHT = {
+    "path": b"/dead",
+    "location": b"dead",
+    "ref": f"1.0~{ZEROS}~0".encode(),
+    "text": b"wat",
+    "queue": b"wat",
+    "name": b"wat",
+}
 RIGHT |= {"key": b"wat:@daily", "spec": b"@daily", "tz": b"UTC", "args": b"{}"}
 LISTED = ("page", "per_page", "order", "cursor", "seen", "kinds", "kinds_seen", "name", "error", "text")
-# What each address reads.
+# What each page keeps in its links, or shows of an action that has ended.
+KEPT = (
+    "order",
+    "seen",
+    "counted",
+    "location",
+    "ref",
+    "id",
+    "queue",
+    "action",
+    "key",
+    "done",
+    "n",
+    "undo",
+    "job",
+    "back",
+)
+# What each address reads. One that reads nothing is given something all the same.
 READ: dict[str, tuple[str, ...]] = {
-    "/": ("as", "done", "n", "undo", "back"),
+    "/": ("as", *KEPT),
+    "/busy": ("done", "n"),
+    "/queues": ("done", "n"),
+    "/retries": LISTED,
+    "/scheduled": LISTED,
     "/dead": LISTED,
-    "/retries": ("cursor", "page"),
-    "/quarantine": ("cursor", "page"),
+    "/finished": ("page", "per_page"),
+    "/quarantine": LISTED,
     "/queue": ("name", "text", "cursor", "page", "per_page", "seen"),
-    "/find": ("text", "cursor", "seen", "per_page"),
+    "/deleted": ("done", "n", "undo"),
+    "/unique": ("name",),
+    "/find": ("text", "all", "cursor", "seen", "per_page"),
     "/job": ("location", "ref", "id"),
     "/batches": ("page", "per_page"),
     "/batch": ("id", "page"),
-    "/api/batches": ("page", "per_page"),
-    "/api/batch": ("id", "page", "per_page"),
+    "/periodic": ("done", "n"),
     "/periodic/job": ("key", "spec", "tz", "args"),
     "/periodic/new": ("name", "spec", "tz", "args"),
-    "/api/periodic/runs": ("key", "count"),
-    "/api/periodic/preview": ("spec", "tz"),
-    "/confirm": ("location", "action", "queue", "cursor", "counted", "seen", "name", "error", "text"),
-    "/api/jobs": ("location", *LISTED),
+    "/confirm": (
+        "location",
+        "action",
+        "queue",
+        "pool",
+        "id",
+        "key",
+        "cursor",
+        "counted",
+        "seen",
+        "name",
+        "error",
+        "text",
+    ),
+    "/live/poll": ("path", *LISTED),
+    "/healthz": (),
+    "/metrics": (),
+    "/api/overview": (),
+    "/api/queues": (),
+    "/api/tenants": ("queue",),
+    "/api/limits": (),
+    "/api/pools": (),
+    "/api/deployments": (),
+    "/api/busy": (),
+    "/api/jobs": ("location", "page", "per_page", "order", "cursor", "name", "error", "text"),
     "/api/job": ("location", "ref"),
+    "/api/finished": ("page", "per_page", "name"),
     "/api/errors": ("location", "cursor", "name", "error", "text"),
     "/api/find": ("text", "cursor", "per_page"),
+    "/api/batches": ("page", "per_page"),
+    "/api/batch": ("id", "page", "per_page"),
+    "/api/periodic": (),
+    "/api/periodic/runs": ("key", "count"),
+    "/api/periodic/preview": ("spec", "tz"),
     "/api/history": ("queue", "by", "count"),
     "/api/run_times": ("queue", "days"),
-    "/dead_jobs": ("page",),
+    "/api/deletions": (),
+    "/api/unique": ("queue", "count"),
+    "/api/problems": (),
+    "/api/openapi.json": (),
+    "/worker_pools": (),
+    "/busy_workers": (),
+    "/retry_jobs": ("page",),
     "/scheduled_jobs": ("page",),
+    "/dead_jobs": ("page",),
 }
+# The addresses of which a part is read.
+IN_PATH = {"/jobs/{job_id:path}", "/api/jobs/{job_id:path}", "/api/jobs/{job_id}/stream", "/static/{name}"}
+# Streams for ever; `/live/poll` reads the same.
+STREAMS = {"/live"}
 
 
 async def fill(bench: Bench) -> None:
@@ -106,16 +174,37 @@ async def fill(bench: Bench) -> None:
     await put(bench, "queue:wat", payload())
 
 
-def test_every_address_is_there() -> None:
-    routes = [route for route in (*pages.routes, *api.routes, *gocraft_api.routes) if isinstance(route, Route)]
-    assert set(READ) <= {route.path for route in routes}
+def addresses() -> set[str]:
+    """Return the addresses that answer to GET."""
+    found = [health.route(), metrics.route(), *app._ROUTES]
+    return {route.path for route in found if route.methods is not None and "GET" in route.methods}
+
+
+def test_every_address_is_tried() -> None:
+    assert READ.keys() | IN_PATH | STREAMS == addresses()
+
+
+def test_every_documented_parameter_is_tried() -> None:
+    description = json.loads((ROOT / "asyncwork/web/openapi.json").read_text(encoding="utf-8"))
+    shared = description["components"]["parameters"]
+
+    def resolved(parameter: dict[str, str]) -> dict[str, str]:
+        return shared[parameter["$ref"].rpartition("/")[2]] if "$ref" in parameter else parameter
+
+    documented = {
+        path: {each["name"] for each in map(resolved, methods["get"].get("parameters", ())) if each["in"] == "query"}
+        for path, methods in description["paths"].items()
+        if "get" in methods and path in READ
+    }
+    assert "cursor" in documented["/api/errors"]
+    assert not {path: names - {*READ[path]} for path, names in documented.items() if names - {*READ[path]}}
 
 
 @pytest.mark.parametrize("path", READ)
 async def test_no_parameter_breaks_a_page(bench: Bench, path: str) -> None:
     await fill(bench)
     async with serving(bench) as (_, web):
-        for name in READ[path]:
+        for name in READ[path] or ("unread",):
             for number, value in enumerate((*VALUES.get(name, ()), *ANY)):
                 query = "&".join(f"{each}={quote(text)}" for each, text in {**RIGHT, name: value}.items())
                 accept = "text/html" if number % 2 else "*/*"
@@ -123,6 +212,19 @@ async def test_no_parameter_breaks_a_page(bench: Bench, path: str) -> None:
                 # gocraft/work answers to nonsense with 500, which workwebui's users expect.
                 nonsense = 500 if path.endswith("_jobs") and "must be" in response.text else 400
                 assert response.status_code in (200, nonsense, 404), (query, response.text)
+
+
+@pytest.mark.parametrize("path", sorted(IN_PATH))
+async def test_no_part_of_a_path_breaks_a_page(bench: Bench, path: str) -> None:
+    await fill(bench)
+    start, end = re.split(r"\{.*\}", path)
+    async with serving(bench) as (_, web):
+        for number, value in enumerate(ANY):
+            accept = "text/html" if number % 2 else "*/*"
+            response = await web.get(f"{start}{quote(value, safe='')}{end}", headers={"accept": accept})
+            assert response.status_code in (200, 400, 404), (value, response.text)
+            # No job has such an id, and no file such a name.
+            assert end != "/stream" or response.status_code == 404
 
 
 HOSTILE: tuple[Any, ...] = (

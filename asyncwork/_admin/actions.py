@@ -36,7 +36,7 @@ from .query import JobQuery
 
 # Jobs moved by one command; keeps it far below 10 ms.
 _BATCH = 100
-# Up to so many jobs, a location is searched in one call, so that the deletion of those that match can be undone.
+# The most jobs of a location that is searched in one call, so that the deletion of those that match can be undone.
 _MOST_UNDONE = 1000
 # Deletions returned by one call.
 _MOST_DELETIONS = 100

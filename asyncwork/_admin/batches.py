@@ -24,9 +24,9 @@ from ..models.job_status import JobState, JobStatus
 from .actions import JobActions
 from .finished import redact_status
 from .job_records import JobReaders
-from .lookup import start_of
+from .lookup import pages_of, start_of
 
-# Seconds for which the dead jobs are searched for those of one page.
+# Seconds for which the members on one page are searched for among the dead jobs.
 _SEARCH_SECONDS = 5.0
 # Open batches that are read to find the members of a batch that is cancelled.
 _MOST_OPEN = 10_000
@@ -67,7 +67,7 @@ class BatchReader:
             await self._store.forget(gone)
         total = await self._store.count()
         shown = tuple(read_batch(batch_id, fields) for batch_id, fields in found.items())
-        return BatchPage(shown, total, page, max(1, -(-total // per_page)))
+        return BatchPage(shown, total, page, pages_of(total, per_page))
 
     async def count(self) -> int:
         """Return how many batches are listed; some that are not kept any more may be among them."""
@@ -90,7 +90,7 @@ class BatchReader:
         found |= await self._dead([job_id for job_id in ids if job_id not in found])
         jobs = [found.get(job_id) or JobStatus(job_id, JobState.UNKNOWN) for job_id in ids]
         shown = [await redact_status(each, self._readers) for each in jobs]
-        return BatchFailures(tuple(shown), len(numbers), page, max(1, -(-len(numbers) // per_page)))
+        return BatchFailures(tuple(shown), len(numbers), page, pages_of(len(numbers), per_page))
 
     async def results(self, batch_id: str, page: int, per_page: int) -> list[BatchResult]:
         """Return what is kept of the results of a page of the members.
@@ -119,7 +119,7 @@ class BatchReader:
         return found
 
     async def _dead(self, ids: Sequence[str]) -> dict[str, JobStatus]:
-        """Return those of the jobs that are among the dead."""
+        """Return those of the jobs that are dead."""
         found: dict[str, JobStatus] = {}
         if not ids:
             return found

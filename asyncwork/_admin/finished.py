@@ -12,7 +12,7 @@ from .._redis.namespace import Namespace
 from ..models.job_record import JobRecord
 from ..models.job_status import FinishedPage, JobStatus
 from .job_records import JobReaders
-from .lookup import start_of
+from .lookup import pages_of, start_of
 
 # The location of the records that `redact` gets for jobs that have ended.
 FINISHED = "finished"
@@ -47,7 +47,7 @@ class FinishedJobs:
             named = await self._named(name)
             jobs, total = named[start : start + per_page], len(named)
         shown = [await redact_status(each, self._readers) for each in jobs]
-        return FinishedPage(tuple(shown), total, page, max(1, -(-total // per_page)))
+        return FinishedPage(tuple(shown), total, page, pages_of(total, per_page))
 
     async def _range(self, start: int, count: int) -> tuple[list[JobStatus], int]:
         """Return jobs from a rank on, and how many there are."""

@@ -120,7 +120,17 @@ class JobLookup:
             return None
 
 
+def pages_of(total: int, per_page: int) -> int:
+    """Return how many pages some items fill; 1 if there are none."""
+    return max(1, -(-total // per_page))
+
+
 def start_of(page: int, per_page: int) -> int:
+    """Return the position of the first item of a page.
+
+    :param page: from 1.
+    :raises UsageError: when a number is out of its range.
+    """
     check_whole(page, "page", 1, 2**40)
     check_whole(per_page, "per_page", 1, _MOST_PER_PAGE)
     return (page - 1) * per_page

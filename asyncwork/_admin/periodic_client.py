@@ -129,7 +129,7 @@ class PeriodicClient(JobClient):
             await self._periodic_actions.edit(key, spec, arguments, tz, who)
 
     async def reset_periodic(self, key: str, *, who: str = "") -> None:
-        """Let the schedule and the arguments hold again that the code says. A pause stays.
+        """Return to the schedule and the arguments of the code. A pause stays.
 
         Parameters as for :meth:`pause_periodic`.
 

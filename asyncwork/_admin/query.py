@@ -47,7 +47,7 @@ class JobQuery:
     :ivar id: its id, exactly.
     :ivar args: values of its arguments by name, as JSON has them. Other arguments may have any value. Numbers are
         compared by their value, so 7 matches 7.0.
-    :raises UsageError: when the name is neither text nor a task, ``args`` is no mapping, or another value is not text.
+    :raises UsageError: when the name is neither text nor a task, ``args`` is not a mapping, or another value not text.
     """
 
     name: str | Named | None = None

@@ -62,7 +62,7 @@ class QueueActions:
     async def set_rate(self, name: str | Named, rate: Rate | None) -> None:
         """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs.
 
-        :raises UsageError: also when ``rate`` is no rate.
+        :raises UsageError: also when ``rate`` is not a rate.
         """
         name = _checked(name)
         if rate is not None and not isinstance(rate, Rate):

@@ -180,7 +180,7 @@ class QueueClient(LimitClient):
             await self._queue_actions.set_rate(name, rate)
 
     async def reset_rate(self, name: str | Named) -> None:
-        """Have the rate hold again that the code of the pools has, or none if it has none."""
+        """Return to the rate of the pools' code, or to none if the code has none."""
         with self._redis_errors():
             await self._queue_actions.reset_rate(name)
 

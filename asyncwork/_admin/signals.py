@@ -13,8 +13,10 @@ from .._redis.running_jobs import RunningJobs
 from .._redis.step_records import StepRecords
 from ..errors import JobEndedError, UsageError
 
-# How often a job is searched for that moves on in the moment in which it is found.
+# How often a job is searched for again, because it has moved in the moment in which it was found.
 _TRIES = 10
+# States in the replies of the script, see :class:`Sent`.
+_MOVED, _DELETED = -1, -2
 
 
 class JobSignaller:
@@ -46,7 +48,7 @@ class JobSignaller:
             sent = await self._send(job_id, event, encoded)
             if sent is not None:
                 return sent
-            # If another one with the same unique key runs in its key, the event is for that.
+            # If another one with the same unique key runs in its place, the event is for that.
             if (newer := await newer_id(self._namespace, job_id)) is None:
                 break
             job_id = newer
@@ -93,7 +95,3 @@ class JobSignaller:
             if sent.state != _MOVED:
                 return sent.state
         return _MOVED
-
-
-# Replies of the script.
-_MOVED, _DELETED = -1, -2

@@ -18,9 +18,9 @@ from ..models.queues import FairQueue, Tenant
 from ..rate import Rate
 from .job_records import JobReaders
 
-# The weight that a tenant may have.
+# The least and the greatest weight of a tenant.
 _LIGHTEST, _HEAVIEST = 0.01, 100
-# How a tenant is shown whose name may be confidential.
+# How a tenant with a confidential name is shown.
 _KEYED = re.compile(r"tenant:[0-9a-f]{12}")
 
 

@@ -10,9 +10,8 @@ from .._jobs.printable import plural, printable
 from ..models.batches import BatchStatus
 from ..models.diagnosis import LostMembers, Problem
 from .batch_reader import BatchReading
-from .wording import listed
+from .wording import REPAIR, listed
 
-_REPAIR = "asyncwork doctor --repair"
 # Seconds after which a creator that still may add members is considered dead.
 ABANDONED_AFTER = 3600
 
@@ -79,10 +78,10 @@ def batch_problems(found: BatchFindings) -> Iterator[Problem]:
         yield Problem(
             "abandoned_batch",
             batch_id,
-            f"batch {batch_id}{name} waits for its creator to add the last of its members since more than an hour, "
+            f"batch {batch_id}{name} has waited for more than an hour for its creator to add the last of its members, "
             f"so that it does not end; {plural(status.total, 'member')} so far",
             "if the creator has died, let the doctor close it, so that it ends with the members that it has",
-            _REPAIR,
+            REPAIR,
         )
     for batch_id, lost in found.lost.items():
         count = len(lost.numbers)
@@ -92,7 +91,7 @@ def batch_problems(found: BatchFindings) -> Iterator[Problem]:
             f"batch {batch_id} waits for {plural(count, 'member')} that {'is' if count == 1 else 'are'} nowhere, so "
             "that it does not end",
             "a pool of gocraft/work may have run them, which counts no members; let the doctor count them as failed",
-            _REPAIR,
+            REPAIR,
         )
     if count := len(found.overdue):
         yield Problem(
@@ -101,5 +100,5 @@ def batch_problems(found: BatchFindings) -> Iterator[Problem]:
             f"callbacks of {count} {'batch' if count == 1 else 'batches'} should have been scheduled "
             f"({listed(found.overdue)})",
             "let the doctor schedule them; the key of the scheduled jobs may have held another type",
-            _REPAIR,
+            REPAIR,
         )

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from .._jobs.printable import printable, shown
 from .._redis.rates import QueueRate
 from ..models.diagnosis import Problem
-from .wording import listed
+from .wording import REPAIR, listed
 
-_REPAIR = "asyncwork doctor --repair"
-# Seconds by which a state may be ahead of Redis's clock, because that was set back.
+# Seconds by which a state may be ahead of Redis's clock, in case the clock was set back.
 _FAR = 60.0
 _STATE = re.compile(rb"\d{1,16} (\d{1,16}) [1-9]\d{0,15}")
 
@@ -61,15 +60,15 @@ def rate_problems(reading: RatesReading, states: Sequence[str]) -> Iterator[Prob
             name,
             f"the rate of {printable(name)} cannot be read ({texts}), so it has no effect",
             "let the doctor remove it, and set it again; pools announce the rate of their code again",
-            _REPAIR,
+            REPAIR,
         )
     if states:
         queues = "1 queue" if len(states) == 1 else f"{len(states)} queues"
         yield Problem(
             "bad_rate_state",
             "",
-            f"what is written about the tokens of {queues} is no state of a rate, is far in the future, or is of a "
-            f"queue that does not exist ({listed(states)})",
+            f"the state of the rate of {queues} cannot be read, is far in the future, or is that of a queue that does "
+            f"not exist ({listed(states)})",
             "let the doctor remove it; another program has written it, or Redis's clock was wrong",
-            _REPAIR,
+            REPAIR,
         )

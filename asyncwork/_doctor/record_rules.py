@@ -9,9 +9,7 @@ from .._redis.pool_registry import served_without_records
 from ..models.diagnosis import Problem
 from ..models.pools import Heartbeat
 from ..models.unique_holder import UniqueHolder
-from .wording import listed, shell_word
-
-_REPAIR = "asyncwork doctor --repair"
+from .wording import REPAIR, listed, shell_word
 
 
 def unkept_results(kept: Collection[str], live: Sequence[Heartbeat]) -> Iterator[Problem]:
@@ -37,7 +35,7 @@ def lost_waits(awaited: Collection[str]) -> Iterator[Problem]:
             f"{plural(len(awaited), 'job')} {'is' if len(awaited) == 1 else 'are'} waited for and {do} not exist, and "
             f"no record says how {'it has' if len(awaited) == 1 else 'they have'} ended ({listed(awaited)})",
             "a pool of gocraft/work may have run them; let the doctor end the waits with ResultLost",
-            _REPAIR,
+            REPAIR,
         )
 
 
@@ -51,7 +49,7 @@ def lost_steps(stepped: Collection[str]) -> Iterator[Problem]:
             f"steps of {jobs} not exist ({listed(stepped)}): another program has ended "
             f"{'it' if len(stepped) == 1 else 'them'}, or an attempt that took none",
             "let the doctor have them expire in a day, or wait for 30 days",
-            _REPAIR,
+            REPAIR,
         )
 
 
@@ -66,7 +64,7 @@ def unexpiring(names: Sequence[str]) -> Iterator[Problem]:
             "",
             f"{keys} no expiry, so that Redis keeps {'it' if len(names) == 1 else 'them'} for ever ({listed(names)})",
             "let the doctor have them expire in a day; another program has written them, or removed their expiry",
-            _REPAIR,
+            REPAIR,
         )
 
 
@@ -81,7 +79,7 @@ def lost_holds(holds: Mapping[str, UniqueHolder]) -> Iterator[Problem]:
             f"{are} held for {names} by jobs that do not exist or have ended, and keep others out; a Go pool that has "
             "run such a job could not free its key",
             "let the doctor free the keys; their successors start then",
-            _REPAIR,
+            REPAIR,
         )
 
 
@@ -111,5 +109,5 @@ def lost_cancels(cancels: Collection[str]) -> Iterator[Problem]:
             f"{jobs} marked to be cancelled and {'does' if len(cancels) == 1 else 'do'} not exist "
             f"({listed(cancels)}); pools look for the marks in every job that they fetch",
             "let the doctor remove the marks",
-            _REPAIR,
+            REPAIR,
         )

@@ -22,7 +22,7 @@ from .batch_reader import read_batches
 from .commands import STEP, send
 from .reader import END_SLACK_MS, NamespaceReader, lock_keys
 
-# Seconds for which records and streams are kept that had no expiry, and those of lost jobs.
+# Seconds for which records and streams without an expiry are kept from then on, as are those of lost jobs.
 _EXPIRY = 86_400
 _LOST = "it did not exist when the namespace was repaired; a pool that keeps no results may have run it"
 
@@ -72,7 +72,6 @@ class Repairer:
             marks = await self._cancels.read(list(repairs.cancels))
             same = [job_id for job_id, mark in marks.items() if mark.at == repairs.cancels[job_id]]
             yield f"removed the marks of cancelled jobs that do not exist: {len(await self._cancels.clear(same))}"
-
         if repairs.awaited:
             yield f"ended the waits for jobs that do not exist: {await self._end_waits(repairs.awaited)}"
         if repairs.abandoned:
@@ -85,7 +84,6 @@ class Repairer:
         if repairs.unexpiring:
             replies = await send(self._redis, [("EXPIRE", key, _EXPIRY) for key in repairs.unexpiring])
             yield f"had keys expire in a day that should expire: {replies.count(1)}"
-
         if repairs.stepped:
             expiring = await self._steps.expire(repairs.stepped, _EXPIRY)
             yield f"had the steps of jobs expire in a day that do not exist: {expiring}"

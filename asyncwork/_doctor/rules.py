@@ -20,9 +20,8 @@ from ..models.pools import Heartbeat
 from ..models.queues import JobCounts
 from .heartbeats import HeartbeatHistory
 from .server_rules import clock_skew, skew
-from .wording import LISTED, listed, shell_word
+from .wording import LISTED, REPAIR, listed, shell_word
 
-_REPAIR = "asyncwork doctor --repair"
 _RUN = "asyncwork run app:pool"
 
 # Minutes whose counts are read. So many expired jobs are a problem, if they are this share of those that ended.
@@ -46,7 +45,7 @@ def pool_problems(heartbeats: Sequence[Heartbeat], now: float, history: Heartbea
                 each.pool_id,
                 f"pool {each.pool_id} is registered but has no heartbeat, so its jobs in progress wait for a reaper",
                 "another pool requeues its jobs within seconds; if no pool runs, let the doctor do it",
-                _REPAIR,
+                REPAIR,
             )
         elif history.is_stale(each, now):
             yield Problem(
@@ -79,7 +78,7 @@ def orphans(locks: Mapping[str, LockState], gone: Collection[str]) -> Iterator[P
             f"{plural(count, 'job')} of {listed(running)} {'is' if count == 1 else 'are'} in progress in pools that "
             f"are gone ({_pools_of(running)}), and will not run there",
             "a pool's reaper requeues them within about a minute; if no pool runs, let the doctor do it",
-            _REPAIR,
+            REPAIR,
         )
     if sharing:
         yield Problem(
@@ -88,7 +87,7 @@ def orphans(locks: Mapping[str, LockState], gone: Collection[str]) -> Iterator[P
             f"the lock of {listed(sharing)} is held by pools that are gone ({_pools_of(sharing)}), "
             "so that jobs which do not run count against a concurrency limit",
             "a pool's reaper removes their shares within a minute; if no pool runs, let the doctor do it",
-            _REPAIR,
+            REPAIR,
         )
 
 
@@ -106,7 +105,7 @@ def empty_shares(locks: Mapping[str, LockState], gone: Collection[str]) -> Itera
             f"pools that are gone have shares of 0 in locks ({listed(empty)}); "
             "gocraft/work leaves them, and they do no harm",
             "remove them if you like",
-            _REPAIR,
+            REPAIR,
         )
 
 
@@ -231,7 +230,7 @@ def lock_drift(
             f"{'; '.join(parts)}: {effect}",
             "a pool's reaper corrects most locks within a minute; otherwise let the doctor do it, which is safe while "
             "pools run",
-            _REPAIR,
+            REPAIR,
         )
 
 
@@ -274,7 +273,7 @@ def unclaimed_keys(unclaimed: Collection[str], names: Iterable[str], keys: Keys)
             f"{are} held{f' for {listed(held)}' if held else ''}, although no such job waits, runs or is to be "
             "retried; for up to a day, a new one is rejected as a duplicate",
             "let the doctor free the keys that are held for no job",
-            _REPAIR,
+            REPAIR,
         )
 
 

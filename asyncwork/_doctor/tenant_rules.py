@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from .._jobs.printable import plural, printable
 from ..models.diagnosis import Problem
-
-_REPAIR = "asyncwork doctor --repair"
+from .wording import REPAIR
 
 
 def tenant_drift(wrong: Mapping[str, int]) -> Iterator[Problem]:
@@ -22,5 +21,5 @@ def tenant_drift(wrong: Mapping[str, int]) -> Iterator[Problem]:
             f"the state of {plural(count, 'tenant')} of the fair queue {printable(name)} does not fit its jobs: some "
             "may wait although they could run, or more run than may",
             "a pool corrects it within a minute; otherwise let the doctor do it, which is safe while pools run",
-            _REPAIR,
+            REPAIR,
         )

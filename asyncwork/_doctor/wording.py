@@ -1,4 +1,4 @@
-"""Lists of names, and shell words, in the texts of problems."""
+"""What the texts of problems share: a command, lists of names, and shell words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from .._jobs.printable import printable
 
+# The command that makes the safe repairs.
+REPAIR = "asyncwork doctor --repair"
 # Items that a text lists before it gives the number of the others.
 LISTED = 5
 

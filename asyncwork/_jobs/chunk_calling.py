@@ -18,7 +18,7 @@ from .calling import Call, RunPlain, call_by_kind
 from .function_kinds import is_async, label_of
 from .printable import plural, shown
 
-# Of the ids in an error text, because a chunk may have thousands.
+# The most ids that an error text names, because a chunk may have thousands.
 _MOST_SHOWN = 3
 
 

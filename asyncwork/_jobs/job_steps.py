@@ -26,7 +26,8 @@ class StepSource(Protocol):
         """Return the steps of the attempt that runs a job; ``None`` if it does not run here."""
 
 
-# The running pools of this process. Found when a job first asks for a step, so that no other job pays for steps.
+# The running pools of this process. A job finds its pool when it first asks for a step, so that steps cost nothing to
+# other jobs.
 sources: list[StepSource] = []
 
 

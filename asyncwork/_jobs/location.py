@@ -35,7 +35,7 @@ def queue_location(name: str) -> JobLocation:
 
 
 def queue_name(location: JobLocation) -> str:
-    """Return the name of the queue at a location, or an empty text if the location is no queue."""
+    """Return the name of the queue at a location, or an empty text if the location is not a queue."""
     return location.removeprefix(_QUEUE) if location.startswith(_QUEUE) else ""
 
 

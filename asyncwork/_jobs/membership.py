@@ -68,7 +68,7 @@ def callback_id(batch_id: str, callback: Callback) -> str:
 
 
 def member_of(job_id: object) -> Member | None:
-    """Return what a job's id says of its batch; ``None`` if it is no member of any."""
+    """Return what a job's id says of its batch; ``None`` if it is not a member of any."""
     found = _MEMBER.fullmatch(job_id) if isinstance(job_id, str) else None
     return None if found is None else Member(found[1], int(found[2]))
 
@@ -80,7 +80,7 @@ def batch_of(job_id: object) -> str | None:
 
 
 def member_in(payload: bytes) -> Member | None:
-    """Return what the payload of a job says of its batch; ``None`` if it is no member, or no job."""
+    """Return what the payload of a job says of its batch; ``None`` if it is not a member, or not a job."""
     # The plain layout, in which nothing comes before the id that may hold another.
     if (found := _PLAIN.match(payload)) is not None:
         return Member(found[1].decode(), int(found[2]))

@@ -71,7 +71,7 @@ def job_name(name: object) -> str:
     return check_job_name(name if isinstance(name, str) else getattr(name, "name", name))
 
 
-# An application enqueues jobs of the same names again and again.
+# An application enqueues jobs of the same few names.
 _check_again = lru_cache(maxsize=1024)(check_job_name)
 
 

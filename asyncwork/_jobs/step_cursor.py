@@ -21,7 +21,7 @@ Position = TypeVar("Position")
 Row = TypeVar("Row")
 
 _END = object()
-# Seconds after which a place that has changed is recorded.
+# Seconds after which a new position is recorded.
 PERIOD = 1.0
 
 

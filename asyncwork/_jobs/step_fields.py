@@ -65,7 +65,7 @@ def position_of(at: float, position: bytes, *, ended: bool = False) -> bytes:
 def read(value: bytes) -> list[Any]:
     """Return the elements of a value.
 
-    :raises PayloadError: when it is no array that begins with a number.
+    :raises PayloadError: when it is not an array that begins with a number.
     """
     found = codec.decode(value)
     if type(found) is not list or not found or type(found[0]) not in (int, float):

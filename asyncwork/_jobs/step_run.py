@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..job import Job
     from .calling import RunPlain
 
-# A wait that is over within so many seconds keeps its worker.
+# Seconds: a shorter wait keeps its worker.
 _SHORT = 1.0
 
 # The name of the step in which the code runs.

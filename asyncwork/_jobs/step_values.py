@@ -24,7 +24,7 @@ _REPEATED = "The job is dead, because another attempt would run the step again; 
 def conversion_of(function: Callable[..., Any]) -> Conversion:
     """Return how what a function returns is written and read.
 
-    :raises HandlerError: when no JSON value can ever be of the annotated type, or it is no function.
+    :raises HandlerError: when no JSON value can ever be of the annotated type, or it is not a function.
     """
     try:
         return _known_conversion(function)
@@ -48,7 +48,7 @@ def _read_conversion(function: Callable[..., Any]) -> Conversion:
 def position_conversion(source: Callable[..., Any]) -> Conversion:
     """Return how the position of a cursor is written and read: by the annotation of the first parameter of its source.
 
-    :raises HandlerError: when no JSON value can ever be of that type, or it is no function.
+    :raises HandlerError: when no JSON value can ever be of that type, or it is not a function.
     """
     parameters: list[AnnotatedParameter] = read_signature(source)
     annotation = parameters[0][1] if parameters else Any

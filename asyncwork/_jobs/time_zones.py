@@ -33,7 +33,7 @@ def find_zone(zone: str | None) -> OffsetAt:
         if not is_zone_name(zone):
             raise ZoneInfoNotFoundError(zone)
         return partial(_zone_offset, ZoneInfo(zone))
-    # A directory of zones, such as America, is an OSError; a file that is no zone a ValueError.
+    # A directory of zones, such as America, is an OSError; a file that is not a zone a ValueError.
     except (ZoneInfoNotFoundError, OSError, ValueError):
         raise BadSpec(
             f"there is no time zone {shown(zone)} on this host; it must be a name such as Europe/Berlin "

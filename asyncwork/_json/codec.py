@@ -36,9 +36,9 @@ def encode_args(args: Mapping[str, object] | None) -> bytes:
     The JSON decodes to equal values, except that tuples become lists, and ``IntEnum`` and ``StrEnum`` members become
     plain integers and strings.
 
-    :raises ArgumentEncodingError: when ``args`` is no mapping, or holds what JSON cannot: a key that is no string,
-        NaN, an infinity, any other type, itself, an integer of thousands of digits, or more than 800 levels
-        of nesting. The message names the key.
+    :raises ArgumentEncodingError: when ``args`` is not a mapping, or holds what JSON cannot: a key that is not a
+        string, NaN, an infinity, any other type, itself, an integer of thousands of digits, or more than 800 levels of
+        nesting. The message names the key.
     """
     if args is None:
         return b"null"
@@ -102,7 +102,7 @@ def decode_job(raw: bytes) -> dict[str, Any]:
     ``unique_key`` each lone surrogate becomes U+FFFD, as in Go, because they become keys and fields in Redis, which
     hold UTF-8.
 
-    :raises PayloadError: as :func:`decode` does, when the document is no object, and when ``t``, ``fails`` or
+    :raises PayloadError: as :func:`decode` does, when the document is not an object, and when ``t``, ``fails`` or
         ``failed_at`` is an integer beyond 64 bits.
     """
     try:

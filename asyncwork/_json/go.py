@@ -26,7 +26,7 @@ def encode(value: object, root: str = "args") -> bytes:
     no Go string can hold, becomes U+FFFD, as when Go decodes it.
 
     :param root: what the message of an error calls ``value``.
-    :raises ArgumentEncodingError: when ``value`` holds what JSON cannot: a key that is no string, NaN, an infinity,
+    :raises ArgumentEncodingError: when ``value`` holds what JSON cannot: a key that is not a string, NaN, an infinity,
         any other type, itself, or more than 10,000 levels of nesting; or an integer of more digits than the
         interpreter converts (4,300 by default). The message names the key.
     """
@@ -34,7 +34,7 @@ def encode(value: object, root: str = "args") -> bytes:
         try:
             return _respell(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
         except TypeError:
-            # A key that is no plain string, an integer beyond 64 bits or a surrogate: orjson cannot write these.
+            # A key that is not a plain string, an integer beyond 64 bits or a surrogate: orjson cannot write these.
             pass
     return _respell(_write(value, root))
 

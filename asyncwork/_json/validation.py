@@ -69,7 +69,7 @@ def _check_items(walk: Walk, level: Level) -> None:
 
 
 def _problem(value: object) -> str | None:
-    """Return why JSON cannot hold a value that is no container, or ``None``."""
+    """Return why JSON cannot hold a value that is not a container, or ``None``."""
     if value is None or isinstance(value, str):
         return None
     if isinstance(value, int):

@@ -101,7 +101,7 @@ class ResourcesFactory:
     def check(self, made: object) -> AbstractAsyncContextManager[Any]:
         """Return what the function returned.
 
-        :raises UsageError: when it is no async context manager.
+        :raises UsageError: when it is not an async context manager.
         """
         if isinstance(made, AbstractAsyncContextManager):
             return made

@@ -122,7 +122,7 @@ class Lifecycle(ABC):
 
         :raises HandlerError: when a periodic job has no handler; see :meth:`WorkerPool.periodically`.
         :raises RedisUnavailable: when Redis cannot be reached, refuses the connection or is too old.
-        :raises UsageError: when the resources are no async context manager.
+        :raises UsageError: when the resources are not an async context manager.
         :raises BaseException: the error with which the resources could not be opened.
         """
         if self._run is not None and self._task is not None and self._is_running:

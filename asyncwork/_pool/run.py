@@ -103,7 +103,7 @@ class PoolRun:
         """Run from start to stop.
 
         :raises OpeningError: when the resources cannot be opened.
-        :raises UsageError: when they are no async context manager.
+        :raises UsageError: when they are not an async context manager.
         :raises Exception: what ``prepare`` or the launcher raises, or the error with which the resources have ended
             this run.
         """

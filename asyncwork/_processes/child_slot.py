@@ -13,7 +13,7 @@ from .child import Child
 
 logger = logging.getLogger("asyncwork.cli")
 
-# A child that ends within so many seconds ends too soon. The first such end is forgiven.
+# Seconds: a child that ends earlier ends too soon. The first such end is forgiven.
 _SOON = 10.0
 # Seconds until the next child, doubled by each further such end; up to the longest if none could start to serve, and up
 # to another if they served, because the other children's load grows meanwhile.

@@ -134,7 +134,7 @@ class ParentLink:
                 return
 
     def _is_ready(self, event: int, seconds: float) -> bool:
-        """Wait for an event of the socket, for so many seconds at most; return whether it has come."""
+        """Wait for an event of the socket, for some seconds at most; return whether it has come."""
         # Unlike select(), poll() takes descriptors from 1024 on. Unlike epoll, it needs none, which may be used up.
         with selectors.PollSelector() as selector:
             selector.register(self._channel, event)

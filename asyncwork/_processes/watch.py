@@ -17,7 +17,7 @@ logger = logging.getLogger("asyncwork.cli")
 
 # Seconds between two passes.
 TICK = 0.25
-# A child is silent when so many reports are missing.
+# How many reports in a row must be missing until a child counts as silent.
 _MISSING = 2.5
 # Seconds that an aborted child has to write its stacks.
 _ABORT_SECONDS = 2.0

@@ -79,7 +79,7 @@ class BatchStore:
             return 0
 
     async def forget(self, batch_ids: Sequence[str]) -> None:
-        """Remove batches from the lists that are gone."""
+        """Remove batches that are gone from the lists."""
         for key in (self._keys.batches, self._keys.open_batches):
             await self._redis.client().zrem(key, *batch_ids)
 
@@ -101,7 +101,7 @@ class BatchStore:
         return b"".join(parts)
 
     async def settle(self, members: Sequence[Member], state: MemberState) -> None:
-        """Note how members have ended that are nowhere any more."""
+        """Note how members have ended that no list or set holds any more."""
         for some in batches(members, _BATCH):
             numbers = BatchKeys(self._keys, 3)
             args = [part for each in some for part in (numbers.first(each.batch_id), each.number, state.value)]
@@ -109,7 +109,7 @@ class BatchStore:
             await run_script(self._redis.client(), "settle_members", keys, args)
 
     async def settle_quarantined(self, payloads: Sequence[bytes]) -> None:
-        """Note that members have failed whose payloads are quarantined, as far as they can be read."""
+        """Note that members have failed because their payloads are quarantined, as far as these can be read."""
         if members := [member for each in payloads if (member := member_in(each)) is not None]:
             await self.settle(members, MemberState.FAILED)
 

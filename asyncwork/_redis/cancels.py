@@ -85,7 +85,7 @@ class Cancels:
 
     async def wake_pools(self) -> None:
         """Have the pools read the marks now."""
-        # The user may lack the channel. The pools read the marks with each heartbeat all the same.
+        # The user may not be allowed to publish. The pools read the marks with each heartbeat all the same.
         with suppress(ErrorReply):
             await self._redis.client().publish(self._keys.wake_channel(), b"")
 

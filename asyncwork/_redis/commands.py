@@ -65,7 +65,7 @@ class RequeueFront(Command):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenTenants(Command):
-    """Give the tenants of a fair queue a turn whose next token has come.
+    """Give a turn to the tenants of a fair queue whose next token has come.
 
     Replies ``[opened, next]``: how many there were, and in how many microseconds the next one may go on; 0 if none
     waits for that.

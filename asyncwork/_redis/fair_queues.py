@@ -130,7 +130,7 @@ class FairQueues:
         for name, each in options.items():
             client = self._redis.client()
             await client.sadd(self._keys.fair_queues, name)
-            await client.set(self._keys.tenants.of(name)[1], each.text)
+            await client.set(self._keys.tenants.options(name), each.text)
             await self.review(name)
 
     async def restore(self, options: Mapping[str, FairOptions]) -> None:
@@ -138,7 +138,7 @@ class FairQueues:
         async with self._redis.client().pipeline(transaction=False) as pipe:
             for name, each in options.items():
                 pipe.sadd(self._keys.fair_queues, name)
-                pipe.set(self._keys.tenants.of(name)[1], each.text, nx=True)
+                pipe.set(self._keys.tenants.options(name), each.text, nx=True)
             for reply in await pipe.execute(raise_on_error=False):
                 # A key of another type is for the doctor.
                 if isinstance(reply, Exception) and not is_wrong_type(reply):
@@ -147,7 +147,7 @@ class FairQueues:
     async def review(self, name: str, gone: Sequence[tuple[str, str]] = (), tenants: Iterable[str] = ()) -> int:
         """Compute what is derived of a fair queue; return how many tenants it was wrong for.
 
-        :param gone: tenants, each with the id of the job whose retry it waits for in vain.
+        :param gone: tenants, each with the id of the job whose retry it waits for, and which is gone.
         :param tenants: others that may have jobs.
         """
         return await self._review(name, gone, tenants, corrects=True)
@@ -173,7 +173,7 @@ class FairQueues:
     async def orders(self, name: str) -> dict[str, str]:
         """Return, by tenant, the id of the job whose retry it waits for."""
         try:
-            found = await self._redis.client().hgetall(self._keys.tenants.of(name)[5])
+            found = await self._redis.client().hgetall(self._keys.tenants.order(name))
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
@@ -231,12 +231,24 @@ class FairQueues:
 
 def tenant_of(payload: bytes) -> str:
     """Return the tenant of a waiting job; empty for none, and for what is not a job."""
+    job = _tenanted_job(payload)
+    return "" if job is None else job.partition
+
+
+def tenanted_name(payload: bytes) -> str:
+    """Return the name of a job that belongs to a tenant; empty for another one."""
+    job = _tenanted_job(payload)
+    return "" if job is None else job.name
+
+
+def _tenanted_job(payload: bytes) -> Job | None:
+    # Most payloads need not be decoded.
     if b'"partition"' not in payload:
-        return ""
+        return None
     try:
-        return Job.decode(payload).partition
+        return Job.decode(payload)
     except PayloadError:
-        return ""
+        return None
 
 
 def _unescaped(raw: bytes) -> str:
@@ -254,16 +266,6 @@ def _options(text: bytes) -> FairOptions:
     if found is None:
         return FairOptions(0, 0, ordered=False)
     return FairOptions(int(found[1]), int(found[2]), found[3] == b"1", decode(found[4] or b""))
-
-
-def tenanted_name(payload: bytes) -> str:
-    """Return the name of a job that belongs to a tenant; empty for another one."""
-    if b'"partition"' not in payload:
-        return ""
-    try:
-        return Job.decode(payload).name
-    except PayloadError:
-        return ""
 
 
 def _tenant(name: bytes, fields: Sequence[Any]) -> TenantState:

@@ -74,7 +74,7 @@ class Holds:
         return next(iter((await self._where("next_id", name, job_id, seconds)).values()), None)
 
     async def _where(self, field: str, name: str, job_id: str, seconds: float) -> dict[str, UniqueHolder]:
-        """Return the keys of a name that have an id in a field; the search ends with the first of them."""
+        """Return the keys of a name with an id in a field; the search ends with the first that it finds."""
         deadline, wanted, some = time.monotonic() + seconds, encode(job_id), list[str]()
         async for key in self._scan(name):
             some.append(key)

@@ -151,7 +151,7 @@ class Inspector:
             if not newest_first:
                 return await self.fair.next_to_run(name, start, count)
             found, total = await self.fair.next_to_run(name, 0, 1)
-            # Where a certain job is, only a scan finds.
+            # Only a scan finds out where a certain job is.
             return found if start == 0 else [], total
         # Not a transaction: Redis refuses to begin one when its memory is full, and reading must work then.
         async with self._redis.client().pipeline(transaction=False) as pipe:

@@ -37,11 +37,11 @@ def limited_push(keys: Keys, name: str, packed: Sequence[bytes], limit: int, *, 
 
 
 def split_by_limit(write: Write, reply: Any) -> tuple[Sequence[int], Sequence[int], QueueFull | None]:
-    """Return the jobs of a command that were written, those that were not, and why, from its reply, which is no error.
+    """Return the jobs of a command that were written, those after them that were not, and why.
 
-    Those that were not written come after those that were.
+    :param reply: not an error.
     """
-    # The scripts that write unique jobs have other replies unless the queue is full.
+    # Scripts that write unique jobs reply otherwise, unless the queue is full.
     if not write.limited or not isinstance(reply, list) or not isinstance(reply[1], int):
         return write.jobs, (), None
     written, waiting, limit = reply

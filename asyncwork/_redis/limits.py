@@ -195,7 +195,7 @@ class Limits:
             return 0
 
     async def _wake_pools(self) -> None:
-        # The user may lack the channel. The pools read the limits again and again all the same.
+        # The user may not be allowed to publish. The pools read the limits from time to time all the same.
         with suppress(ErrorReply):
             await self._redis.client().publish(self._keys.wake_channel(), b"")
 

@@ -24,7 +24,7 @@ _BATCH = 500
 class QueueRate:
     """What is known of the rate of a queue, as the texts that are in Redis.
 
-    :ivar code: the rate that the pool has announced which started last; empty if none has one.
+    :ivar code: the rate that was announced by the pool that started last; empty if no pool has one.
     :ivar owner: the id of that pool.
     :ivar was_set: the rate that was set at run time, or ``none``; empty if none was.
     """
@@ -35,7 +35,7 @@ class QueueRate:
 
     @property
     def invalid(self) -> tuple[str, ...]:
-        """The texts that are no rates. They have no effect."""
+        """The texts that are not rates. They have no effect."""
         texts = (self.code, "" if self.was_set == NONE else self.was_set)
         return tuple(text for text in texts if text and _parse(text) is None)
 
@@ -132,7 +132,7 @@ class Rates:
         await self.wake_pools()
 
     async def reset_rate(self, name: str) -> None:
-        """Have the rate of the code hold again."""
+        """Return to the rate of the code."""
         try:
             await self._redis.client().hdel(self._keys.rates, encode(_SET + name))
         except ErrorReply as error:
@@ -180,7 +180,7 @@ class Rates:
 
     async def wake_pools(self) -> None:
         """Have the pools read the rates now."""
-        # The user may lack the channel. The pools read them again and again all the same.
+        # The user may not be allowed to publish. The pools read them from time to time all the same.
         with suppress(ErrorReply):
             await self._redis.client().publish(self._keys.wake_channel(), b"")
 

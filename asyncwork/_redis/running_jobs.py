@@ -14,7 +14,7 @@ from .recovery import Recovery
 
 # Jobs of one list, and lists, that are read by one pipeline.
 _STEP, _BATCH = 100, 500
-# Up to so many ids are looked for in the bytes of a payload.
+# The most ids that are searched for in the bytes of a payload.
 _FEW = 20
 
 

@@ -26,6 +26,7 @@ _FRAGMENTS = frozenset(
         "end_stream",
         "fair_list",
         "forget_steps",
+        "free_deleted",
         "free_hold",
         "keep_steps",
         "max_concurrency",

@@ -1,4 +1,4 @@
-"""What is recorded of the steps of jobs, as those read and change it who do not run the jobs."""
+"""What is recorded of the steps of jobs, for programs that do not run the jobs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class StepRecords:
 
         :param value: as JSON.
         :param payload: that of the job, or the one with which it last waited.
-        :param found_in: the key where a job was found that has no record.
+        :param found_in: the key where a job without a record was found.
         :param is_list: whether that is a list.
         """
         fair: list[tuple[str, ...]] = []

@@ -80,7 +80,7 @@ class Chunk:
             self._forget_ended()
 
     def _forget_ended(self) -> None:
-        """Break the reference cycles, because to have the garbage collector find them costs as much as all the rest."""
+        """Break the reference cycles, because finding them would take the garbage collector as long as all else."""
         for each in self._members:
             # Those that were cut off are still needed, to say where they are.
             if each.has_ended and each.task is not None and each.task.done():

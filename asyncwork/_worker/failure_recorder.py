@@ -92,7 +92,7 @@ class FailureRecorder:
             hooks.attempt_failed(job, error, dead=has_ended)
 
     def defer(self, steps: PoolStepRun, started_at: float, now: float, crashes: int) -> None:
-        """Record that an attempt waits that has returned all the same, and was counted.
+        """Record that an attempt waits although it has returned, and was counted.
 
         :param started_at: when it started, epoch seconds.
         :param now: when it ended, likewise.

@@ -169,15 +169,15 @@ class OpenQueues:
         self.reopen_limited()
 
     def reopen_limited(self) -> None:
-        """Have queues fetched from that wait for a token or for the end of a rest, which may come earlier now."""
+        """Fetch from queues that wait for a token or for the end of a rest, which may come earlier now."""
         self._add_filled(self.limited.open_all())
 
     def on_opening(self, now: float) -> None:
-        """Have the queues fetched from whose next token has come, or whose rest has ended."""
+        """Fetch from the queues whose next token has come, or whose rest has ended."""
         self._add_filled(self.limited.open_due(now))
 
     def on_opened(self, queue: Queue) -> None:
-        """Have a fair queue fetched from whose tenants may go on."""
+        """Fetch from a fair queue whose tenants may go on."""
         self._add_filled([queue])
 
     def _add_filled(self, queues: Sequence[Queue]) -> None:
@@ -201,7 +201,7 @@ class OpenQueues:
         return self._poller.next(self.closed | self._unavailable())
 
     def on_polled(self, poll: QueuePoll, replies: Sequence[int]) -> None:
-        """Have the queues fetched from that were found to be filled."""
+        """Fetch from the queues that were found to be filled."""
         if self._poller.on_replies(poll, replies):
             self.backlog = True
         self.poll_wanted = self._poller.counted

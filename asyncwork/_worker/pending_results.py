@@ -104,31 +104,22 @@ class PendingResults:
         error: ErrorReply | None = None
         at = 0
         for queue, payloads in batch.acks.items():
-            reply = replies[at]
-            at += 1
-            if isinstance(reply, ErrorReply):
+            if isinstance(reply := replies[at], ErrorReply):
                 self.acks[queue] += payloads
-                error = reply
-                if is_wrong_type(reply):
-                    self._on_possible_loss()
+                error = self._checked(reply)
+            at += 1
         for queue, ends in batch.ends.items():
-            reply = replies[at]
-            at += 1
-            if isinstance(reply, ErrorReply):
+            if isinstance(reply := replies[at], ErrorReply):
                 self.ends[queue] += ends
-                error = reply
-                if is_wrong_type(reply):
-                    self._on_possible_loss()
-        for queue, members in batch.members.items():
-            reply = replies[at]
+                error = self._checked(reply)
             at += 1
-            if isinstance(reply, ErrorReply):
+        for queue, members in batch.members.items():
+            if isinstance(reply := replies[at], ErrorReply):
                 self.members[queue] += members
-                error = reply
-                if is_wrong_type(reply):
-                    self._on_possible_loss()
+                error = self._checked(reply)
             elif reply:
                 self.on_due()
+            at += 1
         for command in batch.commands:
             reply = replies[at]
             at += 1
@@ -140,6 +131,12 @@ class PendingResults:
             else:
                 self.commands.append(command)
                 error = reply
+        return error
+
+    def _checked(self, error: ErrorReply) -> ErrorReply:
+        """Return an error; jobs may be lost if it says that a list of theirs is none."""
+        if is_wrong_type(error):
+            self._on_possible_loss()
         return error
 
     def _on_confirmed(self, command: Command, reply: Any) -> None:

@@ -18,7 +18,7 @@ from ..task import Task
 from ..worker_pool import WorkerPool
 from .errors import FAILED, AppError
 
-# Where the first lines of a traceback are that do not help the author of an app.
+# The files of the first lines of a traceback, which do not help the author of an app.
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 # Makes a pool, in the event loop where the pool will run.

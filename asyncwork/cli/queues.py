@@ -98,7 +98,7 @@ class _Limit:
 def _rate(text: str, burst: str | None) -> _Limit:
     """Return what the verb ``rate`` was given.
 
-    :raises UsageError: when it is no rate.
+    :raises UsageError: when it is not a rate.
     """
     if text in ("none", "code"):
         if burst is not None:

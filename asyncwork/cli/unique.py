@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("UNTIL"),
     Column("NEXT"),
 )
-# How many are listed.
+# The most holders that are listed.
 _MOST = 1_000
 
 

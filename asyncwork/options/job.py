@@ -30,7 +30,7 @@ Backoff = Callable[["Job"], float]
 # The name of the argument that holds a job's tenant, or a function that takes the arguments and returns the tenant.
 Partition: TypeAlias = str | Callable[[Mapping[str, Any]], object]
 
-# How arguments are treated that a handler does not take: the job runs without them, or it fails.
+# What becomes of a job with arguments that its handler does not take: it runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
 
 # Seconds for which a chunk waits for more jobs by default.

@@ -33,7 +33,7 @@ class EagerResources:
     async def value(self) -> object:
         """Return the value that contexts take. Open the resources if they are not open, in the running event loop.
 
-        :raises UsageError: when the block could not close them, or they are no async context manager.
+        :raises UsageError: when the block could not close them, or they are not an async context manager.
         :raises BaseException: the error with which they could not be opened.
         """
         factory, run = self._pool._resources, self._pool._run

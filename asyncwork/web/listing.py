@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .._admin.lookup import pages_of
 from .._admin.query import JobQuery
 from ..models.job_record import JobRecord, SearchResult
 from .params import Params
@@ -75,7 +76,7 @@ async def list_jobs(page: PageRequest, location: str, job_query: JobQuery, *, ne
         return await _search(page, location, job_query, newest_first)
     client, per_page = page.client, page.params.per_page(_PER_PAGE)
     found = await client.jobs(location, page.params.page(), per_page=per_page, newest_first=newest_first)
-    pages = max(1, -(-found.total // per_page))
+    pages = pages_of(found.total, per_page)
     if found.page > pages:
         # The list has become shorter since the link was made.
         found = await client.jobs(location, pages, per_page=per_page, newest_first=newest_first)

@@ -3,9 +3,9 @@
 -- KEYS    the pool's heartbeat, then for each queue: the minutes of an hour, the days of a month; then for each
 --         histogram of a day: its key
 -- ARGV    number of the write, cell of the minute, seconds to keep minutes, cell of the day, seconds to keep days, how
---         many histograms, seconds to keep them; then for each queue: processed, failed, retried, dead, run_ms, wait_ms,
---         expired, cancelled; then for each histogram: how many buckets were changed, and for each: its number, by how
---         much
+--         many histograms, seconds to keep them; then for each queue: processed, failed, retried, dead, run_ms,
+--         wait_ms, expired, cancelled; then for each histogram: how many buckets were changed, and for each: its
+--         number, by how much
 -- Returns the numbers, from 1, of the KEYS that are not strings; nothing was added to those.
 -- A cell is 32 bytes: four unsigned integers of 32 bits and two signed of 64, all big-endian. Behind the 60 minutes or
 -- 31 days there are 8 bytes for each: expired and cancelled, 32 bits each. They are written only if there are any.

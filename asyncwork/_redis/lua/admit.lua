@@ -4,8 +4,8 @@
 -- ARGV    pool id, payload
 -- Returns {verdict, waiting, crashes}. verdict: 1 admitted; 0 requeued, because the queue is paused or at its
 --         concurrency limit; -1 not in progress here any more, because another pool's reaper requeued it. waiting: how
---         many jobs are left in the queue. crashes: how many times the job was running when a process died, as `crashes_of`
---         counts them.
+--         many jobs are left in the queue. crashes: how many times the job was running when a process died, as
+--         `crashes_of` counts them.
 -- include sync_share
 -- include max_concurrency
 -- include crashes_of

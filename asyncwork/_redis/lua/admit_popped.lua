@@ -4,8 +4,8 @@
 -- KEYS    queue, in-progress, paused, lock, lock_info, max_concurrency, the hash of crashes, the hash of cancels
 -- ARGV    pool id
 -- Returns {open, waiting}. open: 1 if the job may start; 0 if the queue is paused or has a concurrency limit, or if any
---         crashes or cancels are recorded, because then the job must be checked by `admit`. waiting: how many jobs are left in the
---         queue.
+--         crashes or cancels are recorded, because then the job must be checked by `admit`. waiting: how many jobs are
+--         left in the queue.
 -- include sync_share
 -- include max_concurrency
 -- include allow_when_oom

@@ -1,11 +1,11 @@
--- Schedules a job so that it starts once no other of its kind has come for a while: it replaces the one that waits, whose
--- id it gets, and puts off its start. Times are by Redis's clock.
+-- Schedules a job so that it starts once no other of its kind has come for a while: it replaces the one that waits,
+-- whose id it gets, and puts off its start. Times are by Redis's clock.
 -- KEYS    the kind of jobs, scheduled
 -- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; for how long none may
 --         have come (seconds), how long after the first it is due at the latest (seconds; 0 for any time), seconds for
 --         which the key is kept after that
--- Returns {what, id, due}. what: 1: it was scheduled; 2: the job `id`, which waits, has its arguments now. due: when that
---         is due, epoch seconds, as text.
+-- Returns {what, id, due}. what: 1: it was scheduled; 2: the job `id`, which waits, has its arguments now. due: when
+--         that is due, epoch seconds, as text.
 local time = redis.call('time')
 local now = time[1] + time[2] / 1000000
 -- pcall: a key of another type is overwritten.

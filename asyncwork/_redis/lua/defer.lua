@@ -1,11 +1,12 @@
--- Has a job that waits run again later: moves it from the in-progress list to the scheduled jobs, or to its queue if one
--- of the events is there already. Idempotent: the token says that it was done, although the job, whose bytes stay the
--- same, may be in progress here again.
+-- Has a job that waits run again later: moves it from the in-progress list to the scheduled jobs, or to its queue if
+-- one of the events is there already. Idempotent: the token says that it was done, although the job, whose bytes stay
+-- the same, may be in progress here again.
 -- KEYS    in-progress, lock, lock_info, scheduled, queue, the hash of the steps; for a job with a record: that, its
 --         stream, the set of finished jobs
--- ARGV    pool id, payload, score (epoch seconds), token, seconds to keep the steps, how many events, the payload to push
---         to the queue, the field of each event …; for a job with a record: id, seconds to keep the record, seconds to keep the stream (0 if it has
---         none), whether it is listed among the finished jobs (1 or 0), the fields of the record with their values
+-- ARGV    pool id, payload, score (epoch seconds), token, seconds to keep the steps, how many events, the payload to
+--         push to the queue, the field of each event …; for a job with a record: id, seconds to keep the record,
+--         seconds to keep the stream (0 if it has none), whether it is listed among the finished jobs (1 or 0), the
+--         fields of the record with their values
 -- Returns 1 if it was moved, else 0. The new place is written first: an error there leaves the job in progress.
 -- include sync_share
 -- include write_end

@@ -1,17 +1,10 @@
 -- Deletes elements of a list and their unique keys, and keeps the elements for a while. A unique key that another job
 -- has taken stays. The records of the jobs say how they have ended.
--- KEYS    list, list for the deleted elements, scheduled, the steps of a job, unique key, record or hold and queue …
--- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each: its payload,
---         the job's id, the numbers of the first and the last of its unique keys in KEYS (the last is lower than the
---         first if it has none; before the first are its steps), the number of its record in KEYS (0 if it has none),
---         seconds to keep the record, epoch seconds, the job's name, when it was enqueued (epoch seconds), how many
---         attempts have failed, the number of the hold in KEYS if the job holds a key (0 if it does not), behind which
---         is its queue, how many elements are before it, which says from which end to search
+-- KEYS    list, list for the deleted elements, scheduled, then the keys of each job that `free_deleted` needs …
+-- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each element what
+--         `free_deleted` says, and how many elements are before it, which says from which end to search
 -- Returns how many were there. They are kept as a list of payloads in the order of ARGV.
--- include unique_owner
--- include end_record
--- include forget_steps
--- include free_hold
+-- include free_deleted
 local kept, gone = tonumber(ARGV[1]), 0
 for i = 4, #ARGV, 12 do
   local near_head = 2 * tonumber(ARGV[i + 11]) < redis.call('llen', KEYS[1])
@@ -19,22 +12,8 @@ for i = 4, #ARGV, 12 do
     if kept > 0 then
       redis.call('rpush', KEYS[2], ARGV[i])
     end
-    forget_steps(KEYS[tonumber(ARGV[i + 2]) - 1], kept)
-    for key = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]) do
-      delete_unless_taken(KEYS[key], ARGV[i + 1])
-    end
     gone = gone + 1
-    local hold = tonumber(ARGV[i + 10])
-    if hold > 0 then
-      free_hold(KEYS[hold], ARGV[i + 1], KEYS[3], KEYS[hold + 1])
-    end
-    local record = tonumber(ARGV[i + 4])
-    if record > 0 then
-      end_record(KEYS[record], ARGV[i + 1], ARGV[i + 5], {
-        'state', ARGV[2], 'err', ARGV[3], 'ended_at', ARGV[i + 6], 'name', ARGV[i + 7], 'enqueued_at', ARGV[i + 8],
-        'attempts', ARGV[i + 9]
-      })
-    end
+    free_deleted(i, kept)
   end
 end
 if gone > 0 and kept > 0 then

@@ -1,5 +1,5 @@
--- Removes a cancelled job from the in-progress list, and its mark and its steps. Idempotent: if another pool has the job
--- by now, the mark stays, so that the job does not start there.
+-- Removes a cancelled job from the in-progress list, and its mark and its steps. Idempotent: if another pool has the
+-- job by now, the mark stays, so that the job does not start there.
 -- KEYS    in-progress, lock, lock_info, the hash of cancels, the hash of its steps; for a job with a record: that, its
 --         stream, the set of finished jobs
 -- ARGV    pool id, payload, the job's id; for a job with a record: id, seconds to keep the record, seconds to keep the

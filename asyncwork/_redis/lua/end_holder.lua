@@ -1,5 +1,5 @@
--- Removes a job that has ended from the in-progress list, frees the key that it holds, and removes its mark if it was to
--- be cancelled. Idempotent: only the call that removes the job does the rest.
+-- Removes a job that has ended from the in-progress list, frees the key that it holds, and removes its mark if it was
+-- to be cancelled. Idempotent: only the call that removes the job does the rest.
 -- KEYS    in-progress, lock, lock_info, the hash of cancels, hold, scheduled, queue; for a job with a record: that, its
 --         stream, the set of finished jobs
 -- ARGV    pool id, payload, the job's id; for a job with a record: id, seconds to keep the record, seconds to keep the

@@ -1,6 +1,6 @@
--- Shared by scripts with `-- include end_stream`: writes the end of a job to its stream, as the last entry. To be called
--- once for each end of a job, by the script that takes it from where it was. The entries of a job that had ended, and
--- was then requeued, are removed before that.
+-- Shared by scripts with `-- include end_stream`: writes the end of a job to its stream, as the last entry. To be
+-- called once for each end of a job, by the script that takes it from where it was. The entries of a job that had
+-- ended, and was then requeued, are removed before that.
 local function end_stream(stream, state, seconds)
   -- pcall: a key of another type must not keep the job from ending.
   local last = redis.pcall('xrevrange', stream, '+', '-', 'COUNT', 1)

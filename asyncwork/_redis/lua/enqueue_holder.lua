@@ -1,11 +1,12 @@
 -- Enqueues or schedules a job that is to hold a key until it has ended, unless another one holds the key.
 -- KEYS    hold, queue, scheduled; if the queue may have a limit: the hash of limits that were set at run time
--- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; until what it holds the
---         key; when it is due (epoch seconds; '' for now); 1 if it goes to the front of its queue; what is done if another
---         job holds the key: 'drop', 'raise', 'replace' or 'after'; the score at which a successor waits; if the queue
---         may have a limit: the job name, and the limit that the enqueuer has (0 for none)
--- Returns {0, waiting, limit} if so many wait that the limit allows no more, else {what, id}. what: 1: it was enqueued; 0: it was not, because the job `id` holds the key; 2: the job `id`, which
---         waits, has its arguments now; 3: it waits until the job `id`, which holds the key, has ended.
+-- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; until what it holds
+--         the key; when it is due (epoch seconds; '' for now); 1 if it goes to the front of its queue; what is done if
+--         another job holds the key: 'drop', 'raise', 'replace' or 'after'; the score at which a successor waits; if
+--         the queue may have a limit: the job name, and the limit that the enqueuer has (0 for none)
+-- Returns {0, waiting, limit} if so many wait that the limit allows no more, else {what, id}. what: 1: it was enqueued;
+--         0: it was not, because the job `id` holds the key; 2: the job `id`, which waits, has its arguments now; 3: it
+--         waits until the job `id`, which holds the key, has ended.
 -- The job is written first: if that fails, no key is left that would keep others out.
 -- include take_hold
 -- include max_waiting
@@ -36,12 +37,9 @@ if held.err or not held[1] then
   if ARGV[5] ~= '' then
     redis.call('zadd', scheduled, ARGV[5], payload)
   else
-    local limit, waiting = 0, 0
-    if KEYS[4] then
-      limit, waiting = max_waiting(KEYS[4], ARGV[9], ARGV[10]), redis.call('llen', queue)
-    end
-    if limit > 0 and waiting >= limit then
-      return {0, waiting, limit}
+    local refused = refusal(KEYS[4], ARGV[9], ARGV[10], queue)
+    if refused then
+      return refused
     end
     redis.call(ARGV[6] == '1' and 'rpush' or 'lpush', queue, payload)
   end

@@ -14,11 +14,9 @@ if type(value) == 'string' then
   record_duplicate(KEYS[2], value, ARGV[2], ARGV[3], ARGV[5])
   return string.sub(value, -200)
 end
-if KEYS[3] then
-  local limit, waiting = max_waiting(KEYS[3], ARGV[7], ARGV[8]), redis.call('llen', KEYS[1])
-  if limit > 0 and waiting >= limit then
-    return {0, waiting, limit}
-  end
+local refused = refusal(KEYS[3], ARGV[7], ARGV[8], KEYS[1])
+if refused then
+  return refused
 end
 -- A key that is not a string is overwritten.
 redis.call(ARGV[6] == '1' and 'rpush' or 'lpush', KEYS[1], ARGV[1])

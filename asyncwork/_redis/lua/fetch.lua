@@ -1,8 +1,9 @@
 -- Takes up to a number of jobs from queues, in the order given, each into the pool's in-progress list.
--- KEYS    the hash of crashes, the hash of cancels, look_ahead_paused, then for each queue: queue, in-progress, paused, lock, lock_info, max_concurrency
+-- KEYS    the hash of crashes, the hash of cancels, look_ahead_paused, then for each queue: queue, in-progress, paused,
+--         lock, lock_info, max_concurrency
 -- ARGV    pool id, how many jobs are wanted, 1 if the pool looks ahead
--- Returns {taken, closed, crashes, paused}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the number of the queue,
---         from 1. closed: the numbers of the queues that are paused or at their concurrency limit, also if they
+-- Returns {taken, closed, crashes, paused}. taken: {i, n, payload 1 … payload n, i, n, …}, i being the number of the
+--         queue, from 1. closed: the numbers of the queues that are paused or at their concurrency limit, also if they
 --         reached it with the jobs that were taken and hold more; and of the unreadable ones, times -1. crashes:
 --         {position in taken, number of crashes, …} of the jobs that were running when a process died, or may have to
 --         be cancelled, as `crashes_of` counts them. paused: 1 if a pool that looks ahead must not go on, because a

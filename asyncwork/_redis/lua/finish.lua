@@ -1,12 +1,12 @@
 -- Removes jobs of one queue that have ended from the in-progress list, and writes the record and the end of
 -- the stream of each. Idempotent: only the call that removes a job writes them. Removes the marks of those that were to
 -- be cancelled.
--- KEYS    in-progress, lock, lock_info, the hash of cancels, the set of finished jobs, then for each job: its record, and
---         its stream if it has one
--- ARGV    pool id, then for each job: payload, id, 'SECONDS STREAM LISTED MORE ATTEMPTS ENQUEUED STARTED ENDED', its state,
---         its name, and further fields of the record with their values. SECONDS: to keep the record. STREAM: seconds to
---         keep the stream, 0 if it has none. LISTED: 1 if it is listed among the finished jobs, else 0. MORE: the number
---         of arguments that follow the name. The others are fields of the record.
+-- KEYS    in-progress, lock, lock_info, the hash of cancels, the set of finished jobs, then for each job: its record,
+--         and its stream if it has one
+-- ARGV    pool id, then for each job: payload, id, 'SECONDS STREAM LISTED MORE ATTEMPTS ENQUEUED STARTED ENDED', its
+--         state, its name, and further fields of the record with their values. SECONDS: to keep the record. STREAM:
+--         seconds to keep the stream, 0 if it has none. LISTED: 1 if it is listed among the finished jobs, else 0.
+--         MORE: the number of arguments that follow the name. The others are fields of the record.
 -- Returns how many were in progress here. The search begins at the tail, where the oldest are.
 -- include sync_share
 -- include write_end

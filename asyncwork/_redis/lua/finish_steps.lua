@@ -2,9 +2,9 @@
 -- Idempotent: if another pool has the job by now, that goes on with the steps.
 -- KEYS    in-progress, lock, lock_info, the hash of cancels, the hash of the steps; for a job with a record: that, its
 --         stream, the set of finished jobs; for a job that holds a key: hold, scheduled, queue
--- ARGV    pool id, payload, the job's id, the same for a job that holds a key ('' for another); for a job with a record: id, seconds to keep the record, seconds to keep the
---         stream (0 if it has none), whether it is listed among the finished jobs (1 or 0), the fields of the record
---         with their values
+-- ARGV    pool id, payload, the job's id, the same for a job that holds a key ('' for another); for a job with a
+--         record: id, seconds to keep the record, seconds to keep the stream (0 if it has none), whether it is listed
+--         among the finished jobs (1 or 0), the fields of the record with their values
 -- Returns 1 if it was removed, else 0.
 -- include sync_share
 -- include write_end

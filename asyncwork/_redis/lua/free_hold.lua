@@ -1,12 +1,12 @@
 -- Shared by scripts with `-- include free_hold`: frees the key that a job holds, because the job has ended, unless
--- another job holds it by now. If a successor waits for that, it holds the key from now on, and goes to its queue. If the
--- job that has ended is the successor itself, the key forgets it.
--- A hold is a hash: 'id' of the job that holds the key, 'since' (epoch seconds) and 'until' what; 'payload' of that job
--- while it may be exchanged for another; 'next_id', 'next' and 'next_at' of the successor: its id, its payload, and when
--- it is due (epoch seconds). The successor waits in the scheduled set, far in the future.
+-- another job holds it by now. If a successor waits for that, it holds the key from now on, and goes to its queue. If
+-- the job that has ended is the successor itself, the key forgets it. A hold is a hash: 'id' of the job that holds the
+-- key, 'since' (epoch seconds) and 'until' what; 'payload' of that job while it may be exchanged for another;
+-- 'next_id', 'next' and 'next_at' of the successor: its id, its payload, and when it is due (epoch seconds). The
+-- successor waits in the scheduled set, far in the future.
 -- Returns 1 if the key was freed, else 0.
 local function free_hold(hold, id, scheduled, queue)
-  -- pcall: a key of another type is no hold, and must not keep the job from ending.
+  -- pcall: a key of another type is not a hold, and must not keep the job from ending.
   local held = redis.pcall('hmget', hold, 'id', 'next_id', 'next', 'next_at')
   if held.err then
     return 0

@@ -5,7 +5,7 @@
 -- include free_hold
 local freed = 0
 for i = 1, #ARGV, 2 do
-  -- pcall: a key of another type is no hold.
+  -- pcall: a key of another type is not a hold.
   local since = ARGV[i + 1] ~= '' and redis.pcall('hget', KEYS[i + 1], 'since')
   if ARGV[i + 1] == '' or since == ARGV[i + 1] then
     freed = freed + free_hold(KEYS[i + 1], ARGV[i], KEYS[1], KEYS[i + 2])

@@ -1,7 +1,7 @@
 -- Moves a job from the in-progress list to a sorted set (retry, scheduled or dead) with a new payload. Idempotent: a
 -- job that is not in progress here any more is not moved, because then another pool has it.
--- KEYS    in-progress, lock, lock_info, sorted set; for a job with a record: that, its stream, the set of finished jobs;
---         for a job that frees the key that it holds: hold, scheduled, queue
+-- KEYS    in-progress, lock, lock_info, sorted set; for a job with a record: that, its stream, the set of finished
+--         jobs; for a job that frees the key that it holds: hold, scheduled, queue
 -- ARGV    pool id, payload as it was taken, score (epoch seconds), new payload, the id of a job that frees the key that
 --         it holds ('' for another); for a job with a record: id, seconds to
 --         keep the record, seconds to keep the stream (0 if it has none), whether it is listed among the finished jobs

@@ -1,9 +1,10 @@
 -- Moves a payload that is not a job from the in-progress list to the quarantine. Idempotent.
--- KEYS    in-progress, lock, lock_info, quarantine; for a job with a record: that, its stream, the set of finished jobs;
---         for a job that frees the key that it holds: hold, scheduled, queue
--- ARGV    pool id, payload, entry: JSON with the payload and the reason, the id of a job that frees the key that it holds
---         ('' for another); for a job with a record: id, seconds to keep the record, seconds to keep the stream (0 if it has none), whether it is listed among the finished jobs (1 or
---         0), the fields of the record with their values
+-- KEYS    in-progress, lock, lock_info, quarantine; for a job with a record: that, its stream, the set of finished
+--         jobs; for a job that frees the key that it holds: hold, scheduled, queue
+-- ARGV    pool id, payload, entry: JSON with the payload and the reason, the id of a job that frees the key that it
+--         holds ('' for another); for a job with a record: id, seconds to keep the record, seconds to keep the stream
+--         (0 if it has none), whether it is listed among the finished jobs (1 or 0), the fields of the record with
+--         their values
 -- Returns 1 if it was moved, else 0.
 -- include sync_share
 -- include write_end

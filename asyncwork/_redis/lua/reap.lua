@@ -1,7 +1,7 @@
 -- Moves a pool's jobs of one queue to the front of that queue, the oldest to run first, and when none is left removes
 -- its share of the lock. The lock is then set to the sum of the other pools' shares.
--- KEYS    in-progress, lock, lock_info, queue, the pool's heartbeat; for each job that was cut off and whose attempts are
---         kept: its record
+-- KEYS    in-progress, lock, lock_info, queue, the pool's heartbeat; for each job that was cut off and whose attempts
+--         are kept: its record
 -- ARGV    pool id, how many jobs to move at most, the heartbeat_at by which the pool was considered dead ('' if it has
 --         none), or '*'; for each job with a record: payload, seconds to keep the record, the name and the value of the
 --         field of its attempt, which is written when the job is moved

@@ -1,7 +1,8 @@
 -- Asks a pool to be in another state, or to run another number of jobs at once. The pool reads this with its next
 -- heartbeat. Each of the two has a field of its own, so that both hold. A request to stop stays, and none follows it.
 -- KEYS    the pool's heartbeat
--- ARGV    JSON that says what is requested, who has requested it and when; the field for it; how a request to stop begins
+-- ARGV    JSON that says what is requested, who has requested it and when; the field for it; how a request to stop
+--         begins
 -- Returns 0: the pool has no heartbeat; 1: written; 2: the pool takes no requests; 3: it is stopping, or is asked to.
 if redis.call('exists', KEYS[1]) == 0 then
   return 0

@@ -2,16 +2,17 @@
 -- skipped. An instance of a paused periodic job is deleted. A job that is to hold a key takes it, if it is free.
 -- KEYS    sorted set, quarantine, the hash of when each periodic job last fired, the hash of the changes of periodic
 --         jobs, queue, record, hold or runs of a periodic job …
--- ARGV    how the change of a paused job begins, then for each job: its member, the number of its destination in KEYS (2 for the quarantine), the payload to push;
---         for an instance of a periodic job that job's field in the hashes, its own epoch second and the number of the
---         runs in KEYS, otherwise '', 0 and 0; for a dead job the number of its record in KEYS, otherwise 0; for a job
---         that holds a key 'NUMBER MODE UNTIL ID', otherwise '': the number of the hold in KEYS; what happens if another
---         job holds the key: 'stay', 'drop', or 'move' all the same, as does 'begun', a job whose arguments must not be
---         exchanged for another's any more; 'anew' is as 'stay', for a job that has freed the key, so that one with its id
---         is another; until what it holds the key; its id
+-- ARGV    how the change of a paused job begins, then for each job: its member, the number of its destination in KEYS
+--         (2 for the quarantine), the payload to push; for an instance of a periodic job that job's field in the
+--         hashes, its own epoch second and the number of the runs in KEYS, otherwise '', 0 and 0; for a dead job the
+--         number of its record in KEYS, otherwise 0; for a job that holds a key 'NUMBER MODE UNTIL ID', otherwise '':
+--         the number of the hold in KEYS; what happens if another job holds the key: 'stay', 'drop', or 'move' all the
+--         same, as does 'begun', a job whose arguments must not be exchanged for another's any more; 'anew' is as
+--         'stay', for a job that has freed the key, so that one with its id is another; until what it holds the key;
+--         its id
 -- Returns {moved, refusal, refused, paused, held}: how many were moved, the error for those that were not or '', and
---         their numbers, from 1; the numbers of those that were deleted, because they are paused; and {number, id, …} of
---         those that stay or were dropped because the job `id` holds their key. The push comes first: if it fails,
+--         their numbers, from 1; the numbers of those that were deleted, because they are paused; and {number, id, …}
+--         of those that stay or were dropped because the job `id` holds their key. The push comes first: if it fails,
 --         because the queue is not a list, the job stays.
 -- include allow_when_oom
 -- include reopen_record
@@ -45,7 +46,7 @@ local function read_hold(text)
   end
 end
 local function other_holder(hold, id)
-  -- pcall: a key of another type is no hold.
+  -- pcall: a key of another type is not a hold.
   local holder = redis.pcall('hget', hold, 'id')
   return type(holder) == 'string' and holder ~= id and holder or nil
 end

@@ -1,7 +1,7 @@
 -- Moves a job that was rate limited to the front of its queue, and lets the queue rest: no pool takes jobs from it for
 -- some time. Idempotent: a job that is not in progress here any more is not moved, and then the queue does not rest.
--- KEYS    in-progress, lock, lock_info, queue, paused; for a job whose attempts are kept: its record, its stream, the set
---         of finished jobs
+-- KEYS    in-progress, lock, lock_info, queue, paused; for a job whose attempts are kept: its record, its stream, the
+--         set of finished jobs
 -- ARGV    pool id, payload, milliseconds to rest; for a job whose attempts are kept: id, seconds to keep the record,
 --         seconds to keep the stream (0), whether it is listed among the finished jobs (0), the field of the attempt
 --         and its value

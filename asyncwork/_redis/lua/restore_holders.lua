@@ -16,7 +16,7 @@ local function may_be_restored(holders, payload, successor)
     return true, successor
   end
   local id, until_what, hold = holder[1], holder[2], KEYS[holder[3]]
-  -- A deleted job has freed its key, so that one with its id is another. pcall: a key of another type is no hold.
+  -- A deleted job has freed its key, so that one with its id is another. pcall: a key of another type is not a hold.
   local other = redis.pcall('hget', hold, 'id')
   if type(other) ~= 'string' then
     take_hold(hold, id, until_what, payload)

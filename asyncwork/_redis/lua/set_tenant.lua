@@ -1,8 +1,9 @@
 -- Changes the settings of one tenant of a fair queue.
 -- KEYS    the keys of the fair queue, as `tenants` reads them
--- ARGV    tenant, its concurrency limit ('-' for that of the queue), its weight, whether it is paused (1 or 0; 0 also ends
---         its rest), its rate ('-' for that of the queue, 'none' for none), each '' to leave it as it is; then 1
--- Returns {was, is}: its settings before and now, '' for those of the queue; or 0 if no pool has declared the queue fair.
+-- ARGV    tenant, its concurrency limit ('-' for that of the queue), its weight, whether it is paused (1 or 0; 0 also
+--         ends its rest), its rate ('-' for that of the queue, 'none' for none), each '' to leave it as it is; then 1
+-- Returns {was, is}: its settings before and now, '' for those of the queue; or 0 if no pool has declared the queue
+--         fair.
 -- include tenants
 local q, tenant = fair_queues[1], ARGV[1]
 if redis.call('exists', q.options) == 0 then

@@ -9,7 +9,7 @@ allow_when_oom(KEYS[1])
 if redis.call('zrem', KEYS[1], ARGV[1]) == 0 then
   return {0, 0}
 end
--- pcall: a key of another type is no batch. One that is gone had succeeded: the others are kept for much longer.
+-- pcall: a key of another type is not a batch. One that is gone had succeeded: the others are kept for much longer.
 local found = redis.pcall('hmget', KEYS[5], 'failed', 'cancelled')
 local failed, cancelled = tonumber(found[1]) or 0, tonumber(found[2]) or 0
 settle_member(6, ARGV[2], failed > 0 and 'failed' or cancelled > 0 and 'cancelled' or 'done')

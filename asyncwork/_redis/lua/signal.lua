@@ -1,8 +1,8 @@
 -- Sends an event to a job: records it with the job's steps, and has the job run now if it waits for that. The first
 -- event of a name stays.
 -- KEYS    the hash of the steps, scheduled, queue; for a job that may have no steps yet: where it was found
--- ARGV    field, value as JSON, seconds to keep the hash, payload, the payload to push to the queue; where the job was found:
---         list or zset
+-- ARGV    field, value as JSON, seconds to keep the hash, payload, the payload to push to the queue; where the job was
+--         found: list or zset
 -- Returns {state, value}: 1 if it was recorded; 0 if the field had a value, and that; -1 if the job was not found where
 --         it was, or the payload with the steps is another one; -2 if it was deleted.
 -- include delete_if_wrong_type

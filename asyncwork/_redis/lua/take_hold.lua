@@ -2,7 +2,7 @@
 -- payload: the job's bytes where it waits, by which they can be exchanged for another's later; '' if they must not be.
 -- Returns '' if the job holds the key, otherwise the id of the job that does.
 local function take_hold(hold, id, until_what, payload)
-  -- pcall: a key of another type is no hold.
+  -- pcall: a key of another type is not a hold.
   local holder = redis.pcall('hget', hold, 'id')
   if type(holder) == 'table' then
     redis.call('del', hold)

@@ -1,13 +1,14 @@
--- Enqueues a job unless one of its kind has started within a period. If the newest that follows is to start at the end of
--- the period, it is scheduled for then, and replaces the one that waits for that, whose id it gets. Times are by Redis's
--- clock.
+-- Enqueues a job unless one of its kind has started within a period. If the newest that follows is to start at the end
+-- of the period, it is scheduled for then, and replaces the one that waits for that, whose id it gets. Times are by
+-- Redis's clock.
 -- KEYS    the kind of jobs, queue, scheduled; if the queue may have a limit: the hash of limits that were set at run
 --         time
 -- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; the period (seconds);
 --         1 if the newest starts at its end; 1 if it goes to the front of its queue; if the queue may have a limit: the
 --         job name, and the limit that the enqueuer has (0 for none)
--- Returns {0, waiting, limit} if so many wait that the limit allows no more, else {what, id, due}. what: 1: it was enqueued, or scheduled; 0: it was not: the job `id` is that of the period; 2:
---         the job `id`, which waits, has its arguments now. due: when the job starts, epoch seconds, as text.
+-- Returns {0, waiting, limit} if so many wait that the limit allows no more, else {what, id, due}. what: 1: it was
+--         enqueued, or scheduled; 0: it was not: the job `id` is that of the period; 2: the job `id`, which waits, has
+--         its arguments now. due: when the job starts, epoch seconds, as text.
 -- include max_waiting
 local time = redis.call('time')
 local now, per = time[1] + time[2] / 1000000, tonumber(ARGV[4])
@@ -28,11 +29,9 @@ local function note(id, starts, waiting)
   redis.call('expire', KEYS[1], string.format('%.0f', math.ceil(starts + per - now) + 1))
 end
 if not at or now >= at + per then
-  if KEYS[4] then
-    local limit, waiting = max_waiting(KEYS[4], ARGV[7], ARGV[8]), redis.call('llen', KEYS[2])
-    if limit > 0 and waiting >= limit then
-      return {0, waiting, limit}
-    end
+  local refused = refusal(KEYS[4], ARGV[7], ARGV[8], KEYS[2])
+  if refused then
+    return refused
   end
   redis.call(ARGV[6] == '1' and 'rpush' or 'lpush', KEYS[2], payload)
   note(ARGV[2], now, '')

@@ -1,5 +1,5 @@
--- Shared by scripts with `-- include trim_attempts`: leaves the last 100 attempts in a record. The field of an attempt is
--- 'attempt:' and the time at which it started, so the oldest come first.
+-- Shared by scripts with `-- include trim_attempts`: leaves the last 100 attempts in a record. The field of an attempt
+-- is 'attempt:' and the time at which it started, so the oldest come first.
 local function trim_attempts(record)
   local attempts = {}
   for _, field in ipairs(redis.call('hkeys', record)) do

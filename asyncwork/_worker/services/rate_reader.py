@@ -66,7 +66,7 @@ class RateReader:
         self._limited: frozenset[str] = frozenset()
         self._is_obeyed = True
         self._known: dict[str, QueueRate] = {}
-        # Since when the pool is gone that has announced the rate of a name, by this process's monotonic clock.
+        # By name, since when the pool that announced its rate has been gone, by this process's monotonic clock.
         self._gone_since: dict[str, float] = {}
 
     def add_limits(self, limits: Iterable[Limit]) -> None:

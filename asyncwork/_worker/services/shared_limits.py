@@ -18,7 +18,7 @@ from ...options import JobOptions
 
 logger = logging.getLogger("asyncwork")
 
-# Seconds for which the pool that has announced that a job type has limits must be gone until another pool withdraws it.
+# Seconds for which the pool that announced the limits of a job type must be gone until another pool withdraws them.
 _GONE_FOR = 20.0
 
 
@@ -45,7 +45,7 @@ class SharedLimits:
         # When the pool was started, by Redis's clock, epoch seconds.
         self._started_at = 0.0
         self._warned: dict[str, str] = {}
-        # Since when the pool is gone that has announced the limits of a job type, by this process's monotonic clock.
+        # By job type, since when the pool that announced its limits has been gone, by this process's monotonic clock.
         self._gone_since: dict[str, float] = {}
 
     def add(self, limits: Iterable[Limit]) -> None:
