@@ -21,7 +21,8 @@ from ._jobs.membership import Callback
 from ._jobs.names import Named
 from ._jobs.printable import shown
 from ._redis.base_client import translated_errors
-from ._redis.batch_writer import MOST_MEMBERS, BatchSource, BatchWriter, check_batch_id
+from ._redis.batch_source import BatchSource
+from ._redis.batch_writer import MOST_MEMBERS, BatchWriter, check_batch_id
 from ._redis.enqueue_steps import Steps
 from .errors import AsyncworkError, UsageError
 
@@ -55,6 +56,14 @@ class BaseBatch(ABC):
     def _require_open(self) -> None:
         if self._use is not _Use.OPEN:
             raise UsageError(f"batch {self.id}: its block {self._use.value}")
+
+    def _require_complete(self) -> None:
+        """Check that no write has failed before. To be called while no other task or thread writes."""
+        if not self._at_once and self._writer.lacks_members:
+            raise UsageError(
+                f"batch {self.id} lacks members, because a write of some was refused or broken off: let the error "
+                "leave the block, which cancels the others"
+            )
 
     def _begin(self) -> None:
         if self._at_once or self._use is not _Use.NEW:
@@ -106,7 +115,7 @@ class Batch(BaseBatch):
 
         :param job: a ``task.call(…)``; or a job's name or task, with its arguments.
         :raises UsageError, ArgumentEncodingError: when it is not valid, has an id of its own or is unique by a mapping;
-            or this is called outside the batch's block.
+            this is called outside the batch's block; or a write of members before has failed.
         :raises BatchEndedError: when the batch has ended, was cancelled or is not kept any more.
         :raises RedisUnavailable: when Redis refuses it or cannot be reached.
         """
@@ -173,7 +182,8 @@ class Batch(BaseBatch):
         """
         if not isinstance(reason, str):
             raise UsageError(f"reason must be text, not {shown(reason)}")
-        await self._run(lambda: self._writer.abandon(reason))
+        self._require_open()
+        await self._send(lambda: self._writer.abandon(reason))
         self._use = _Use.CLOSED
 
     async def __aenter__(self) -> Self:
@@ -191,8 +201,9 @@ class Batch(BaseBatch):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Write the members that are not written yet; the batch ends with the last of them. After an exception, cancel
-        those that were written.
+        those that were written, and also if a write has failed before, whose error the block has caught.
 
+        :raises UsageError: when a write has failed before.
         :raises RedisUnavailable: when Redis refuses or cannot be reached. What was written is cancelled, if possible.
         """
         if self._use is not _Use.OPEN:
@@ -200,7 +211,7 @@ class Batch(BaseBatch):
         if kind is None:
             try:
                 await self._run(lambda: self._writer.write(close=True))
-            except AsyncworkError:
+            except (AsyncworkError, asyncio.CancelledError):
                 await self._abandon("its creator could not write all of its members")
                 raise
             finally:
@@ -214,15 +225,20 @@ class Batch(BaseBatch):
     async def _abandon(self, reason: str) -> None:
         # If Redis cannot be reached, the batch stays open, and the doctor finds it.
         with suppress(AsyncworkError):
-            await self._run(lambda: self._writer.abandon(reason))
+            await self._send(lambda: self._writer.abandon(reason))
 
     async def _run_with(self, jobs: Iterable[object]) -> None:
         await self._run(lambda: self._add_steps(jobs))
 
     async def _run(self, steps: Callable[[], Steps[T]]) -> T:
         self._require_open()
+        return await self._send(steps, adds=True)
+
+    async def _send(self, steps: Callable[[], Steps[T]], *, adds: bool = False) -> T:
         # Tasks may add jobs at the same time.
         async with self._lock:
+            if adds:
+                self._require_complete()
             with translated_errors(self._source.masked_url):
                 result: T = await self._run_steps(steps())
                 return result
@@ -250,6 +266,8 @@ class SyncBatch(BaseBatch):
         self._run_steps = run
         self._parent = parent
         self._lock = threading.Lock()
+        # The thread that has the lock.
+        self._writing: int | None = None
 
     def add(self, job: JobCall[Any] | str | Named, args: Mapping[str, Any] | None = None) -> None:
         """Add a job, as :meth:`Batch.add` does.
@@ -303,7 +321,8 @@ class SyncBatch(BaseBatch):
         """
         if not isinstance(reason, str):
             raise UsageError(f"reason must be text, not {shown(reason)}")
-        self._run(lambda: self._writer.abandon(reason))
+        self._require_open()
+        self._send(lambda: self._writer.abandon(reason))
         self._use = _Use.CLOSED
 
     def __enter__(self) -> Self:
@@ -331,7 +350,7 @@ class SyncBatch(BaseBatch):
                 return
             try:
                 self._run(lambda: self._writer.write(close=True))
-            except AsyncworkError:
+            except (AsyncworkError, KeyboardInterrupt):
                 self._abandon("its creator could not write all of its members")
                 raise
         finally:
@@ -340,13 +359,24 @@ class SyncBatch(BaseBatch):
     def _abandon(self, reason: str) -> None:
         # If Redis cannot be reached, the batch stays open, and the doctor finds it.
         with suppress(AsyncworkError):
-            self._run(lambda: self._writer.abandon(reason))
+            self._send(lambda: self._writer.abandon(reason))
 
     def _run(self, steps: Callable[[], Steps[T]]) -> T:
         self._require_open()
+        return self._send(steps, adds=True)
+
+    def _send(self, steps: Callable[[], Steps[T]], *, adds: bool = False) -> T:
+        if self._writing == threading.get_ident():
+            raise UsageError(f"batch {self.id}: what add_many iterates over cannot use the same batch")
         # Threads may add jobs at the same time.
         with self._lock, translated_errors(self._source.masked_url):
-            result: T = self._run_steps(steps())
+            if adds:
+                self._require_complete()
+            self._writing = threading.get_ident()
+            try:
+                result: T = self._run_steps(steps())
+            finally:
+                self._writing = None
             return result
 
     def _child(self, writer: BatchWriter, parent: Self) -> Self:

@@ -18,7 +18,7 @@ from ._jobs.rule_arguments import options_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
 from ._redis.base_client import BaseClient, unavailable
-from ._redis.batch_writer import BatchSource
+from ._redis.batch_source import BatchSource
 from ._redis.errors import REDIS_ERRORS
 from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
@@ -211,7 +211,7 @@ class Enqueuer(BaseClient):
         return Batch(source, existing_writer(source, batch_id), self._producer.run, at_once=True)
 
     def _batch_source(self) -> BatchSource:
-        return BatchSource(self._in_redis.keys, self.namespace, self.masked_url, self._tracing, int(self._clock()))
+        return BatchSource(self._in_redis.keys, self.namespace, self.masked_url, self._tracing, self._clock)
 
     async def close(self) -> None:
         """Close the connections of this event loop. The enqueuer can be used again."""

@@ -1,4 +1,4 @@
-"""When periodic jobs fire: cron specs as robfig/cron v3 reads them."""
+"""Schedules of periodic jobs: cron specs as robfig/cron v3 reads them."""
 
 from __future__ import annotations
 

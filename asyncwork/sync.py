@@ -19,7 +19,7 @@ from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
 from ._redis.base_client import translated_errors, unavailable
-from ._redis.batch_writer import BatchSource
+from ._redis.batch_source import BatchSource
 from ._redis.blocking_client import BlockingClient
 from ._redis.blocking_waits import BlockingWait
 from ._redis.errors import REDIS_ERRORS
@@ -191,7 +191,7 @@ class Enqueuer:
         return SyncBatch(source, existing_writer(source, batch_id), self._redis.run, at_once=True)
 
     def _batch_source(self) -> BatchSource:
-        return BatchSource(self._keys, self.namespace, self.masked_url, self._tracing, int(self._clock()))
+        return BatchSource(self._keys, self.namespace, self.masked_url, self._tracing, self._clock)
 
     def close(self) -> None:
         """Close the connections of this process that no thread uses. The enqueuer can be used again."""

@@ -20,13 +20,17 @@ from asyncwork.worker_pool import NoContext
 from .looking_ahead import look_ahead
 from .tuned import tuned
 
+# The name of those that take steps. Others with the same name would end as those do.
+STEPPED = "stepped"
 # Of each job name, how many may run at once.
-QUEUES = {"task": 0, "single": 1, "held": 0}
+QUEUES = {"task": 0, "single": 1, "held": 0, STEPPED: 0}
 # The name of those that run in chunks, and the number of queues on which a pool blocks.
 CHUNKED = "chunked"
 POPS = len(QUEUES) + 1
 # The name of those that take tokens. No pop blocks on their queue.
 RATED = "rated"
+# The name of those that take tokens and run in chunks. There are none if the queues are not fair.
+RATED_CHUNKS = "rated_chunks"
 # Seconds beyond which a sleep has not just been over.
 _SLEPT_HERE = 0.1
 # The name of those whose ends are kept, and for how many seconds.
@@ -75,12 +79,14 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
 
     :param fair: whether each job belongs to a tenant, and the tenants take turns.
     """
-    tenants: dict[str, Any] = {"partition": "does", "partition_concurrency": 2} if fair else {}
+    partition: dict[str, Any] = {"partition": "does"} if fair else {}
+    tenants: dict[str, Any] = {**partition, "partition_concurrency": 2} if fair else {}
+    slow: dict[str, Any] = {"partition_rate": Rate(20, burst=1)} if fair else {}
     blocked = len(QUEUES) if doomed else 0
     pool = WorkerPool(
         url,
         namespace=namespace,
-        concurrency=4,
+        concurrency=len(QUEUES) + 1,
         grace=0.1,
         version_label="v1",
         **tuned(_TIMES, max_blocking_connections=blocked),
@@ -145,7 +151,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
             **tenants,
         )(act)
 
-    @pool.job(CHUNKED, chunk=3, wait=0.1, max_fails=2, max_crashes=4, backoff=lambda job: FAR)
+    @pool.job(CHUNKED, chunk=3, wait=0.1, max_fails=2, max_crashes=4, backoff=lambda job: FAR, **partition)
     async def act_on_all(jobs: list[Job]) -> dict[str, Exception]:
         failed: dict[str, Exception] = {}
         for job in jobs:
@@ -155,7 +161,9 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
                 failed[job.id] = error
         return failed
 
-    pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR, **tenants)(act)
+    if fair:
+        pool.job(RATED_CHUNKS, chunk=3, wait=0.1, max_crashes=4, rate=Rate(1000), **partition)(act_on_all)
+    pool.job(RATED, rate=Rate(1000), backoff=lambda job: FAR, **tenants, **slow)(act)
     pool.periodically(YEARLY, "task", {"does": "happens yearly"})
     return pool
 

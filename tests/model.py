@@ -71,6 +71,8 @@ class Model:
         self.paused: set[str] = set()
         self.caps: dict[str, int] = {}
         self.unique: dict[str, Held] = {}
+        # How many jobs were not enqueued, by what became of them and their name.
+        self.duplicates: Counter[str] = Counter()
         self.planned: dict[str, int] = {}
         self.fired: dict[str, int] = {}
         # By the key of a periodic job, the epoch seconds of its instances that were put on their queue.

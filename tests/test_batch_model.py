@@ -24,9 +24,7 @@ from asyncwork._jobs.membership import Callback, Member, MemberState, callback_i
 from asyncwork._jobs.quarantine import write_entry
 from asyncwork._redis.batch_store import BatchStore
 from asyncwork._redis.commands import (
-    Batch as Commands,
-)
-from asyncwork._redis.commands import (
+    CommandBatch,
     DropCancelled,
     Fetch,
     FinishJob,
@@ -37,7 +35,7 @@ from asyncwork._redis.commands import (
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.job_end import JobEnd
-from asyncwork._redis.member import Member as Located
+from asyncwork._redis.located_payload import LocatedPayload
 from asyncwork._redis.member_commands import EndMember
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
@@ -189,7 +187,7 @@ class World:
     async def fetch(self) -> None:
         pool = self.random.choice(POOLS)
         fetch = Fetch([self.queues[pool]], self.random.randrange(1, 6), 0.0)
-        ((taken, *_),) = await self.work_queues[pool].send_pooled(Commands(fetch=fetch))
+        ((taken, *_),) = await self.work_queues[pool].send_pooled(CommandBatch(fetch=fetch))
         self.held[pool] += taken[2:]
 
     async def end(self) -> None:
@@ -241,7 +239,7 @@ class World:
             else:
                 by, state = FinishJob(queue, [payload], end), MemberState.DONE
             commands.append(EndMember(queue, [payload], by, member, state))
-        batch = Commands(members={queue: acks} if acks else {}, commands=commands)
+        batch = CommandBatch(members={queue: acks} if acks else {}, commands=commands)
         await self.work_queues[pool].send_pooled(batch)
 
     async def reap(self) -> None:
@@ -272,7 +270,7 @@ class World:
             at = self.random.randrange(len(waiting))
             member = member_in(waiting[at])
             assert member is not None
-            located = Located(waiting[at], None, len(waiting) - 1 - at)
+            located = LocatedPayload(waiting[at], None, len(waiting) - 1 - at)
             assert await self.deletions.delete("queue:work", [located]) == 1
             self.batches[member.batch_id].settle(member.number, "cancelled")
 
@@ -280,7 +278,7 @@ class World:
         dead = await self.bench.job_set("dead")
         if dead:
             payload, score = self.random.choice(dead)
-            assert await self.deletions.delete("dead", [Located(payload, score, 0)]) == 1
+            assert await self.deletions.delete("dead", [LocatedPayload(payload, score, 0)]) == 1
 
     async def cancel(self) -> None:
         """Cancel a batch: what waits is deleted."""

@@ -22,12 +22,15 @@ from asyncwork import (
     Client,
     Debounce,
     Discard,
+    EnqueueOptions,
+    Enqueuer,
     Job,
     JobCall,
     JobQuery,
     JobState,
     RedisUnavailable,
     Snooze,
+    SyncBatch,
     Task,
     Unique,
     UsageError,
@@ -40,6 +43,8 @@ from asyncwork.cli import main
 from asyncwork.worker_pool import NoContext
 
 from .conftest import LIMIT, Bench, open_bench, until
+from .proxy import never, open_proxy
+from .test_lost_answers import once
 from .web_app import serving
 
 
@@ -694,6 +699,10 @@ def test_code_without_an_event_loop_makes_batches(redis_url: str) -> None:
 
     arguments = produce()
 
+    def adding(batch: SyncBatch) -> Iterator[tuple[str, None]]:
+        yield "work", None
+        batch.add("work")
+
     async def run() -> None:
         async with open_bench(redis_url, delete=True) as bench:
             app = app_of(bench)
@@ -707,6 +716,8 @@ def test_code_without_an_event_loop_makes_batches(redis_url: str) -> None:
                     batch.flush()
                     with batch.add_batch("inner") as inner:
                         inner.add("work")
+                    with pytest.raises(UsageError, match="what add_many iterates over cannot use the same batch"):
+                        batch.add_many(adding(batch))
                     with pytest.raises(UsageError, match="asynchronous"):
                         batch.add_many("work", arguments)  # type: ignore[arg-type]
                 enqueuer.open_batch(batch.id).add("work")
@@ -978,3 +989,130 @@ async def test_a_million_members_take_a_bit_each(bench: Bench) -> None:
     assert await bench.redis.memory_usage(hash_key) < 2_000
     assert (await bench.redis.hmget(hash_key, "total", "left", "failed")) == [b"1000000", b"0", b"0"]
     assert not [key async for key in bench.redis.scan_iter(f"{bench.namespace}*{batch.id}-*")]
+
+
+# Writes that fail in the block
+
+
+@pytest.mark.parametrize("way", ["refused", "cut off", "cancelled"])
+async def test_a_batch_that_lacks_members_is_never_taken_for_complete(bench: Bench, way: str) -> None:
+    """Its creator may catch the error of one write, and go on."""
+    app = app_of(bench)
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace)
+        batch = pool.batch("lacking", on_success=("note", {"when": "success"}), on_done=("note", {"when": "done"}))
+        refused: list[str] = []
+
+        async def create() -> None:
+            async with batch:
+                await batch.add_many("work", numbers(1500))
+                assert (await app.status(batch.id)).total == 1000
+                try:
+                    if way == "refused":
+                        await bench.redis.config_set("maxmemory", 1)
+                        await batch.flush()
+                    elif way == "cut off":
+                        proxy.lose_request = lambda request: b"HINCRBY" in request
+                        await batch.flush()
+                    else:
+                        proxy.keep_answer = lambda request: b"HINCRBY" in request
+                        async with asyncio.timeout(0.05):
+                            await batch.flush()
+                except (RedisUnavailable, TimeoutError) as error:
+                    refused.append(type(error).__name__)
+                finally:
+                    await bench.redis.config_set("maxmemory", 0)
+                    proxy.lose_request = proxy.keep_answer = never
+                    proxy.let_go()
+                with pytest.raises(UsageError, match="lacks members"):
+                    await batch.add_many("work", numbers(10))
+
+        with pytest.raises(UsageError, match=f"batch {batch.id} lacks members"):
+            await create()
+        assert len(refused) == 1
+        await pool.enqueuer.close()
+    status = await app.status(batch.id)
+    assert status.cancellation.endswith("its creator could not write all of its members")
+    async with app.pool.running():
+        assert (await app.ended(batch.id)).done == 0
+        await app.until_called("done")
+
+
+async def test_a_batch_that_lacks_members_may_be_cancelled_in_its_block(bench: Bench) -> None:
+    app = app_of(bench)
+    async with app.batch() as batch:
+        await batch.add_many(app.work, numbers(1500))
+        await bench.redis.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(RedisUnavailable):
+                await batch.flush()
+        finally:
+            await bench.redis.config_set("maxmemory", 0)
+        await batch.cancel("given up")
+    assert (await app.status(batch.id)).cancellation == "cancelled: given up"
+    async with app.pool.running():
+        assert (await app.ended(batch.id)).done == 0
+        await app.until_called("done")
+
+
+async def test_a_batch_whose_first_reply_is_lost_is_cancelled_with_the_members_that_it_has(bench: Bench) -> None:
+    app = app_of(bench)
+    async with open_proxy(bench.url) as proxy:
+        pool = WorkerPool(proxy.url, namespace=bench.namespace)
+        outer = await pool.batch("outer").__aenter__()
+        inner = outer.add_batch("inner")
+        proxy.lose_answer = once(lambda request: b"on_done" in request)
+
+        async def create() -> None:
+            async with inner:
+                await inner.add_many("work", numbers(2000))
+
+        inner._writer._options = inner._writer._options._replace(  # type: ignore[union-attr]
+            callbacks=app.batch()._writer._options.callbacks  # type: ignore[union-attr]
+        )
+        with pytest.raises(RedisUnavailable):
+            await create()
+        await outer.__aexit__(None, None, None)
+        await pool.enqueuer.close()
+    assert not (await app.status(inner.id)).open
+    async with app.pool.running():
+        assert (await app.ended(inner.id)).done == 0
+        assert (await app.ended(outer.id)).cancelled == 1
+
+
+async def test_jobs_that_add_members_use_no_more_numbers_than_they_add(app: App) -> None:
+    """A number takes a bit, whether or not it is used."""
+    pool = app.bench.pool()
+
+    @pool.job
+    async def grow(job: Job, depth: int) -> None:
+        assert job.batch_id is not None
+        if depth:
+            await pool.open_batch(job.batch_id).add_many(grow, [{"depth": depth - 1}] * 3)
+            async with pool.open_batch(job.batch_id).add_batch() as inner:
+                await inner.add("work")
+
+    async with pool.running():
+        async with pool.batch() as batch:
+            await batch.add(grow.call(3))
+        assert (await app.ended(batch.id)).done == 1 + 3 + 9 + 27 + 13
+    # A thousand of them by the creator.
+    assert await app.bench.redis.hget(app.bench.keys.batch(batch.id)[0], "next") == b"%d" % (1000 + 39 + 13)
+
+
+async def test_members_are_enqueued_when_they_are_added(bench: Bench) -> None:
+    now = [1_000_000.0]
+    enqueuer = Enqueuer(bench.url, namespace=bench.namespace, clock=lambda: now[0])
+    async with enqueuer.batch() as batch:
+        await batch.add("work")
+        await batch.flush()
+        # A long block.
+        now[0] += 3600
+        await batch.add("work")
+        await batch.add(JobCall("work", None, EnqueueOptions(delay=60)))
+    times = [Job.decode(payload).enqueued_at for payload in await bench.redis.lrange(bench.keys.queue("work"), 0, -1)]
+    assert times == [1_003_600, 1_000_000]
+    ((_, due),) = await bench.job_set("scheduled")
+    assert due == 1_003_660
+    await enqueuer.close()
+    await client_of(bench, lambda client: client.cancel_batch(batch.id))

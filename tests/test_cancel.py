@@ -29,7 +29,7 @@ from asyncwork import (
     UsageError,
 )
 from asyncwork._redis.cancels import CancelMark, Cancels
-from asyncwork._redis.commands import Batch, Fetch
+from asyncwork._redis.commands import CommandBatch, Fetch
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.canceller import Canceller
 
@@ -320,7 +320,7 @@ async def test_what_has_begun_meanwhile_is_asked_to_end(bench: Bench, client: Cl
     work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
     queue = work_queue.queue("wat", 1)
     connection = await work_queue.open(5)
-    commands = work_queue.encode.batch(Batch(fetch=Fetch([queue], 2, 0.0)))
+    commands = work_queue.encode.batch(CommandBatch(fetch=Fetch([queue], 2, 0.0)))
     await connection.request(commands, len(commands))
     assert await canceller.cancel_members("queue:wat", members, BECAUSE) == 4
     held = {

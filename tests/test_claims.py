@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import sampled_from
 
-from asyncwork._redis.commands import Batch
+from asyncwork._redis.commands import CommandBatch
 from asyncwork._redis.errors import ErrorReply
 from asyncwork._redis.keys import Keys
 from asyncwork._redis.queue import Queue
@@ -50,7 +50,7 @@ class OnePool(RuleBasedStateMachine):
         self.registered = True
         self.flagged = False
         self.beat: tuple[float, bool | None] | None = None
-        self.claim: tuple[Batch, list[object] | None] | None = None
+        self.claim: tuple[CommandBatch, list[object] | None] | None = None
 
     def teardown(self) -> None:
         self.patched.stop()

@@ -75,6 +75,8 @@ async def test_queues_are_listed(bench: Bench, verb: tuple[str, ...]) -> None:
         "fair": False,
         "tenants": 0,
         "tenants_held": 0,
+        "duplicates_dropped": 0,
+        "duplicates_replaced": 0,
     }
 
 

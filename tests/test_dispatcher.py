@@ -15,9 +15,9 @@ from asyncwork._redis import scripts
 from asyncwork._redis.client import RedisClient
 from asyncwork._redis.commands import (
     AdmitPopped,
-    Batch,
     BeginLookAhead,
     ClaimJobs,
+    CommandBatch,
     Fetch,
     RequeueAndRest,
     RequeueFront,
@@ -58,16 +58,16 @@ class Rig:
             possible_loss=self.possible_loss,
         )
 
-    def batch(self) -> Batch:
+    def batch(self) -> CommandBatch:
         """The next batch."""
         batch = self.dispatcher.next_batch()
         assert batch is not None
         return batch
 
-    def reply(self, batch: Batch, *replies: Any) -> None:
+    def reply(self, batch: CommandBatch, *replies: Any) -> None:
         assert self.dispatcher.on_replies(batch, list(replies)) is None
 
-    def bring(self, batch: Batch, *payloads: bytes) -> None:
+    def bring(self, batch: CommandBatch, *payloads: bytes) -> None:
         """Have a batch that only fetches bring these jobs."""
         self.reply(batch, [[1, len(payloads), *payloads], [], [], 0])
 
@@ -98,7 +98,7 @@ async def redis_rig(bench: Bench) -> AsyncIterator[Rig]:
     await rig.dispatcher.abort()
 
 
-def claimed(batch: Batch) -> Counter[bytes]:
+def claimed(batch: CommandBatch) -> Counter[bytes]:
     """The payloads that a batch claims."""
     assert batch.claims
     return Counter(
@@ -236,7 +236,7 @@ async def test_no_pop_blocks_while_a_claim_is_in_progress(redis_rig: Rig) -> Non
 async def test_another_pipeline_is_woken_to_send_a_claim_that_was_lost(rig: Rig) -> None:
     rig.now += LEASE + 1
     claim = rig.batch()
-    wakeups: list[Batch] = []
+    wakeups: list[CommandBatch] = []
     rig.dispatcher.add_idle(lambda: wakeups.append(rig.batch()))
     rig.dispatcher.on_lost(claim)
     await asyncio.sleep(0)
@@ -348,7 +348,7 @@ async def test_one_pipeline_is_woken_for_an_acknowledgement_when_no_jobs_wait(ri
 # Looking ahead
 
 
-def holding_ahead() -> tuple[Rig, Batch]:
+def holding_ahead() -> tuple[Rig, CommandBatch]:
     """A pool with one worker that holds three jobs, one of which has begun, and its next fetch."""
     rig = make_rig(concurrency=1)
     look_ahead = rig.dispatcher.fetcher.state.look_ahead

@@ -67,6 +67,7 @@ async def links_of(url: str) -> list[str]: ...
 """,
     "docs/fair-queues.md": """
 pool = WorkerPool()
+async def bulk_insert(customer: int, documents: list[Any]) -> None: ...
 """,
     "docs/frameworks.md": """
 import asyncwork.sync

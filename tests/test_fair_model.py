@@ -19,8 +19,9 @@ from asyncwork._jobs.ids import make_identifier
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis.commands import (
     AdmitPopped,
-    Batch,
     ClaimJobs,
+    Collecting,
+    CommandBatch,
     DropCancelled,
     Fetch,
     MoveToQuarantine,
@@ -33,7 +34,7 @@ from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.fair_queues import FairOptions, FairQueues
 from asyncwork._redis.job_end import JobEnd
-from asyncwork._redis.member import Member
+from asyncwork._redis.located_payload import LocatedPayload
 from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.protocol import pack
 from asyncwork._redis.queue import Queue
@@ -48,6 +49,8 @@ from .conftest import Bench
 NAME = "export"
 TENANTS = ("", "a", "b", "c:d", 'e"f', "ü")
 RUNS, STEPS = 250, 30
+# How many jobs may run at once where the queue has a shared limit.
+SHARED = 6
 # Seconds between a fetch and the reading of Redis's clock.
 MOST_LATE = 0.05
 
@@ -80,11 +83,23 @@ class World:
         self.uncounted = False
         self.rate = Rate.parse(options.rate) if options.rate else None
         self.rested = False
+        # Whether those who enqueue have a limit of how many jobs may wait, which then are counted.
+        self.limited = chance.random() < 0.5
+        # Whether its jobs have a shared limit, with a concurrency and a rate.
+        self.shared = chance.random() < 0.3
         # By tenant, when its jobs were taken, by Redis's clock, seconds.
         self.starts: defaultdict[str, list[float]] = defaultdict(list)
         self.steps: list[str] = []
 
-    async def send(self, pool: Pool, batch: Batch) -> list[Any]:
+    async def share(self, *, shared: bool) -> None:
+        """Have the jobs of the queue have a shared limit, or no more."""
+        redis, keys = self.bench.redis, self.bench.keys
+        if not shared:
+            await redis.delete(keys.limits)
+        elif self.shared:
+            await redis.hset(keys.limits, mapping={"code:llm": f"3000/1/6 {SHARED}", f"job:{NAME}": "pool 2 llm"})
+
+    async def send(self, pool: Pool, batch: CommandBatch) -> list[Any]:
         commands = pool.work_queue.encode.batch(batch)
         replies = await self.connection.request(commands, len(commands))
         assert not [reply for reply in replies if isinstance(reply, Exception)], replies
@@ -99,7 +114,10 @@ class World:
         new = NewJobs(self.bench.keys, 1_700_000_000)
         for _ in range(self.chance.randint(1, 5)):
             tenant = self.chance.choice(TENANTS)
-            new.add(NAME, {"n": 1}, EnqueueOptions(partition=tenant, front=self.chance.random() < 0.1))
+            options = EnqueueOptions(
+                partition=tenant, front=self.chance.random() < 0.1, max_waiting=1000 if self.limited else None
+            )
+            new.add(NAME, {"n": 1}, options)
         writes = new.writes(range(len(new.jobs)))
         replies = await self.connection.request([each.command for each in writes], len(writes))
         assert not [each for each in replies if isinstance(each, Exception)], replies
@@ -120,9 +138,20 @@ class World:
         pool = self.chance.choice(self.pools)
         before = await self.running()
         fetch = Fetch([pool.queue], self.chance.randint(1, 8), 0.0)
-        (reply,) = await self.send(pool, Batch(fetch=fetch))
+        rooms = {tenant: self.chance.randint(1, 3) for tenant in TENANTS if self.chance.random() < 0.2}
+        others = self.chance.randint(0, 4)
+        if self.chance.random() < 0.3:
+            fetch.collecting = Collecting(rooms, others)
+        if self.shared or self.chance.random() < 0.3:
+            fetch.limited, fetch.at_once = {pool.queue}, 8
+        (reply,) = await self.send(pool, CommandBatch(fetch=fetch))
         jobs = [payload for _, payload, _ in pool.work_queue.parse_fetched(reply, fetch.queues).jobs]
         taken = Counter(Job.decode(payload).partition for payload in jobs)
+        if self.shared and jobs and not self.uncounted:
+            assert before.total() + len(jobs) <= SHARED
+        if fetch.collecting is not None:
+            begun = [tenant for tenant, count in taken.items() if count > rooms.get(tenant, 0)]
+            assert not begun or (len(taken) == 1 and taken[begun[0]] <= max(others, rooms.get(begun[0], 0)))
         if not self.uncounted:
             for tenant, count in taken.items():
                 assert tenant not in self.paused
@@ -146,7 +175,7 @@ class World:
         if pool.jobs:
             self.rested = True
             (payload,) = self.some_one(pool)
-            await self.send(pool, Batch(commands=[RequeueAndRest(pool.queue, [payload], 0.005)]))
+            await self.send(pool, CommandBatch(commands=[RequeueAndRest(pool.queue, [payload], 0.005)]))
 
     def some_one(self, pool: Pool) -> list[bytes]:
         return [pool.jobs.pop(self.chance.randrange(len(pool.jobs)))]
@@ -161,10 +190,10 @@ class World:
         pool = self.chance.choice(self.pools)
         done = self.some(pool)
         held = Counter(await self.in_progress(pool))
-        batch = Batch(acks={pool.queue: done})
+        batch = CommandBatch(acks={pool.queue: done})
         if self.chance.random() < 0.5:
             ends = [JobEnd(each, Job.decode(each).id, 60, [], b"done", b"export", 1, 1, 1.0, 2.0) for each in done]
-            batch = Batch(ends={pool.queue: ends})
+            batch = CommandBatch(ends={pool.queue: ends})
         for _ in range(self.chance.choice([1, 1, 2])):
             if done:
                 await self.send(pool, batch)
@@ -192,7 +221,7 @@ class World:
                     command = MoveToQuarantine(pool.queue, [payload], b"{}")
                     self.ids[job.id] -= payload in held
             for _ in range(self.chance.choice([1, 1, 2])):
-                await self.send(pool, Batch(commands=[command]))
+                await self.send(pool, CommandBatch(commands=[command]))
 
     async def requeue_due(self) -> None:
         job_set = self.chance.choice(list(JobSet))
@@ -209,7 +238,7 @@ class World:
     async def claim(self) -> None:
         pool = self.chance.choice(self.pools)
         if pool.jobs:
-            (missing,) = await self.send(pool, Batch(commands=[ClaimJobs(pool.queue, pool.jobs, 1)]))
+            (missing,) = await self.send(pool, CommandBatch(commands=[ClaimJobs(pool.queue, pool.jobs, 1)]))
             gone = {number - 1 for number in missing}
             pool.jobs = [each for number, each in enumerate(pool.jobs) if number not in gone]
 
@@ -220,7 +249,7 @@ class World:
             (payload,) = self.some_one(pool)
             resting = await self.resting(payload)
             held = payload in await self.in_progress(pool)
-            ((verdict, _, _),) = await self.send(pool, Batch(commands=[AdmitPopped(pool.queue, [payload])]))
+            ((verdict, _, _),) = await self.send(pool, CommandBatch(commands=[AdmitPopped(pool.queue, [payload])]))
             assert (verdict == -1) == (not held)
             if verdict == 1:
                 pool.jobs.append(payload)
@@ -239,16 +268,16 @@ class World:
         waiting = await self.bench.redis.lrange(self.bench.keys.tenants.list(NAME, tenant), 0, -1)
         if waiting and self.chance.random() < 0.5:
             undo = await self.undo.prepare(f"queue:{NAME}")
-            await self.deletions.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)], undo)
+            await self.deletions.delete(f"queue:{NAME}", [LocatedPayload(waiting[0], None, 0)], undo)
             await self.undo.restore(undo)
         elif waiting:
-            await self.deletions.delete(f"queue:{NAME}", [Member(waiting[0], None, 0)])
+            await self.deletions.delete(f"queue:{NAME}", [LocatedPayload(waiting[0], None, 0)])
             self.ids[Job.decode(waiting[0]).id] -= 1
 
     async def delete_delayed(self) -> None:
         job_set = self.chance.choice([JobSet.RETRY, JobSet.SCHEDULED])
         for each in await self.delayed.page(job_set, 0, 1):
-            await self.deletions.delete(job_set, [Member(each.payload, each.score, 0)])
+            await self.deletions.delete(job_set, [LocatedPayload(each.payload, each.score, 0)])
             self.ids[Job.decode(each.payload).id] -= 1
 
     async def empty(self) -> None:
@@ -292,7 +321,7 @@ class World:
 
     async def check(self) -> None:
         redis, keys = self.bench.redis, self.bench.keys
-        _, _, ring, running, held, order, _, bell, opens, rests, _, _ = keys.tenants.of(NAME)
+        _, _, ring, running, held, order, _, bell, opens, rests, counted_key, _, _ = keys.tenants.of(NAME)
         waiting = {tenant: await redis.llen(keys.tenants.list(NAME, tenant)) for tenant in TENANTS}
         ringed = {each.decode(): turn for each, turn in await redis.zrange(ring, 0, -1, withscores=True)}
         kept = {each.decode() for each in await redis.smembers(held)}
@@ -315,6 +344,8 @@ class World:
             assert (tenant in kept) == (must_wait or tenant in waits), tenant
             # An ended job helps nobody who has no token, and a token nobody who may not start for another reason.
             assert not (must_wait and tenant in waits), tenant
+        if (number := await redis.get(counted_key)) is not None:
+            assert int(number) == sum(count for tenant, count in waiting.items() if tenant)
         rung = await redis.llen(bell)
         # After a tenant has begun to wait for a token, the bell wakes one pool, which learns of that; maybe in vain.
         assert rung == 1 if ringed else rung == 0 or (rung == 1 and (self.rate or self.rested))
@@ -324,6 +355,7 @@ class World:
     async def finish(self) -> None:
         """Run all jobs to their ends; nothing is left."""
         await self.review()
+        await self.share(shared=False)
         for tenant in TENANTS:
             # The ends of their rests, and their tokens, are waited for.
             await self.fair.set_tenant(NAME, tenant, limit="-", weight="1")
@@ -344,7 +376,7 @@ class World:
         pool, ran = Pool(self.bench), Counter[str]()
         while True:
             fetch = Fetch([pool.queue], 50, 0.0)
-            (reply,) = await self.send(pool, Batch(fetch=fetch))
+            (reply,) = await self.send(pool, CommandBatch(fetch=fetch))
             jobs = [payload for _, payload, _ in pool.work_queue.parse_fetched(reply, fetch.queues).jobs]
             if not jobs:
                 if not await self.bench.redis.exists(self.bench.keys.tenants.opens(NAME)):
@@ -352,13 +384,14 @@ class World:
                 await asyncio.sleep(0.002)
                 continue
             ran.update(Job.decode(payload).id for payload in jobs)
-            await self.send(pool, Batch(acks={pool.queue: jobs}))
+            await self.send(pool, CommandBatch(acks={pool.queue: jobs}))
         assert ran == +self.ids
         await self.bench.redis.zremrangebyscore(self.bench.keys.tenants.rests(NAME), "-inf", "+inf")
         tokens = f"{self.bench.namespace}:tenants:tokens:".encode()
         left = {key async for key in self.bench.redis.scan_iter(f"{self.bench.namespace}:tenants:*", count=1000)}
         left = {key for key in left if not key.startswith(tokens)}
-        assert left == {self.bench.keys.tenants.options(NAME).encode()}
+        keys = self.bench.keys.tenants
+        assert left - {keys.waiting(NAME).encode()} == {keys.options(NAME).encode()}
 
 
 _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {
@@ -392,6 +425,7 @@ async def test_what_is_derived_of_a_fair_queue_always_follows_from_its_jobs(benc
             options = FairOptions(chance.choice([0, 1, 2, 3]), 0, ordered=seed % 4 == 0, rate=rate)
             world = World(bench, connection, chance, options)
             await world.fair.declare({NAME: options})
+            await world.share(shared=True)
             for step in range(STEPS):
                 (event,) = chance.choices(list(_EVENTS), list(_EVENTS.values()))
                 world.steps.append(event.__name__)

@@ -29,7 +29,7 @@ from asyncwork import (
     sync,
 )
 from asyncwork._jobs.tenants import tenant_text
-from asyncwork._redis.commands import Batch, Fetch, RequeueFront
+from asyncwork._redis.commands import CommandBatch, Fetch, RequeueFront
 from asyncwork._redis.fair_listing import in_turns
 from asyncwork._redis.fair_queues import FairQueues
 from asyncwork._redis.protocol import pack
@@ -39,7 +39,7 @@ from asyncwork._worker.services.tenant_reviewer import TenantReviewer
 from asyncwork.cli import main
 from asyncwork.testing import open_jobs
 
-from .conftest import Bench, until
+from .conftest import LIMIT, Bench, until
 from .tuned import QUICK, tuned
 
 
@@ -129,19 +129,22 @@ async def test_a_job_that_comes_back_before_it_has_begun_keeps_its_turn(
         connection = await bench.redis_client.open()
         await connection.load_scripts()
 
-        async def send(batch: Batch) -> Any:
+        async def send(batch: CommandBatch) -> Any:
             commands = work_queue.encode.batch(batch)
             (reply,) = await connection.request(commands, len(commands))
             return reply
 
         async def take(count: int) -> list[bytes]:
             fetch = Fetch([queue], count, 0.0)
-            return [payload for _, payload, _ in work_queue.parse_fetched(await send(Batch(fetch=fetch)), [queue]).jobs]
+            return [
+                payload
+                for _, payload, _ in work_queue.parse_fetched(await send(CommandBatch(fetch=fetch)), [queue]).jobs
+            ]
 
         try:
             # As a pool does that has looked ahead, and stands still for a moment. The tenants have more jobs, or none.
             taken = await take(20)
-            await send(Batch(commands=[RequeueFront(queue, taken)]))
+            await send(CommandBatch(commands=[RequeueFront(queue, taken)]))
             assert sorted(await take(20)) == sorted(taken)
             await Recovery(bench.in_redis).reap("f" * 24, ["export"], None)
             assert sorted(await take(20)) == sorted(taken)
@@ -365,6 +368,41 @@ async def test_ordered_jobs_run_one_after_the_other_and_wait_for_a_retry(bench: 
         assert [n for each, n in ran if each == tenant] == list(range(6))
 
 
+async def test_an_ordered_job_that_sleeps_or_waits_for_an_event_keeps_those_behind_it_waiting(bench: Bench) -> None:
+    pool, order = bench.pool(concurrency=4), list[tuple[str, int]]()
+
+    @pool.job(partition="tenant", ordered=True)
+    async def work(job: Job, tenant: str, n: int) -> None:
+        if n == 1:
+            await job.step("one", order.append, (tenant, 10))
+            await job.sleep("pause", 1.1)
+            await job.step("two", order.append, (tenant, 11))
+            await job.event("early", timeout=LIMIT)
+            await job.event("go on", timeout=LIMIT)
+        order.append((tenant, n))
+
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        jobs = [await work.enqueue(tenant, n) for tenant in ("ada", "bob") for n in range(4)]
+        waiting, cancelled = jobs[1], jobs[5]
+        assert await client.signal(waiting.id, "early")
+        async with pool.running():
+            await until(lambda: _waits_for_event(client, waiting.id))
+            await until(lambda: _waits_for_event(client, cancelled.id))
+            assert order.count(("ada", 0)) == order.count(("bob", 11)) == 1
+            assert not {("ada", 2), ("bob", 2)} & set(order)
+            assert await client.signal(waiting.id, "go on")
+            await client.cancel(cancelled.id)
+            await until(lambda: len(order) == 11)
+            assert await bench.audit(running=True) == []
+    assert [n for tenant, n in order if tenant == "ada"] == [0, 10, 11, 1, 2, 3]
+    assert [n for tenant, n in order if tenant == "bob"] == [0, 10, 11, 2, 3]
+
+
+async def _waits_for_event(client: Client, job_id: str) -> bool:
+    steps = (await client.status(job_id)).steps
+    return any(step.kind == "event" and step.state == "waits" for step in steps)
+
+
 async def test_an_ordered_job_that_is_dead_or_deleted_keeps_nobody_waiting(bench: Bench) -> None:
     ran: list[int] = []
     pool = bench.pool(concurrency=10)
@@ -392,7 +430,7 @@ async def test_an_ordered_job_that_is_dead_or_deleted_keeps_nobody_waiting(bench
         await until(lambda: ran == [2, 3])
 
 
-async def test_an_ordered_job_that_sleeps_or_waits_for_an_event_keeps_those_behind_it_waiting(bench: Bench) -> None:
+async def test_ordered_jobs_stay_in_order_where_one_sleeps_or_its_event_is_early(bench: Bench) -> None:
     ran: list[str] = []
     pool, early = bench.pool(concurrency=10), asyncio.Event()
 
@@ -806,8 +844,6 @@ async def test_the_tenant_of_a_job_is_its_argument_a_functions_value_or_an_optio
         ({"partition_concurrency": 3}, "partition_concurrency is about tenants"),
         ({"partition_max": 3}, "partition_max is about tenants"),
         ({"ordered": True}, "ordered is about tenants"),
-        ({"partition": "tenant", "max_waiting": 5}, "has no max_waiting and no chunks"),
-        ({"partition": "tenant", "chunk": 5}, "has no max_waiting and no chunks"),
         ({"partition": ""}, "partition must be the name of an argument"),
         ({"partition": 7}, "partition must be the name of an argument"),
         ({"partition": "tenant", "partition_concurrency": -1}, "partition_concurrency must be a whole number"),

@@ -35,7 +35,7 @@ from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
-from .doomed import CHUNKED, POPS, RATED, Diary, live, make_pool
+from .doomed import CHUNKED, POPS, RATED, RATED_CHUNKS, STEPPED, Diary, live, make_pool
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -113,7 +113,7 @@ TASKS = {
     "is at the front": EnqueueOptions(front=True),
     "has its own id": EnqueueOptions(id="order-7"),
     "checks in": EnqueueOptions(delay=0),
-    **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards", "takes steps")},
+    **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards")},
 }
 # Those whose results are kept.
 SINGLE = {"is single 0", "is single 1", "is orphaned", "is late", "is single member"}
@@ -152,9 +152,9 @@ class Scenario:
         self._planned = b""
         self._unreadable = ""
 
-    async def offer(self, does: str, name: str = "task") -> None:
+    async def offer(self, does: str, name: str = "task", *, tenant: str = "") -> None:
         self.offered.add(does)
-        await self._bench.enqueuer.enqueue(name, {"does": does}, partition=does if self.fair else None)
+        await self._bench.enqueuer.enqueue(name, {"does": does}, partition=(tenant or does) if self.fair else None)
         self.accepted.add(does)
 
     async def plant(self) -> None:
@@ -169,6 +169,10 @@ class Scenario:
             await self.offer(f"is chunked {n}", CHUNKED)
         for does in ("is rated", "rests"):
             await self.offer(does, RATED)
+        await self.offer("takes steps", STEPPED)
+        for n in range(2 * self.fair):
+            await self.offer(f"waits for a token {n}", RATED, tenant="slow")
+            await self.offer(f"is rated and chunked {n}", RATED_CHUNKS, tenant="same")
         await enqueuer.enqueue("task", {"does": "is unique"}, unique=True, front=True)
         await enqueuer.enqueue("task", {"does": "is older"}, unique={"key": 1})
         await enqueuer.enqueue("task", {"does": "is newer"}, unique={"key": 1})
@@ -250,7 +254,7 @@ class Scenario:
             await self._request("quiet", 6)
         await stepper.until_done(lambda kind, sent, _: kind == "write_heartbeat" and b"quiet" in sent)
         async with stepper.still():
-            await self._request("running", 4)
+            await self._request("running", POPS)
             await self._plan_by_another_schedule()
         await stepper.until_done(lambda kind, _, __: kind == "drop_planned")
         async with stepper.still(pops=POPS):

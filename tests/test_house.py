@@ -185,6 +185,21 @@ def test_no_constructor_takes_many_arguments_without_a_reason() -> None:
     assert not {name: count for name, count in counts.items() if count > MAX_ARGUMENTS}
 
 
+# Classes that may share a name: the blocking enqueuer is imported as `asyncwork.sync.Enqueuer`, and the result of an
+# action on a batch is known by its name in the description of the web API.
+NAMED_TWICE = {"Enqueuer", "BatchResult"}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    found = [
+        node.name
+        for _, _, tree in modules()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert {name for name in found if found.count(name) > 1} == NAMED_TWICE
+
+
 @pytest.mark.parametrize("name", scripts.names())
 def test_a_script_opens_with_its_contract(name: str) -> None:
     text = (ROOT / "asyncwork/_redis/lua" / f"{name}.lua").read_text()

@@ -220,27 +220,6 @@ async def test_the_newest_code_decides_about_a_limit_that_only_slots_have(
         assert (await info(client)).concurrency == 3
 
 
-async def test_a_queue_that_became_fair_has_no_shared_limits(bench: Bench, client: Client) -> None:
-    before, pool, ran = bench.pool(), bench.pool(), list[str]()
-    before.job("export", limits=[before.limit("llm", rate=ONCE, concurrency=1)])(_export)
-
-    @pool.job(partition="tenant")
-    async def export(tenant: str) -> None:
-        ran.append(tenant)
-
-    async with before.running():
-        pass
-    async with pool.running():
-        assert (await info(client)).jobs == ("export",)
-        await bench.enqueuer.enqueue_many([("export", {"tenant": "plain"})] * 2)
-        await export.enqueue_many([export.call(f"t{n % 3}") for n in range(30)])
-        await pool.drain()
-    assert len(ran) == 32
-
-
-async def _export(tenant: str) -> None: ...
-
-
 async def test_a_slot_of_the_limit_of_a_pool_needs_no_running_pool(bench: Bench, client: Client) -> None:
     pool = bench.pool()
     limit = pool.limit("llm", concurrency=1)
@@ -419,8 +398,6 @@ def test_bad_limits() -> None:
         pool.job("wat", limits=[pool.limit(f"x{n}", concurrency=1) for n in range(4)])
     with pytest.raises(UsageError, match="cost must be at most 1, the burst of limit 'llm', not 2"):
         pool.job("wat", limits=[llm], cost=2)
-    with pytest.raises(UsageError, match="leave limits or partition out"):
-        pool.job("wat", limits=[llm], partition=lambda args: 1)
 
 
 async def test_a_slot_needs_redis() -> None:
@@ -485,6 +462,20 @@ async def test_what_is_no_limit_in_redis_blocks_nothing(bench: Bench, client: Cl
         await bench.enqueuer.enqueue("two")
         await until(lambda: ran == ["two"])
         assert (await info(client)).rate == str(ONCE)
+
+
+async def test_the_doctor_finds_and_removes_what_is_no_limit(bench: Bench, client: Client) -> None:
+    fields = {"set:llm": "many", "code:llm": "1/0/1 5", "job:wat": "pool", "llm": "none 5", "set:ok": "10/1/1 3"}
+    await bench.redis.hset(bench.keys.limits, mapping=fields)
+    found = await client.diagnose(0)
+    problems = [each for each in found.problems if each.kind == "bad_limit"]
+    assert [each.subject for each in problems] == ["code:llm", "job:wat", "llm", "set:llm"]
+    assert problems[-1].text == "the field set:llm of the shared limits cannot be read ('many'), so it has no effect"
+    # It was set meanwhile.
+    await client.set_limit("llm", concurrency=5)
+    assert "removed fields of shared limits that cannot be read: 3" in [line async for line in client.repair(found)]
+    assert [each.name for each in await client.limits()] == ["llm", "ok"]
+    assert not (await client.diagnose(0)).repairs.limits
 
 
 async def test_the_pages_show_and_change_limits(bench: Bench, client: Client) -> None:

@@ -288,3 +288,157 @@ async def test_limits_that_are_none(bench: Bench, client: Client, limit: Any) ->
             set_limit()
     with pytest.raises(UsageError, match="max_waiting must be a whole number"):
         await client.set_max_waiting("wat", limit)
+
+
+# Queues whose tenants take turns
+
+
+def exporting(pool: WorkerPool[Any], **options: Any) -> Any:
+    @pool.job(**{"partition": "tenant", "max_waiting": 5, **options})
+    async def export(tenant: str, n: int = 0) -> None: ...
+
+    return export
+
+
+async def lengths(bench: Bench, *tenants: str) -> list[int]:
+    return [int(await bench.redis.llen(bench.keys.tenants.list("export", each))) for each in tenants]
+
+
+async def test_the_jobs_of_all_tenants_count(bench: Bench, pool: WorkerPool[NoContext], client: Client) -> None:
+    export = exporting(pool)
+    async with pool.running():
+        pass
+    for tenant in ("a", "b", "a", "", "c"):
+        await export.enqueue(tenant)
+    with pytest.raises(QueueFull) as caught:
+        await export.enqueue("d")
+    full = caught.value
+    assert (full.name, full.waiting, full.limit, full.partition) == ("export", 5, 5, None)
+    assert "queue export is full:" in str(caught.value)
+    assert await lengths(bench, "a", "b", "", "c", "d") == [2, 1, 1, 1, 0]
+    (queue,) = await client.queues()
+    assert (queue.count, queue.max_waiting, queue.is_full) == (5, 5, True)
+    async with pool.running():
+        await pool.drain()
+        await export.enqueue("d")
+        await pool.drain()
+    assert pool.counts.done == 6
+
+
+async def test_many_enqueuers_of_tenants_never_exceed_it(bench: Bench, pool: WorkerPool[NoContext]) -> None:
+    export = exporting(pool, max_waiting=20)
+    async with pool.running():
+        pass
+
+    async def enqueue(tenant: str) -> int:
+        try:
+            await export.enqueue(tenant)
+        except QueueFull:
+            return 0
+        return 1
+
+    written = await asyncio.gather(*(enqueue(f"t{n % 7}") for n in range(100)))
+    assert sum(written) == 20
+    assert sum(await lengths(bench, *(f"t{n}" for n in range(7)))) == 20
+
+
+async def test_of_many_jobs_of_tenants_those_that_fit_are_written(bench: Bench, pool: WorkerPool[NoContext]) -> None:
+    export = exporting(pool)
+    async with pool.running():
+        pass
+    with pytest.raises(EnqueueManyError) as caught:
+        await export.enqueue_many([export.call(f"t{n % 3}", n) for n in range(9)])
+    assert isinstance(caught.value.__cause__, QueueFull)
+    numbers = [[(each.args or {})["n"] for each in some] for some in (caught.value.written, caught.value.unwritten)]
+    assert numbers == [list(range(5)), list(range(5, 9))]
+
+
+async def test_both_bounds_of_a_fair_queue_hold(bench: Bench, pool: WorkerPool[NoContext], client: Client) -> None:
+    export = exporting(pool, partition_max=2)
+    async with pool.running():
+        pass
+    await export.enqueue_many([export.call("a"), export.call("a"), export.call("b")])
+    with pytest.raises(QueueFull) as caught:
+        await export.enqueue("a")
+    assert (caught.value.partition, caught.value.waiting, caught.value.limit) == ("a", 2, 2)
+    await client.set_max_waiting("export", 3)
+    with pytest.raises(QueueFull) as caught:
+        await export.enqueue("b")
+    assert (caught.value.partition, caught.value.waiting, caught.value.limit) == (None, 3, 3)
+    await client.set_max_waiting("export", None)
+    await export.enqueue("b")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"unique": True},
+        {"unique": Unique(by=["n"], until="done")},
+        {"throttle": Throttle(per=60, by=["n"])},
+    ],
+    ids=["unique", "until done", "throttle"],
+)
+async def test_jobs_of_tenants_with_a_rule_find_a_queue_full_too(
+    bench: Bench, pool: WorkerPool[NoContext], rule: Any
+) -> None:
+    export = exporting(pool, max_waiting=2, **rule)
+    async with pool.running():
+        pass
+    await export.enqueue("a", 1)
+    await export.enqueue("b", 2)
+    with pytest.raises(QueueFull):
+        await export.enqueue("c", 3)
+    # A duplicate is no job too many.
+    await export.enqueue("a", 1)
+    async with pool.running():
+        await pool.drain()
+        assert await export.enqueue("c", 3)
+        await pool.drain()
+    assert pool.counts.done == 3
+
+
+async def test_what_is_never_refused_counts_among_the_jobs_of_tenants(
+    bench: Bench, pool: WorkerPool[NoContext], client: Client
+) -> None:
+    export = exporting(pool, max_waiting=3)
+    async with pool.running():
+        pass
+    await export.enqueue("a")
+    await export.options(delay=0.001).enqueue("b")
+    await bench.redis.lpush(bench.keys.queue("export"), b'{"name":"export","id":"go","t":1,"args":{"tenant":""}}')
+    await client.retry_matching("scheduled")
+    with pytest.raises(QueueFull):
+        await export.enqueue("c")
+    # Whoever passes no limit is not refused, and his jobs count.
+    await bench.enqueuer.enqueue("export", {"tenant": "d"}, partition="d")
+    with pytest.raises(QueueFull) as caught:
+        await export.enqueue("c")
+    assert caught.value.waiting == 4
+    await client.delete_matching("queue:export")
+    await export.enqueue("c")
+
+
+async def test_a_count_of_tenants_jobs_that_is_wrong_is_repaired(
+    bench: Bench, pool: WorkerPool[NoContext], client: Client
+) -> None:
+    export = exporting(pool)
+    async with pool.running():
+        pass
+    await export.enqueue("a")
+    key = bench.keys.tenants.waiting("export")
+    for wrong in ("7", "-3"):
+        await bench.redis.set(key, wrong)
+        assert await bench.audit()
+        diagnosis = await client.diagnose(0)
+        assert [each.subject for each in diagnosis.problems if each.kind == "tenant_drift"] == ["export"]
+        assert "corrected the state of 1 tenant of the fair queue export" in [
+            line async for line in client.repair(diagnosis)
+        ]
+        assert await bench.redis.get(key) == b"1"
+    for lost in (b"wat", None):
+        await bench.redis.delete(key)
+        if lost:
+            await bench.redis.rpush(key, lost)
+        await export.enqueue("a")
+        assert int(await bench.redis.get(key)) == sum(await lengths(bench, "a"))
+    assert 0 < await bench.redis.ttl(key) <= 3600

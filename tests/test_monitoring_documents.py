@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from asyncwork import Heartbeat, JobCounts
+from asyncwork import Heartbeat, JobCounts, LimitInfo
 from asyncwork._health.namespace_metrics import namespace_metrics
 from asyncwork._health.process_metrics import process_metrics
 
@@ -29,7 +29,7 @@ OF_PROMETHEUS = {"instance"}
 def served() -> Samples:
     pool = Heartbeat("p", 1, 1, (), 1, (), "host", 1, version_label="v1")
     now = overview(heartbeats=[pool])
-    return parse(process_metrics(report()) + namespace_metrics("my_app", now, JobCounts()))
+    return parse(process_metrics(report()) + namespace_metrics("my_app", now, JobCounts(), limits=[LimitInfo("llm")]))
 
 
 def labels_of(served: Samples, name: str) -> set[str]:

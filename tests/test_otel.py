@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -260,10 +261,25 @@ async def test_outcomes_are_told_apart(bench: Bench, spans: Spans) -> None:
     async def slow() -> None:
         await asyncio.Event().wait()
 
-    for task in (fails, skips, discards, snoozes, limits, slow):
+    @pool.job
+    async def waits(job: Job, how: str) -> None:
+        if how == "group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(job.sleep("pause", 2))
+        else:
+            await asyncio.gather(job.sleep("pause", 2), return_exceptions=True)
+
+    @pool.job
+    async def cannot_be_recorded(job: Job) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(job.step("charge", lambda: object()))
+
+    for task in (fails, skips, discards, snoozes, limits, slow, cannot_be_recorded):
         await task.enqueue()
+    await waits.enqueue("group")
+    await waits.enqueue("caught")
     async with pool.running():
-        await until(lambda: len(spans.run) == 9)
+        await until(lambda: len(spans.run) == 14)
     found = {
         name: [
             (
@@ -274,7 +290,7 @@ async def test_outcomes_are_told_apart(bench: Bench, spans: Spans) -> None:
             for span in spans.run
             if span.name == f"run {name}"
         ]
-        for name in ("fails", "skips", "discards", "snoozes", "limits", "slow")
+        for name in ("fails", "skips", "discards", "snoozes", "limits", "slow", "cannot_be_recorded")
     }
     assert found == {
         "fails": [(1, "retried", StatusCode.ERROR), (2, "dead", StatusCode.ERROR)],
@@ -283,9 +299,18 @@ async def test_outcomes_are_told_apart(bench: Bench, spans: Spans) -> None:
         "snoozes": [(1, "snoozed", StatusCode.UNSET), (1, "done", StatusCode.UNSET)],
         "limits": [(1, "rate_limited", StatusCode.UNSET), (1, "done", StatusCode.UNSET)],
         "slow": [(1, "dead", StatusCode.ERROR)],
+        "cannot_be_recorded": [(1, "dead", StatusCode.ERROR)],
     }
+    waiting = [span for span in spans.run if span.name == "run waits"]
+    assert Counter(attribute(span, "asyncwork.job.outcome") for span in waiting) == {"snoozed": 2, "done": 2}
+    assert {span.status.status_code for span in waiting} == {StatusCode.UNSET}
     errors = {span.name: attribute(span, "error.type") for span in spans.run if span.events}
-    assert errors == {"run fails": "ValueError", "run skips": "Retry", "run slow": "JobTimeoutError"}
+    assert errors == {
+        "run fails": "ValueError",
+        "run skips": "Retry",
+        "run slow": "JobTimeoutError",
+        "run cannot_be_recorded": "StepError",
+    }
     first = next(span for span in spans.run if span.name == "run fails")
     assert first.status.description == "ValueError: boom"
     (event,) = first.events

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from asyncwork import (
     Discard,
     JobCounts,
+    LimitInfo,
     Overview,
     Problem,
     QueueInfo,
@@ -460,7 +461,12 @@ def overview(**values: Any) -> Overview:
 
 def test_the_metrics_of_a_namespace() -> None:
     today = JobCounts(processed=20, failed=5, retried=3, dead=1, expired=2, cancelled=1)
-    samples = parse(namespace_metrics("my_app", overview(), today))
+    limits = [LimitInfo("llm", "5/1/1", 9, tokens=0, running=3, slots=1), LimitInfo("free", concurrency=4, running=3)]
+    samples = parse(namespace_metrics("my_app", overview(), today, limits=limits))
+    found = [value(samples, f"asyncwork_namespace_limit_{each}", limit="llm") for each in ("running", "concurrency")]
+    assert found == [4, 9]
+    assert value(samples, "asyncwork_namespace_limit_used_up", limit="llm") == 1
+    assert value(samples, "asyncwork_namespace_limit_used_up", limit="free") == 0
     assert value(samples, "asyncwork_namespace_info", name="my_app") == 1
     assert value(samples, "asyncwork_namespace_redis_up") == 1
     for location, count in {"queued": 8, "busy": 2, "retry": 1, "scheduled": 4, "dead": 6, "quarantine": 0}.items():

@@ -208,6 +208,46 @@ async def test_a_rolling_restart_under_load_runs_the_newest_code_and_each_job_on
         )
 
 
+async def test_sleeps_and_events_outlast_a_rolling_restart(bench: Bench, tmp_path: Path) -> None:
+    version, count = tmp_path / "version", 8
+    version.write_text("one")
+    async with (
+        fleet(bench, tmp_path, env={"FLEET_VERSION": str(version)}) as running,
+        Client(bench.url, namespace=bench.namespace) as client,
+    ):
+        before = {*running.children().values()}
+        jobs = [await bench.enqueuer.enqueue("fulfil", {"number": number}) for number in range(count)]
+        await until(lambda: len(running.events) == count)
+        # Some are sent while the job sleeps, some while the processes are replaced, and some after that.
+        assert await client.signal(jobs[0].id, "approved", "early")
+        version.write_text("two")
+        running.program.send(signal.SIGUSR2)
+        assert await client.signal(jobs[1].id, "approved", "meanwhile")
+        await running.program.says("rolling restart done")
+        assert not before & {*running.children().values()}
+        for job in jobs[2:5]:
+            assert await client.signal(job.id, "approved", "asleep or awaited")
+        # By now, those are over that would have been charged again.
+        for job in jobs[5:]:
+            await until(lambda job=job: _waits_for_event(client, job.id))
+            assert await client.signal(job.id, "approved", "awaited")
+        await until(lambda: len(running.events) == 2 * count)
+        await stop(running)
+    answers = ["early", "meanwhile", *["asleep or awaited"] * 3, *["awaited"] * 3]
+    assert Counter(what for what, _ in running.events) == {
+        **{f"charge {number}": 1 for number in range(count)},
+        **{f"ship {number} {answer}": 1 for number, answer in enumerate(answers)},
+    }
+    assert {pid for what, pid in running.events if what.startswith("charge")} <= before
+    # A process may run what is due until it is replaced.
+    assert not before & {pid for what, pid in running.events if what.endswith(" awaited") and "or" not in what}
+    assert running.versions[-3:] == ["two"] * 3
+
+
+async def _waits_for_event(client: Client, job_id: str) -> bool:
+    return any(step.kind == "event" and step.state == "waits" for step in (await client.status(job_id)).steps)
+
+
 async def test_a_new_version_that_fails_to_start_keeps_the_old_processes(bench: Bench, tmp_path: Path) -> None:
     version = tmp_path / "version"
     version.write_text("one")

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from asyncwork import Client, Job, JobStatus, Rate, RateLimited, UsageError, WorkerPool
 from asyncwork._redis import scripts
 from asyncwork._redis.command_encoder import CommandEncoder
-from asyncwork._redis.commands import Batch, Fetch, RequeueAndRest
+from asyncwork._redis.commands import CommandBatch, Fetch, RequeueAndRest
 from asyncwork._redis.keys import Keys
 from asyncwork._redis.queue import Queue
 from asyncwork._redis.rates import QueueRate, Rates, tokens_left
@@ -385,9 +385,9 @@ async def test_a_pool_of_many_queues_goes_on_when_the_token_comes(bench: Bench) 
 async def test_plain_queues_are_fetched_from_as_before(bench: Bench) -> None:
     queue = Queue.of(bench.keys, "wat", "pool")
     encoder = CommandEncoder(bench.keys, b"pool")
-    (plain,) = encoder.batch(Batch(fetch=Fetch([queue], 2, 0.0)))
+    (plain,) = encoder.batch(CommandBatch(fetch=Fetch([queue], 2, 0.0)))
     assert scripts.digest("fetch") in plain
-    (limited,) = encoder.batch(Batch(fetch=Fetch([queue], 2, 0.0, limited=frozenset([queue]), at_once=2)))
+    (limited,) = encoder.batch(CommandBatch(fetch=Fetch([queue], 2, 0.0, limited=frozenset([queue]), at_once=2)))
     assert scripts.digest("fetch_limited") in limited
 
 
@@ -434,7 +434,7 @@ async def test_a_queue_at_its_concurrency_limit_is_closed_and_takes_no_tokens(be
     found = []
     for _ in range(2):
         fetch = Fetch([queue], 4, 0.0, limited=frozenset([queue]), at_once=4)
-        (reply,) = await work_queue.send_pooled(Batch(fetch=fetch))
+        (reply,) = await work_queue.send_pooled(CommandBatch(fetch=fetch))
         found.append(work_queue.parse_fetched(reply, [queue]))
     assert [(len(each.jobs), each.closed, list(each.opens)) for each in found] == [(2, [queue], []), (0, [queue], [])]
     state = await bench.redis.get(bench.keys.rate("wat"))
@@ -831,7 +831,9 @@ async def test_a_rest_is_written_once_and_never_shortens_a_pause(bench: Bench) -
     paused = bench.keys.paused("wat")
 
     async def rest(seconds: float) -> int:
-        (reply,) = await work_queue.send_pooled(Batch(commands=[RequeueAndRest(queue, [payload], seconds=seconds)]))
+        (reply,) = await work_queue.send_pooled(
+            CommandBatch(commands=[RequeueAndRest(queue, [payload], seconds=seconds)])
+        )
         return int(reply)
 
     await put(bench, [1, 2])

@@ -15,7 +15,7 @@ import pytest
 
 from asyncwork import Job
 from asyncwork._redis.client import run_script
-from asyncwork._redis.commands import Batch, ClaimJobs
+from asyncwork._redis.commands import ClaimJobs, CommandBatch
 from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
@@ -234,7 +234,7 @@ async def test_a_pool_that_claims_at_the_last_moment_keeps_its_jobs(bench: Bench
     await hand.run_passes(10)
     work_queue = WorkQueue(bench.redis_client, bench.keys, DEAD)
     claim = ClaimJobs(work_queue.queue("wat", 1), [running], heartbeat_at=2)
-    assert await work_queue.send_pooled(Batch(commands=[claim])) == [[]]
+    assert await work_queue.send_pooled(CommandBatch(commands=[claim])) == [[]]
     await hand.run_passes(10)
     assert await bench.redis.llen(bench.keys.in_progress("wat", DEAD)) == 3
     # Redis has executed the claim after a reaper had read the heartbeat from before it.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Discard, EnqueuedJob, Job, Retry, Snooze
-from asyncwork._redis.commands import Batch, FreeUniqueKey
+from asyncwork._redis.commands import CommandBatch, FreeUniqueKey
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork.gocraft import GocraftClient
@@ -503,7 +503,7 @@ async def test_who_lost_a_job_leaves_its_unique_key_to_who_has_it(bench: Bench) 
     work_queue = WorkQueue(bench.redis_client, bench.keys, "reaped")
     command = FreeUniqueKey(work_queue.queue("wat", 1), [payload], keys=bench.keys.unique_of(job), job_id=job.id)
     connection = await work_queue.open(LIMIT)
-    assert await connection.request(work_queue.encode.batch(Batch(commands=[command])), 1) == [[0]]
+    assert await connection.request(work_queue.encode.batch(CommandBatch(commands=[command])), 1) == [[0]]
     await connection.close()
     async with pool.running():
         await pool.drain()

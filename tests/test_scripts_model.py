@@ -42,12 +42,12 @@ from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.client import RedisClient, run_script
 from asyncwork._redis.commands import (
     AdmitPopped,
-    Batch,
     BeginLookAhead,
     ClaimJobs,
     ClearCancelMark,
     ClearReaped,
     Command,
+    CommandBatch,
     DropCancelled,
     EndLookAhead,
     Fetch,
@@ -65,7 +65,7 @@ from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.enqueue_steps import enqueue_many
 from asyncwork._redis.job_end import JobEnd
 from asyncwork._redis.keys import Keys
-from asyncwork._redis.member import Member
+from asyncwork._redis.located_payload import LocatedPayload
 from asyncwork._redis.namespace import Namespace
 from asyncwork._redis.new_jobs import NewJobs
 from asyncwork._redis.periodic import PeriodicInstances
@@ -277,7 +277,7 @@ class Ground:
 
         return self.run(ask())
 
-    def send(self, work_queue: WorkQueue, batch: Batch) -> list[Any]:
+    def send(self, work_queue: WorkQueue, batch: CommandBatch) -> list[Any]:
         commands = work_queue.encode.batch(batch)
         replies: list[Any] = self.run(self.connection.request(commands, len(commands)))
         return replies
@@ -362,6 +362,8 @@ class Scripts(RuleBasedStateMachine):
         self.made += 1
         payload = write_payload(name, f"u{self.made}", 1, b'{"n":%d}' % self.made, unique_key)
         new = self.model.hold(unique_key, payload, by_key=by_key)
+        if not new:
+            self.model.duplicates[f"{'replaced' if by_key else 'dropped'}:{name}"] += 1
         (job,) = self.write([(name, payload, Placement(at, unique_key, by_key, front))])
         assert (job.duplicate, job.id) == (not new, self.model.unique[unique_key].waiting)
         if new and at is None:
@@ -389,7 +391,7 @@ class Scripts(RuleBasedStateMachine):
         self.fetches += 1
         rated = frozenset(queues) if self.fetches % 2 else frozenset()
         fetch = Fetch(queues, wanted, 0.0, looks_ahead, rated, at_once=wanted)
-        (reply,) = self.ground.send(work_queue, Batch(fetch=fetch))
+        (reply,) = self.ground.send(work_queue, CommandBatch(fetch=fetch))
         fetched = work_queue.parse_fetched(reply, queues)
         assert fetched.paused == (looks_ahead and self.model.crashed is not None)
         taken = Counter(queue.name for queue, _, _ in fetched.jobs)
@@ -452,7 +454,7 @@ class Scripts(RuleBasedStateMachine):
         """Have a pool do something."""
         pool = order.queue.in_progress.decode().split(":")[-2]
         work_queue = self.ground.work_queues[pool]
-        (answer,) = self.ground.send(work_queue, Batch(commands=[order]))
+        (answer,) = self.ground.send(work_queue, CommandBatch(commands=[order]))
         assert not isinstance(answer, Exception)
         return answer
 
@@ -483,7 +485,7 @@ class Scripts(RuleBasedStateMachine):
         acks = {self.ground.queues[pool_queue]: given}
 
         def do() -> Any:
-            (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], Batch(acks))
+            (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], CommandBatch(acks))
             return answer
 
         assert self.settle(do, pool_queue, given) == self.model.ack(pool_queue, given)
@@ -497,7 +499,7 @@ class Scripts(RuleBasedStateMachine):
         self.ended |= {end.job_id for end in ends if end.payload in self.model.running[pool_queue]}
 
         def do() -> Any:
-            batch = Batch(ends={self.ground.queues[pool_queue]: ends})
+            batch = CommandBatch(ends={self.ground.queues[pool_queue]: ends})
             (answer,) = self.ground.send(self.ground.work_queues[pool_queue[1]], batch)
             return answer
 
@@ -746,7 +748,9 @@ class Scripts(RuleBasedStateMachine):
         else:
             lying = [(0.0, member) for member in self.model.elements(location)]
         lying += [(0.0, b"not there")] if away else []
-        given = [Member(lying[rank % len(lying)][1], lying[rank % len(lying)][0], rank) for rank in sorted(ranks)]
+        given = [
+            LocatedPayload(lying[rank % len(lying)][1], lying[rank % len(lying)][0], rank) for rank in sorted(ranks)
+        ]
         token = ""
         if not for_good:
             token = self.ground.run(self.ground.undo.prepare(location))
@@ -786,6 +790,8 @@ class Scripts(RuleBasedStateMachine):
             assert name.encode() not in left.get(self.keys.known_jobs, ())
             assert not left.keys() & {self.keys.lock(name), self.keys.lock_info(name)}
             self.model.forget_job(name)
+            for what in ("dropped", "replaced"):
+                self.model.duplicates.pop(f"{what}:{name}", None)
 
     # From outside
 
@@ -876,6 +882,7 @@ class Scripts(RuleBasedStateMachine):
             **{keys.periodic_runs(job): {b"%d" % at: float(at) for at in runs} for job, runs in model.runs.items()},
             keys.periodic_changes: {job.encode(): change for job, change in model.changes.items()},
             keys.crashes: as_hash(crashes),
+            keys.duplicates: as_hash(model.duplicates),
             keys.cancels: {job_id.encode(): mark for job_id, mark in model.cancels.items()},
             **{keys.crashes_of(pool): {each.encode() for each in counted} for pool, counted in model.counted.items()},
         }

@@ -46,6 +46,9 @@ def test_jobs_with_which_nothing_is_wrong() -> None:
     assert not problems(a_job(expires=5.0), a_run())
     assert not problems(a_job(expires=1.0, state="expired", outcome="JobExpired", result=None))
     assert not problems(a_job(name="emitting", ends=(1, "done")), a_run(name="emitting"))
+    assert not problems(a_job(name="waiting", signal="sent"), a_run(name="waiting"))
+    assert not problems(a_job(name="waiting", signal="twice"), a_run(name="waiting"))
+    assert not problems(cancelled(name="waiting", signal="ended"), a_run(name="waiting", outcome=CANCELLED))
     timed_out = a_job(name="timing_out", state="dead", outcome="JobFailed", result=None)
     assert not problems(timed_out, a_run(name="timing_out", outcome=CANCELLED))
 
@@ -71,6 +74,10 @@ def test_jobs_with_which_nothing_is_wrong() -> None:
         (a_job(name="emitting", ends=(0, "")), a_run(name="emitting"), "no end"),
         (a_job(name="emitting", ends=(2, "done")), a_run(name="emitting"), "2 ends"),
         (a_job(name="emitting", ends=(1, "dead")), a_run(name="emitting"), "ends with 'dead'"),
+        (a_job(name="waiting"), a_run(name="waiting"), "its event was not sent"),
+        (a_job(name="waiting", signal="refused"), a_run(name="waiting"), "its event was refused"),
+        (a_job(name="waiting", signal="ended"), a_run(name="waiting"), "nothing else can have ended it"),
+        (a_job(name="waiting", signal="ended"), a_run(name="waiting"), "it is done, and its event was refused"),
         (a_job(name="timing_out"), a_run(name="timing_out"), "takes longer than it may"),
     ],
 )

@@ -39,11 +39,14 @@ async def ran(bench: Bench, pool: Any, limit: float = LIMIT) -> None:
 
 async def bench_is_empty(bench: Bench) -> bool:
     names = [name.decode() for name in await bench.redis.smembers(bench.keys.known_jobs)]
-    # At one moment, because jobs move.
+    pools = [raw.decode() for raw in await bench.redis.smembers(bench.keys.worker_pools)]
+    # At one moment, because jobs move. What a pop has just taken is not in the lock yet.
     async with bench.redis.pipeline(transaction=True) as pipe:
         for name in names:
             pipe.llen(bench.keys.queue(name))
             pipe.get(bench.keys.lock(name))
+            for pool_id in pools:
+                pipe.llen(bench.keys.in_progress(name, pool_id))
         pipe.zcard(bench.keys.retry)
         pipe.zcard(bench.keys.scheduled)
         return not any(map(int, filter(None, await pipe.execute())))
@@ -533,7 +536,9 @@ async def test_an_attempt_that_has_lost_its_job_is_stopped_at_its_next_step(benc
         in_progress = bench.keys.in_progress("order", pool.id or "")
         taken = await bench.redis.lrange(in_progress, 0, -1)
         await bench.redis.lmove(in_progress, bench.keys.queue("order"), "LEFT", "RIGHT")
+        # Until the other attempt has ended: before, this one would go on with what that has recorded.
         await until(lambda: "three" in effects)
+        await until(lambda: bench_is_empty(bench))
         go.set()
         await until(lambda: caught)
         await until(lambda: bench_is_empty(bench))

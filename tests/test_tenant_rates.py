@@ -212,9 +212,20 @@ async def test_the_doctor_repairs_tenants_that_wait_for_no_token(bench: Bench) -
             line async for line in client.repair(diagnosis)
         ]
         assert (await tenant_of(client, "a")).opens_in is None
+        # It is paused, so that no token gives it a turn.
+        await client.pause_partition("export", "a")
+        assert not await bench.audit(running=True)
+        await bench.redis.zadd(keys.opens("export"), {"a": far, "gone": far})
+        wrong = "waits for a token or the end of its rest, but that is not what it is held for"
+        assert await bench.audit(running=True) == [
+            f"queue export: tenant {tenant!r} {wrong}" for tenant in ("a", "gone")
+        ]
+        await bench.redis.zrem(keys.opens("export"), "a", "gone")
+        await client.unpause_partition("export", "a")
         # Held, and nothing will end that.
         await bench.redis.zrem(keys.ring("export"), "b")
         await bench.redis.sadd(keys.held("export"), "b")
+        assert await bench.audit(running=True) == ["queue export: tenant 'b' is held for no reason"]
         assert await FairQueues(bench.in_redis).review("export") == 1
     async with pool.running():
         await pool.drain()

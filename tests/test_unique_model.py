@@ -22,7 +22,7 @@ from asyncwork import Client, EnqueuedJob, Unique, UniqueConflictError
 from asyncwork._jobs.hold import read_hold
 from asyncwork._jobs.location import JobSet
 from asyncwork._jobs.payload import with_time
-from asyncwork._redis.commands import Batch, Command, Fetch, MoveToQuarantine, RequeueFront
+from asyncwork._redis.commands import Command, CommandBatch, Fetch, MoveToQuarantine, RequeueFront
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.queue import Queue
@@ -146,7 +146,7 @@ class Machine:
         return (await self.found())[job_id][1]
 
     async def order(self, pool: str, command: Command) -> Any:
-        (reply,) = await self.work_queues[pool].send_pooled(Batch(commands=[command]))
+        (reply,) = await self.work_queues[pool].send_pooled(CommandBatch(commands=[command]))
         assert not isinstance(reply, Exception), reply
         return reply
 
@@ -260,7 +260,7 @@ class Machine:
     async def fetch(self) -> bool:
         pool = self.rng.choice(POOLS)
         queue = self.queues[pool]
-        (reply,) = await self.work_queues[pool].send_pooled(Batch(fetch=Fetch([queue], 1, 0.0)))
+        (reply,) = await self.work_queues[pool].send_pooled(CommandBatch(fetch=Fetch([queue], 1, 0.0)))
         for _, payload, _ in self.work_queues[pool].parse_fetched(reply, [queue]).jobs:
             job = self.model.jobs[Job.decode(payload).id]
             assert job.place == "queue"

@@ -9,6 +9,7 @@ import pickle
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -387,6 +388,70 @@ async def test_replace_exchanges_the_arguments_of_the_job_that_waits(bench: Benc
         steered.let_go(2)
         await until(no_holds(bench))
     assert (1, 3) not in steered.began
+
+
+@pytest.mark.parametrize(("before", "behind"), [(10, 30_000), (30_000, 10), (20_010, 20_010)])
+async def test_replace_searches_both_ends_of_a_long_queue(bench: Bench, before: int, behind: int) -> None:
+    async def fill(count: int) -> None:
+        for _ in range(0, count, 10_000):
+            some = [b"%d" % n for n in range(min(10_000, count))]
+            await bench.redis.lpush(bench.keys.queue("wat"), *some)
+
+    rule = Unique(by=("user",), until="done", conflict="replace")
+    await fill(before)
+    first = await bench.enqueuer.enqueue("wat", {"user": 1, "n": 1}, unique=rule)
+    await fill(behind)
+    again = await bench.enqueuer.enqueue("wat", {"user": 1, "n": 2}, unique=rule)
+    is_found = min(before, behind) < 20_000
+    assert (again.id, again.duplicate, again.replaced) == (first.id, True, is_found)
+    waiting = [each for each in await bench.waiting("wat") if each.startswith(b"{")]
+    assert [Job.decode(each).args for each in waiting] == [{"user": 1, "n": 2 if is_found else 1}]
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        (queue,) = await client.queues()
+        assert (queue.duplicates_dropped, queue.duplicates_replaced) == (1 - is_found, is_found)
+        await client.delete_matching("queue:wat")
+
+
+async def test_duplicates_are_counted_by_what_became_of_them(bench: Bench) -> None:
+    ways: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
+        "plain": ({"unique": True}, (2, 0)),
+        "later": ({"unique": True, "delay": 100}, (2, 0)),
+        "keyed": ({"unique": {"key": 1}}, (0, 2)),
+        "done": ({"unique": BY_USER}, (2, 0)),
+        "raised": ({"unique": Unique(by=("user",), until="done", conflict="raise")}, (2, 0)),
+        "replaced": ({"unique": Unique(by=("user",), until="done", conflict="replace")}, (0, 2)),
+        "after": ({"unique": Unique(by=("user",), until="done", conflict="after")}, (0, 2)),
+        "bounced": ({"debounce": Debounce(100, by=("user",))}, (0, 2)),
+        "throttled": ({"throttle": Throttle(per=100, by=("user",))}, (2, 0)),
+        "trailing": ({"throttle": Throttle(per=100, by=("user",), trailing=True)}, (0, 1)),
+    }
+    for name, (options, _) in ways.items():
+        for _ in range(3):
+            with suppress(UniqueConflictError):
+                await bench.enqueuer.enqueue(name, {"user": 7}, **options)
+    # One that is sent again because the reply was lost is no duplicate of another.
+    for _ in range(2):
+        await bench.enqueuer.enqueue("same", {"user": 7}, unique=BY_USER, id="own")
+    async with Client(bench.url, namespace=bench.namespace) as client, serving(bench) as (_, web):
+        queues = {each.name: each for each in await client.queues()}
+        found = {name: (each.duplicates_dropped, each.duplicates_replaced) for name, each in queues.items()}
+        assert found == {**{name: counts for name, (_, counts) in ways.items()}, "same": (0, 0)}
+        assert "2 duplicates dropped" in (await web.get("/queue?name=plain", headers={"accept": "text/html"})).text
+        text = (await web.get("/metrics")).text
+        assert 'asyncwork_namespace_queue_duplicates_total{queue="keyed",outcome="replaced"} 2' in text
+        # A key of another type counts nothing, and keeps no job out.
+        await bench.redis.delete(bench.keys.duplicates)
+        await bench.redis.set(bench.keys.duplicates, "x")
+        assert (await bench.enqueuer.enqueue("plain", {"user": 7}, unique=True)).duplicate
+        assert (await client.queues())[0].duplicates_dropped == 0
+        await bench.redis.delete(bench.keys.duplicates)
+        await bench.enqueuer.enqueue("plain", {"user": 7}, unique=True)
+        await client.delete_matching("queue:plain")
+        await client.forget("plain")
+        assert not await bench.redis.exists(bench.keys.duplicates)
+        for name in ways:
+            await client.delete_matching(f"queue:{name}")
+        await client.delete_matching("scheduled")
 
 
 async def test_replace_keeps_the_time_of_a_scheduled_job(bench: Bench) -> None:

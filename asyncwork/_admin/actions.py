@@ -19,7 +19,7 @@ from .._redis.cancels import CancelMark
 from .._redis.delayed import DelayedJobs
 from .._redis.deletions import Deletions
 from .._redis.inspector import Inspector
-from .._redis.member import Member
+from .._redis.located_payload import LocatedPayload
 from .._redis.namespace import Namespace
 from .._redis.queue_settings import QueueSettings
 from .._redis.undo import UNDO_FOR, UndoStore
@@ -115,7 +115,7 @@ class JobActions:
         members = await self._by_ref(location, refs)
         return ActionResult(await self._canceller.cancel_members(location, members, mark), len(members))
 
-    async def _by_ref(self, location: str, refs: Iterable[str]) -> list[Member]:
+    async def _by_ref(self, location: str, refs: Iterable[str]) -> list[LocatedPayload]:
         check_arguments(refs=refs)
         return await self._lookup.by_ref(location, [JobRef.parse(ref) for ref in refs])
 
@@ -129,7 +129,7 @@ class JobActions:
         members = await self._by_time(job_set, at, job_id)
         return bool(members and await self._deletions.delete(job_set, members))
 
-    async def _by_time(self, job_set: JobSet, at: int, job_id: str) -> list[Member]:
+    async def _by_time(self, job_set: JobSet, at: int, job_id: str) -> list[LocatedPayload]:
         check_whole(at, "the time", 0, 2**60)
         check_arguments(job_id=job_id)
         return await self._lookup.by_time(job_set, at, replace_surrogates(job_id))
@@ -159,7 +159,7 @@ class JobActions:
             _, total = await self._inspector.members(location, 0, 1, newest_first=True)
             undo = await self._undo.prepare(location, who) if 0 < total <= _MOST_UNDONE else ""
 
-        async def delete(location: str, members: Sequence[Member]) -> int:
+        async def delete(location: str, members: Sequence[LocatedPayload]) -> int:
             return await self._deletions.delete(location, members, undo)
 
         outcome = await self._run(location, query, cursor, None if undo else seconds, delete)
@@ -171,7 +171,7 @@ class JobActions:
         """Cancel the jobs of a location that match and wait there."""
         seconds = _checked(query, cursor, seconds)
 
-        async def cancel(location: str, members: Sequence[Member]) -> int:
+        async def cancel(location: str, members: Sequence[LocatedPayload]) -> int:
             return await self._canceller.cancel_members(location, members, mark)
 
         return await self._run(location, query, cursor, seconds, cancel)
@@ -226,12 +226,12 @@ class JobActions:
 
     # Moving jobs to their queues
 
-    async def requeue_members(self, location: str, members: Sequence[Member]) -> int:
+    async def requeue_members(self, location: str, members: Sequence[LocatedPayload]) -> int:
         """Put jobs of a sorted set on their queues; return how many were still there."""
         moved, _ = await self._move(location, await self._moves(location, members))
         return moved
 
-    async def _moves(self, location: str, members: Sequence[Member]) -> list[_Move]:
+    async def _moves(self, location: str, members: Sequence[LocatedPayload]) -> list[_Move]:
         now = int(await self._redis.now())
         moves: list[_Move] = []
         for member in members:

@@ -14,7 +14,7 @@ from .._redis.deletions import Deletions
 from .._redis.inspector import Inspector
 from .._redis.job_record import Record, read_record, status_of
 from .._redis.job_scan import JobScan
-from .._redis.member import Member
+from .._redis.located_payload import LocatedPayload
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode, read_count
 from ..errors import PayloadError
@@ -199,7 +199,7 @@ class BatchActions:
         scan = JobScan(self._inspector, location, newest_first=False)
         while members := await scan.step():
             chosen = list(_of_batch(members, batch_id))
-            gone: Sequence[Member] = ()
+            gone: Sequence[LocatedPayload] = ()
             if chosen:
                 await self._deletions.delete(location, chosen, state=JobState.CANCELLED, reason=str(mark))
                 gone = await self._inspector.gone(location, chosen)
@@ -215,7 +215,7 @@ class BatchActions:
         retried, scan = 0, JobScan(self._inspector, JobSet.DEAD, newest_first=False)
         while members := await scan.step():
             chosen = list(_of_batch(members, batch_id))
-            gone: Sequence[Member] = ()
+            gone: Sequence[LocatedPayload] = ()
             if chosen:
                 retried += await self._actions.requeue_members(JobSet.DEAD, chosen)
                 gone = await self._inspector.gone(JobSet.DEAD, chosen)
@@ -225,7 +225,7 @@ class BatchActions:
         return retried
 
 
-def _of_batch(members: Sequence[Member], batch_id: str) -> Iterator[Member]:
+def _of_batch(members: Sequence[LocatedPayload], batch_id: str) -> Iterator[LocatedPayload]:
     prefix = batch_id.encode()
     for each in members:
         if prefix in each.raw and (member := member_in(each.raw)) is not None and member.batch_id == batch_id:

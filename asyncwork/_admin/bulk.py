@@ -12,7 +12,7 @@ from .._jobs.location import JobSet
 from .._jobs.printable import shown
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
-from .._redis.member import Member
+from .._redis.located_payload import LocatedPayload
 from ..errors import PayloadError, UsageError
 from ..job import Job
 from ..models.actions import ActionResult
@@ -23,7 +23,7 @@ from .query import JobQuery
 _SECOND_OVER = 2.0
 
 # An action on members of a location; returns how many of them it moved or deleted.
-Action: TypeAlias = Callable[[str, Sequence[Member]], Awaitable[int]]
+Action: TypeAlias = Callable[[str, Sequence[LocatedPayload]], Awaitable[int]]
 
 
 class BulkActions:
@@ -66,7 +66,7 @@ class BulkActions:
         while not scan.ended:
             members = await scan.step()
             chosen = [each for each in members if reader.matches(each.raw) and present.has(each.raw)]
-            gone: Sequence[Member] = ()
+            gone: Sequence[LocatedPayload] = ()
             if action is None:
                 done += len(chosen)
             elif chosen:

@@ -22,7 +22,7 @@ from .._redis.deletions import Deletions
 from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, newer_id
 from .._redis.job_scan import JobScan
-from .._redis.member import Member
+from .._redis.located_payload import LocatedPayload
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
 from ..errors import PayloadError, UsageError
@@ -150,7 +150,9 @@ class JobCanceller:
                 break
         return found, True
 
-    async def _delete_members(self, location: str, chosen: Sequence[tuple[Member, str]], mark: CancelMark) -> set[str]:
+    async def _delete_members(
+        self, location: str, chosen: Sequence[tuple[LocatedPayload, str]], mark: CancelMark
+    ) -> set[str]:
         """Delete marked jobs from a location, each given with its id, and their marks; return the ids of those that
         were there.
         """
@@ -158,10 +160,10 @@ class JobCanceller:
         await self._cancels.clear(sorted(deleted))
         return deleted
 
-    async def _delete_now(self, location: str, members: Sequence[Member], mark: CancelMark) -> int:
+    async def _delete_now(self, location: str, members: Sequence[LocatedPayload], mark: CancelMark) -> int:
         return await self._deletions.delete(location, members, state=JobState.CANCELLED, reason=str(mark))
 
-    async def cancel_members(self, location: str, members: Sequence[Member], mark: CancelMark) -> int:
+    async def cancel_members(self, location: str, members: Sequence[LocatedPayload], mark: CancelMark) -> int:
         """Cancel jobs that were waiting in a location; return how many are deleted, or are asked to end."""
         chosen = [(member, job_id) for member in members if (job_id := _read_id(member.raw)) is not None]
         # A job with another id cannot be marked. It is deleted if it still waits.

@@ -1,4 +1,4 @@
-"""What is known of one job by its id: where it is, or how it has ended."""
+"""The status of one job by its id: its location, or how it has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, Record, checked_id, history_of, newer_id, status_of
 from .._redis.job_scan import JobScan
 from .._redis.limits import cost_of
-from .._redis.member import Member
+from .._redis.located_payload import LocatedPayload
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
 from .._redis.step_records import StepRecords, steps_in
@@ -219,7 +219,7 @@ class JobStatusReader:
         return None
 
 
-def _before(member: Member, total: int) -> int:
+def _before(member: LocatedPayload, total: int) -> int:
     return total - 1 - member.rank if member.at is None else 0
 
 

@@ -9,7 +9,7 @@ from .._jobs.location import JOB_SETS, check_location
 from .._jobs.option_checks import check_whole
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
-from .._redis.member import Member
+from .._redis.located_payload import LocatedPayload
 from ..errors import PayloadError
 from ..job import Job
 from ..models.job_record import JobRecord, Page
@@ -60,7 +60,7 @@ class JobLookup:
         reader = await self._readers.reader(location)
         return reader.record(*found[0]) if found else None
 
-    async def by_ref(self, location: str, refs: Sequence[JobRef]) -> list[Member]:
+    async def by_ref(self, location: str, refs: Sequence[JobRef]) -> list[LocatedPayload]:
         """Return the members of a location with these refs, in the order of the refs, each once.
 
         It scans the location at most once. Members that are gone are left out.
@@ -97,7 +97,7 @@ class JobLookup:
                 search.take(members)
                 read = end
 
-    async def by_time(self, location: str, at: int, job_id: str) -> list[Member]:
+    async def by_time(self, location: str, at: int, job_id: str) -> list[LocatedPayload]:
         """Return the members of a sorted set with the score ``at`` and this (redacted) job id.
 
         If there are none, return the members whose score is ``at`` plus a fraction, because whole seconds do not show
@@ -149,14 +149,14 @@ class _RefSearch:
         self.ranks = sorted({each.rank for each in refs})
         # A list may hold the same bytes several times; each copy has its own rank.
         self._wanted = Counter((each.at, each.digest) for each in dict.fromkeys(refs))
-        self._found: dict[tuple[float | None, str], list[Member]] = {wanted: [] for wanted in self._wanted}
+        self._found: dict[tuple[float | None, str], list[LocatedPayload]] = {wanted: [] for wanted in self._wanted}
         self.missing = set(self._wanted)
         self._update_scores()
 
     def _update_scores(self) -> None:
         self.scores = sorted({at for at, _ in self.missing if at is not None})
 
-    def take(self, members: Sequence[Member]) -> None:
+    def take(self, members: Sequence[LocatedPayload]) -> None:
         """Take the missing members from among ``members``."""
         for member in members:
             wanted = (member.at, ref_digest(member.raw, self._key))
@@ -177,6 +177,6 @@ class _RefSearch:
         self._update_scores()
         return not self.scores or self.scores[0] > at
 
-    def found(self) -> list[Member]:
+    def found(self) -> list[LocatedPayload]:
         """Return the members in the order of the refs."""
         return [member for members in self._found.values() for member in members]

@@ -1,4 +1,4 @@
-"""When a schedule will fire next, as pages and commands show it before it is saved."""
+"""The next firings of a schedule, which pages and commands show before it is saved."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class WaitingReasonReader:
         if queue.rate and not queue.tokens:
             reasons.append(_rate(queue))
             is_blocked = True
-        shared = [] if queue.fair else await self._of_limits(name, job.cost)
+        shared = await self._of_limits(name, job.cost)
         if shared:
             reasons += shared
             is_blocked = True

@@ -99,6 +99,7 @@ def _repairs(readings: Readings, unregistered: Sequence[str]) -> Repairs:
         holds=jobs.holds,
         rates=readings.rates.invalid_rates(),
         rate_states=_bad_rate_states(readings),
+        limits=sorted(readings.rates.limits),
         tenants=sorted(jobs.tenants),
         stepped=jobs.stepped,
     )

@@ -14,6 +14,7 @@ from .._redis.batch_store import BatchStore
 from .._redis.cancels import Cancels
 from .._redis.holds import Holds
 from .._redis.inspector import Inspector
+from .._redis.limits import Limits
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.new_jobs import UNIQUE_TTL
@@ -70,6 +71,7 @@ class Doctor:
         self._registry = PoolRegistry(namespace)
         self._reader = NamespaceReader(namespace)
         self._rates = Rates(namespace)
+        self._limits = Limits(namespace)
         self._repairer = Repairer(namespace, self._reader)
         self._cancels = Cancels(namespace)
         self._holds = Holds(namespace)
@@ -170,7 +172,8 @@ class Doctor:
         return {name: count for name, count in found.items() if count}
 
     async def _read_rates(self, scan: NamespaceKeys) -> RatesReading:
-        return RatesReading(await self._rates.read(), await self._rates.states(sorted(scan.rates)))
+        states, limits = await self._rates.states(sorted(scan.rates)), await self._limits.read()
+        return RatesReading(await self._rates.read(), states, limits.invalid)
 
     async def _read_records(self, scan: NamespaceKeys) -> RecordsReading:
         keys = [self._keys.look_ahead_paused, *(scan.records or ()), *(scan.streams or ()), *(scan.steps or ())]

@@ -1,4 +1,4 @@
-"""How the heartbeats of pools change from reading to reading."""
+"""The history of heartbeats: how they change from reading to reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for the rates of queues. Pure functions, which read nothing."""
+"""Rules for the rates of queues, and for shared limits. Pure functions, which read nothing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ class RatesReading:
     """The rates of a namespace.
 
     :ivar rates: by job name.
+    :ivar limits: by field of the hash of shared limits, the texts that cannot be read.
     :ivar states: what is written about the tokens that are taken, by job name; empty for a key of another type.
     """
 
     rates: Mapping[str, QueueRate] = field(default_factory=dict)
     states: Mapping[str, bytes] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
 
     def invalid_states(self, names: Collection[str], now: float) -> list[str]:
         """Return the job names of states that no script has written, that are far in the future, or that no queue has.
@@ -60,6 +62,14 @@ def rate_problems(reading: RatesReading, states: Sequence[str]) -> Iterator[Prob
             name,
             f"the rate of {printable(name)} cannot be read ({texts}), so it has no effect",
             "let the doctor remove it, and set it again; pools announce the rate of their code again",
+            REPAIR,
+        )
+    for each, text in sorted(reading.limits.items()):
+        yield Problem(
+            "bad_limit",
+            each,
+            f"the field {printable(each)} of the shared limits cannot be read ({shown(text)}), so it has no effect",
+            "let the doctor remove it, and set the limit again; pools announce those of their code again",
             REPAIR,
         )
     if states:

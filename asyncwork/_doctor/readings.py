@@ -1,4 +1,4 @@
-"""What was read of a namespace, and the findings in it.
+"""The readings of a namespace, and the findings in them.
 
 While jobs move, a reading is inconsistent for moments. So the doctor reads repeatedly, and trusts only the findings
 that every reading has, for as long as a live pool needs to send a heartbeat.

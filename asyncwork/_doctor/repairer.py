@@ -12,6 +12,7 @@ from .._redis.cancels import Cancels
 from .._redis.client import run_script
 from .._redis.fair_queues import FairQueues
 from .._redis.holds import Holds
+from .._redis.limits import Limits
 from .._redis.namespace import Namespace
 from .._redis.queue_settings import QueueSettings
 from .._redis.rates import Rates
@@ -43,6 +44,7 @@ class Repairer:
         self._fair = FairQueues(namespace)
         self._holds = Holds(namespace)
         self._rates = Rates(namespace)
+        self._limits = Limits(namespace)
 
     async def repair(self, repairs: Repairs) -> AsyncIterator[str]:
         """Repair what is still as it was; yield a line for each repair.
@@ -92,6 +94,10 @@ class Repairer:
         if repairs.rate_states:
             await send(self._redis, [("DEL", self._keys.rate(name)) for name in repairs.rate_states])
             yield f"removed what was written about tokens: {', '.join(repairs.rate_states)}"
+
+        if repairs.limits:
+            removed = await self._limits.remove_invalid(repairs.limits)
+            yield f"removed fields of shared limits that cannot be read: {removed}"
 
     async def _end_waits(self, job_ids: Sequence[str]) -> int:
         """Write to the records of jobs that they were lost, unless they say how the jobs have ended; return how many

@@ -1,4 +1,4 @@
-"""What is wrong with fair queues."""
+"""Rules for fair queues. Pure functions, which read nothing."""
 
 from __future__ import annotations
 

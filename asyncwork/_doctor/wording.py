@@ -1,4 +1,4 @@
-"""What the texts of problems share: a command, lists of names, and shell words."""
+"""Parts of the texts of problems: a command, lists of names, and shell words."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ..models.diagnosis import Overview
+from ..models.limits import LimitInfo
 from ..models.queues import JobCounts, QueueInfo
 from .exposition import Exposition
 
@@ -57,16 +58,28 @@ _QUEUE_GAUGES: list[tuple[str, str, Callable[[QueueInfo], int]]] = [
 ]
 
 
-def namespace_metrics(namespace: str, overview: Overview, today: JobCounts, open_batches: int = 0) -> str:
+_LIMIT_GAUGES: list[tuple[str, str, Callable[[LimitInfo], int]]] = [
+    ("limit_running", "Jobs and slots of a shared limit, in all programs.", lambda limit: limit.running + limit.slots),
+    ("limit_concurrency", "How many there may be at once; 0 for any.", lambda limit: limit.concurrency),
+    ("limit_tokens", "How many tokens of a shared limit are left; 0 if it has no rate.", lambda limit: limit.tokens),
+    ("limit_used_up", "1 if no job or slot of a shared limit may start now.", lambda limit: limit.is_used_up),
+]
+
+
+def namespace_metrics(
+    namespace: str, overview: Overview, today: JobCounts, open_batches: int = 0, limits: Sequence[LimitInfo] = ()
+) -> str:
     """Return the metrics of a namespace as text.
 
     :param today: the counts of the current day (UTC).
     :param open_batches: how many batches have not ended.
+    :param limits: those that job types share.
     """
     out = _begin(namespace, redis=True)
     _jobs(out, overview)
     _pools(out, overview)
     _queues(out, overview.queues)
+    _limits(out, limits)
     _today(out, today)
     out.metric("asyncwork_namespace_open_batches", "gauge", "Batches that have not ended.")
     out.sample(open_batches)
@@ -132,11 +145,26 @@ def _queues(out: Exposition, queues: Sequence[QueueInfo]) -> None:
         for queue in shown:
             out.sample(value_of(queue), queue=queue.name)
     out.metric(
+        "asyncwork_namespace_queue_duplicates_total",
+        "counter",
+        "Jobs that were not enqueued because another one of their name keeps them out, by what became of them.",
+    )
+    for queue in shown:
+        out.sample(queue.duplicates_dropped, queue=queue.name, outcome="dropped")
+        out.sample(queue.duplicates_replaced, queue=queue.name, outcome="replaced")
+    out.metric(
         "asyncwork_namespace_other_queues", "gauge", f"Queues beyond {MOST_QUEUES}, which are not shown one by one."
     )
     out.sample(len(rest))
     out.metric("asyncwork_namespace_other_queues_jobs", "gauge", "Jobs that wait in these other queues.")
     out.sample(sum(each.count for each in rest))
+
+
+def _limits(out: Exposition, limits: Sequence[LimitInfo]) -> None:
+    for name, description, value_of in _LIMIT_GAUGES:
+        out.metric(f"asyncwork_namespace_{name}", "gauge", description)
+        for limit in limits[:MOST_QUEUES]:
+            out.sample(value_of(limit), limit=limit.name)
 
 
 def _today(out: Exposition, today: JobCounts) -> None:

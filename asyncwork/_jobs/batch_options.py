@@ -1,4 +1,4 @@
-"""What a batch is created with: its name, its tags, and its callbacks."""
+"""The options of a batch: its name, its tags, and its callbacks."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class JobOutcome(NamedTuple):
 GroupCall: TypeAlias = Callable[[Any, JobGroup], Awaitable[Sequence[JobOutcome]]]
 
 
-class Member(Protocol):
+class CallMember(Protocol):
     """A job that takes part in a call."""
 
     async def join(self, context: Any, job: Job) -> object:
@@ -56,7 +56,7 @@ class Member(Protocol):
 
 
 # The member whose job runs in this context; ``None`` outside of chunks, where a job has a call for itself.
-member: ContextVar[Member | None] = ContextVar("asyncwork_chunk_member", default=None)
+member: ContextVar[CallMember | None] = ContextVar("asyncwork_chunk_member", default=None)
 
 
 @dataclass(frozen=True, slots=True)

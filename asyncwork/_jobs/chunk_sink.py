@@ -1,4 +1,4 @@
-"""Where a job's chunks go: to its stream in Redis when a pool runs it."""
+"""The sink of the chunks that a job emits: its stream in Redis when a pool runs it."""
 
 from __future__ import annotations
 

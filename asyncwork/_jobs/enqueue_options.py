@@ -1,4 +1,4 @@
-"""When and where a job is enqueued: its time, its uniqueness, its id, and its end of the queue.
+"""The options of one enqueue: the job's time, its uniqueness, its id, and its end of the queue.
 
 ``EnqueueOptions`` has more than ten arguments, because each is an option of an enqueue, passed by name.
 """
@@ -117,8 +117,6 @@ class EnqueueOptions:
             object.__setattr__(self, "partition", tenant_text(self.partition, "partition"))
         if self.cost is not None:
             check_whole(self.cost, "cost", 1, MOST_COST)
-            if self.partition is not None:
-                raise UsageError("a job of a tenant has no shared limits: pass partition or cost")
 
     def limited(self, max_waiting: int) -> EnqueueOptions:
         """Return the same options with a limit of how many jobs may wait, unless they have one; 0 for none."""

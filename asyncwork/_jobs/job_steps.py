@@ -45,6 +45,12 @@ class JobSteps:
     _steps: StepRun
 
     @overload
+    async def step(
+        self, name: str, function: Callable[..., Awaitable[R]], /, *args: Any, retries: int, **kwargs: Any
+    ) -> R: ...
+    @overload
+    async def step(self, name: str, function: Callable[..., R], /, *args: Any, retries: int, **kwargs: Any) -> R: ...
+    @overload
     async def step(self, name: str, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     async def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -59,11 +65,14 @@ class JobSteps:
 
         :param name: 1 to 200 printable characters; each name may be used once in an attempt.
         :param function: a coroutine function, or a plain one, which runs in a thread. It takes no steps itself.
+        :param retries: how often it is tried again within this attempt when it raises an ``Exception``, up to 100
+            times, after 1 s, 2 s, 4 s and so on, 30 s at most. The job keeps its worker meanwhile. A
+            :class:`HandlerDecision` is not retried. A type checker does not check the other arguments of such a step.
         :returns: the result as it is read back from JSON, by the annotation of what the function returns: the first
             time, too, so that all attempts go on with the same value.
         :raises UsageError: when the name is not valid or was used in this attempt, within another step, for a job that
-            no pool of this process runs, in another event loop than the pool's, or after 1,000 steps. The function was
-            not called then.
+            no pool of this process runs, in another event loop than the pool's, or after 1,000 steps; or when
+            ``retries`` is not valid, or a parameter of the function, too. The function was not called then.
         :raises HandlerError: when no JSON value can be of the type that the function is annotated to return. It was
             not called then.
         :raises StepError: when JSON cannot hold the result, when that has more than 256 KiB as JSON, or all results of
@@ -71,7 +80,9 @@ class JobSteps:
         :raises Superseded: when another pool has the job by now.
         :raises JobEndedError: when the attempt has ended.
         """
-        return await self._step_run().step(name, function, args, kwargs)
+        # Not a parameter, because that of the function would be of another type.
+        retries = kwargs.pop("retries", None)
+        return await self._step_run().step(name, function, args, kwargs, retries)
 
     async def sleep(self, name: str, delay: float | timedelta) -> None:
         """Wait without a worker: the attempt ends, and the job runs again when the time is over.

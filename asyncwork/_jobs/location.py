@@ -1,4 +1,4 @@
-"""Where jobs lie in Redis: a queue, one of three sorted sets, the quarantine, or a worker that runs them.
+"""The locations of jobs: a queue, one of three sorted sets, the quarantine, or a worker that runs them.
 
 A location is text: ``retry``, ``scheduled``, ``dead``, ``quarantine``, ``busy`` or ``queue:NAME``.
 """

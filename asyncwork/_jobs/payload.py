@@ -36,7 +36,8 @@ def encode_job(
     :param expires: until when it may start, epoch seconds; ``None`` for any time.
     :param hold: what it says of the key that it holds until it has ended; empty if it holds none.
     :param tenant: its tenant in a fair queue; ``None`` or empty for none. It comes last, where scripts look for it.
-    :param cost: how many tokens of its limits it takes; ``None`` for what its type says. It comes last, too.
+    :param cost: how many tokens of its limits it takes; ``None`` for what its type says. It comes last, too, but before
+        the tenant.
     :raises ArgumentEncodingError: when JSON cannot hold the arguments; the message names the key.
     """
     job_id = job_id or make_identifier()
@@ -47,8 +48,7 @@ def encode_job(
     if hold:
         payload = b'%b,"hold":%b}' % (payload[:-1], codec.encode_string(hold))
     if cost is not None:
-        # Its type has no tenants.
-        return job, b'%b,"cost":%d}' % (payload[:-1], cost)
+        payload = b'%b,"cost":%d}' % (payload[:-1], cost)
     return job, with_tenant(payload, str(tenant)) if tenant else payload
 
 
@@ -70,8 +70,8 @@ def write_payload(
     return b'{"name":%b,"id":%b,"t":%d,"args":%b%b}' % (_encode_name(name), written_id, t, args, more)
 
 
-# The last field of the payload of a job with a tenant or a cost.
-_LAST = re.compile(rb',"(?:partition":"(?:[^"\\]|\\.)*"|cost":\d+)}\Z')
+# The last fields of the payload of a job with a tenant or a cost.
+_LAST = re.compile(rb'(?:,"cost":\d+)?(?:,"partition":"(?:[^"\\]|\\.)*")?}\Z')
 
 _encode_name = lru_cache(maxsize=1024)(codec.encode_string)
 

@@ -1,4 +1,4 @@
-"""What a handler returns: how it is written as JSON and read again, by its annotation."""
+"""The return type of a handler: writes a result as JSON and reads it again, by the annotation."""
 
 from __future__ import annotations
 

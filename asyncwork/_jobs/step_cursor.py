@@ -43,7 +43,11 @@ class StepCursor(Generic[Position, Row]):
         # The position of the row that is being worked on, and of the last one that is done, as JSON.
         self._current: bytes | None = None
         self._done: bytes = b"null"
+        # When the last place was sent, epoch seconds.
+        self._at = 0.0
+        # Whether that has changed since it was sent, and how many sent places have no reply.
         self._is_dirty = False
+        self._unconfirmed = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def __aiter__(self) -> StepCursor[Position, Row]:
@@ -73,7 +77,7 @@ class StepCursor(Generic[Position, Row]):
         recorded = await self._run.position(self._name)
         position = None
         if recorded is not None:
-            position, self._has_ended = decode_position(self._name, recorded, self._positions)
+            self._at, position, self._has_ended = decode_position(self._name, recorded, self._positions)
             self._done = self._encode(position)
         if self._has_ended:
             return
@@ -112,7 +116,7 @@ class StepCursor(Generic[Position, Row]):
         self._stop_timer()
         if not self._has_ended:
             self._has_ended, self._is_dirty = True, False
-            await self._run.end_cursor(self._name, self._done)
+            await self._run.end_cursor(self._name, self._done, self._next_time())
 
     def _move_later(self) -> None:
         self._is_dirty = True
@@ -120,12 +124,25 @@ class StepCursor(Generic[Position, Row]):
             # Not in the job's context variables, which may refer to the task of its worker.
             self._timer = asyncio.get_running_loop().call_later(PERIOD, self.flush, context=Context())
 
-    def flush(self) -> None:
-        """Have the place recorded now, if it has changed."""
+    def flush(self, *, last: bool = False) -> None:
+        """Have the place recorded now, if it has changed.
+
+        :param last: whether the attempt ends. Then a place that has no reply yet is sent once more, so that it comes
+            before the end of the attempt, after which nothing is recorded.
+        """
         self._stop_timer()
-        if self._is_dirty:
+        if self._is_dirty or (last and self._unconfirmed and not self._has_ended):
             self._is_dirty = False
-            self._run.move_cursor(self._name, self._done)
+            self._unconfirmed += 1
+            self._run.move_cursor(self._name, self._done, self._next_time(), self._on_moved)
+
+    def _on_moved(self) -> None:
+        self._unconfirmed -= 1
+
+    def _next_time(self) -> float:
+        """Return the time of the next place, epoch seconds: later than that of the last, whose write may come late."""
+        self._at = max(self._run.now(), self._at + 0.001)
+        return self._at
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

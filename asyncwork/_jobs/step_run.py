@@ -7,22 +7,21 @@ any more, each call that waits raises :class:`Deferred`, and the worker has the 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..decisions import Discard
 from ..errors import EventTimeout, JobEndedError, StepError, Superseded, UsageError
 from . import step_fields
-from .attempt import Attempt, attempt_of
-from .calling import Threads, call_by_kind
+from .active_steps import ActiveSteps
+from .attempt import attempt_of
+from .calling import Threads
 from .clock import Clock
 from .conversions import Conversion
 from .error_text import is_of
-from .function_kinds import is_async, refuse_generator
-from .printable import shown
+from .function_kinds import is_async
+from .step_calls import StepCall, StepCaller, step_call, within
 from .step_cursor import StepCursor
 from .step_fields import CURSOR, EVENT, SLEEP, STEP, WAIT, field_of
 from .step_names import MOST_STEPS, TOTAL_LIMIT, check_name
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 # Seconds: a shorter wait keeps its worker.
 _SHORT = 1.0
 
-# The name of the step in which the code runs.
-_within: ContextVar[str | None] = ContextVar("asyncwork_step", default=None)
-
 
 class StepRun:
     """The steps of one attempt.
@@ -47,6 +43,8 @@ class StepRun:
     :param clock: the clock by which delayed jobs are due.
     :param threads: limits how many plain functions run at once.
     :param run_plain: runs plain functions.
+    :ivar active: the steps that are under way.
+    :ivar caller: calls their functions.
     :ivar deferred: raised to end the attempt, because it waits; ``None`` until then.
     :ivar lost: whether another pool has the job.
     :ivar has_ended: whether the attempt has ended.
@@ -58,8 +56,6 @@ class StepRun:
         self._label = f"{job.name} {job.id}"
         self._store = store
         self._clock = clock
-        self._threads = threads
-        self._run_plain = run_plain
         # That of the first step, because a job may be made where no event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading = asyncio.Lock()
@@ -67,73 +63,69 @@ class StepRun:
         self._total = 0
         self._used: set[str] = set()
         self._waits: list[Wait] = []
-        # How many steps are under way, and what is set when there are none.
-        self._active = 0
-        self._none_active = asyncio.Event()
-        self._none_active.set()
+        self.active: ActiveSteps = ActiveSteps(job)
+        self.caller: StepCaller = StepCaller(job, self._label, self.active, threads, run_plain)
+        # A step that has run and cannot be recorded.
+        self._unrecorded: StepError | None = None
         self._cursors: list[StepCursor[Any, Any]] = []
         self.deferred: Deferred | None = None
         self.lost: bool = False
         self.has_ended: bool = False
 
-    async def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what a function has returned, and run it unless it has; see :meth:`Job.step`."""
-        name = self._begin(name)
-        if not callable(function):
-            raise UsageError(f"step {name!r} needs a function and its arguments, not {shown(function)}")
-        returns, field = conversion_of(function), field_of(STEP, name)
-        with self._as_active():
-            fields = await self._read()
-            if field not in fields:
-                self._check_room(name, fields)
-                if self._store.is_in_doubt():
-                    await self._read_again()
-                await self._run(name, field, function, args, kwargs, returns)
-            return decode_result(name, self._known()[field], returns)
-
-    async def _run(
+    async def step(
         self,
         name: str,
-        field: bytes,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        returns: Conversion,
-    ) -> None:
+        retries: object = None,
+    ) -> Any:
+        """Return what a function has returned, and run it unless it has; see :meth:`Job.step`."""
+        name = self._begin(name)
+        call = step_call(name, function, args, kwargs, retries)
+        returns, field = conversion_of(function), field_of(STEP, name)
+        with self.active.one():
+            fields = await self._read()
+            if field not in fields:
+                self._check_room(name, fields)
+                await self._check_lease()
+            if field not in self._known():
+                await self._run(name, field, call, returns)
+            return decode_result(name, self._known()[field], returns)
+
+    async def _run(self, name: str, field: bytes, call: StepCall, returns: Conversion) -> None:
         """Run a step and record what it returns."""
         started_at = self._clock()
-        inside = _within.set(name)
+        result = await self.caller.call(name, call, self._check_lease)
         try:
-            result = await self._call(function, args, kwargs)
-        finally:
-            _within.reset(inside)
-        encoded = encode_result(name, result, returns)
-        if self._total + len(encoded) > TOTAL_LIMIT:
-            raise StepError(
-                f"step {name!r} has run, and what it returned cannot be recorded: the results of the job's steps would "
-                f"have more than {TOTAL_LIMIT} bytes: return where they are stored"
-            )
+            encoded = encode_result(name, result, returns)
+            if self._total + len(encoded) > TOTAL_LIMIT:
+                raise StepError(
+                    f"step {name!r} has run, and what it returned cannot be recorded: the results of the job's steps "
+                    f"would have more than {TOTAL_LIMIT} bytes: return where they are stored"
+                )
+        except StepError as error:
+            self._unrecorded = error
+            raise
         await self._record(field, step_fields.done(started_at, self._clock(), encoded))
-        if attempt_of(self._job).interrupted and not is_async(function):
+        if attempt_of(self._job).interrupted and not is_async(call.function):
             # The attempt was to end while a thread ran, which nothing can end.
             raise asyncio.CancelledError
 
-    async def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        def call(_: Any, job: Job) -> Any:
-            return function(*args, **kwargs)
+    async def _check_lease(self) -> None:
+        """Check that the job is still this attempt's, before a step has its effect.
 
-        # A second thread beside the first has an attempt of its own, because an attempt knows of one thread.
-        attempt = attempt_of(self._job)
-        if attempt.thread is not None:
-            attempt = Attempt()
-        result = await call_by_kind(function, call, self._threads, self._run_plain, lambda _: attempt)(None, self._job)
-        return await result if inspect.isawaitable(result) else refuse_generator(function, result)
+        :raises Superseded, Deferred, JobEndedError: as :meth:`check`.
+        """
+        if self._store.is_in_doubt():
+            await self._read_again()
+        self.check()
 
     async def sleep(self, name: str, delay: Any) -> None:
         """Wait without a worker; see :meth:`Job.sleep`."""
         name, seconds = self._begin(name), seconds_of(delay, "the time to sleep")
         field = field_of(SLEEP, name)
-        with self._as_active():
+        with self.active.one():
             until = await self._until(name, field, seconds)
         await self._wait(Wait(until, name, is_event=False))
 
@@ -141,12 +133,12 @@ class StepRun:
         """Wait for an event without a worker; see :meth:`Job.event`."""
         name, seconds = self._begin(name), seconds_of(timeout, "timeout")
         field = field_of(EVENT, name)
-        with self._as_active():
+        with self.active.one():
             found = (await self._read()).get(field)
             until = 0 if found is not None else await self._until(name, field_of(WAIT, name), seconds)
         if found is None:
             await self._wait(Wait(until, name, is_event=True))
-            with self._as_active():
+            with self.active.one():
                 # Either this comes first, or the event does, which then stays.
                 found = await self._record(field, step_fields.too_late(self._clock()))
         if len(step_fields.read(found)) < 2:
@@ -161,32 +153,47 @@ class StepRun:
 
     async def position(self, name: str) -> bytes | None:
         """Return the recorded position of a cursor; ``None`` if there is none."""
-        with self._as_active():
+        with self.active.one():
             fields = await self._read()
             field = field_of(CURSOR, name)
             if field not in fields:
                 self._check_room(name, fields)
             return fields.get(field)
 
-    async def end_cursor(self, name: str, position: bytes) -> None:
+    def now(self) -> float:
+        """Return the time by the clock by which delayed jobs are due, epoch seconds."""
+        return self._clock()
+
+    async def end_cursor(self, name: str, position: bytes, at: float) -> None:
         """Record that a cursor has no more rows."""
-        with self._as_active():
-            moved = step_fields.position_of(self._clock(), position, ended=True)
+        with self.active.one():
+            moved = step_fields.position_of(at, position, ended=True)
             if not await self._store.move(field_of(CURSOR, name), moved):
                 self._on_lost()
                 raise self._superseded()
 
-    def move_cursor(self, name: str, position: bytes) -> None:
-        """Record the position of a cursor soon."""
-        value = step_fields.position_of(self._clock(), position)
-        self._store.move_soon(field_of(CURSOR, name), value, self._on_lost)
+    def move_cursor(self, name: str, position: bytes, at: float, on_moved: Callable[[], None]) -> None:
+        """Record the position of a cursor soon; call ``on_moved`` then.
+
+        :param at: epoch seconds.
+        """
+
+        def on_reply(is_held: bool) -> None:
+            on_moved()
+            if not is_held:
+                self.lost = True
+
+        self._store.move_soon(field_of(CURSOR, name), step_fields.position_of(at, position), on_reply)
 
     def cause_of(self, error: BaseException | None) -> BaseException | None:
         """Return the error by which the outcome of the attempt is decided.
 
         :param error: what the handler raised, ``None`` if it has returned. It may have caught the error by which a wait
-            ends the attempt, and a task group wraps that.
+            ends the attempt, and a task group wraps that, or the error that a step cannot be recorded: then the job
+            must not run again, whatever the handler raises.
         """
+        if self._unrecorded is not None and error is not None and not is_of(error, Discard):
+            return self._unrecorded
         if self.deferred is None or not (error is None or _is_only(error, Deferred)):
             return error
         return self.deferred
@@ -195,7 +202,7 @@ class StepRun:
         """Take no more steps, because the attempt has ended; have the positions of cursors recorded."""
         if not self.has_ended:
             for cursor in self._cursors:
-                cursor.flush()
+                cursor.flush(last=True)
             self.has_ended = True
 
     def check(self) -> None:
@@ -207,7 +214,7 @@ class StepRun:
         """
         if self.lost:
             raise self._superseded()
-        if self.has_ended:
+        if self.has_ended or self.active.closing:
             raise JobEndedError(
                 f"{self._label} can take no more steps: this attempt has ended; await each step before the handler "
                 "returns"
@@ -227,7 +234,7 @@ class StepRun:
             self._loop = loop
         if loop is not self._loop:
             raise UsageError("steps belong to the event loop in which the job runs")
-        if (outer := _within.get()) is not None:
+        if (outer := within.get()) is not None:
             raise UsageError(
                 f"step {name!r} is within step {outer!r}, which would not run again if it were done: take them one "
                 "after the other"
@@ -237,18 +244,6 @@ class StepRun:
             raise UsageError(f"two steps of this job are called {name!r}: give each a name of its own")
         self._used.add(name)
         return name
-
-    @contextmanager
-    def _as_active(self) -> Iterator[None]:
-        """Let no wait end the attempt meanwhile."""
-        self._active += 1
-        self._none_active.clear()
-        try:
-            yield
-        finally:
-            self._active -= 1
-            if not self._active:
-                self._none_active.set()
 
     async def _read(self) -> dict[bytes, bytes]:
         async with self._reading:
@@ -293,7 +288,8 @@ class StepRun:
         if field not in fields:
             self._check_room(name, fields)
             now = self._clock()
-            await self._record(field, step_fields.until(now, min(math.ceil(now + seconds), LATEST)))
+            at = min(math.ceil(now + seconds), LATEST) if seconds else int(now)
+            await self._record(field, step_fields.until(now, at))
         found = step_fields.read(self._known()[field])
         if len(found) < 2 or type(found[1]) not in (int, float):
             raise StepError(f"what is recorded of the wait {name!r} cannot be read")
@@ -309,11 +305,11 @@ class StepRun:
             return
         self._waits.append(wait)
         try:
-            while self._active:
-                # Another step may begin in the turn in which the last one ends.
-                await self._none_active.wait()
-                await asyncio.sleep(0)
+            await self.active.wait()
             self.check()
+            if self._unrecorded is not None:
+                # The next attempt would run that step again.
+                raise self._unrecorded
             self.deferred = Deferred(tuple(self._waits))
             raise self.deferred
         finally:

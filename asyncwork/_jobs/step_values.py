@@ -1,11 +1,12 @@
-"""What steps return and events bring: how it is written as JSON, and read again by its annotation."""
+"""The values of steps and events: written as JSON, and read again by their annotations."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .._json import codec
 from ..errors import ArgumentEncodingError, PayloadError, StepError
@@ -26,15 +27,19 @@ def conversion_of(function: Callable[..., Any]) -> Conversion:
 
     :raises HandlerError: when no JSON value can ever be of the annotated type, or it is not a function.
     """
+    # That of a bound method is a new object each time.
+    key = getattr(function, "__func__", function)
     try:
-        return _known_conversion(function)
-    except TypeError:  # it cannot be hashed
-        return _read_conversion(function)
+        return _known[key]
+    except (KeyError, TypeError):  # some can neither be hashed nor be referred to weakly
+        found = _read_conversion(function)
+    with suppress(TypeError):
+        _known[key] = found
+    return found
 
 
-@lru_cache(maxsize=1024)
-def _known_conversion(function: Callable[..., Any]) -> Conversion:
-    return _read_conversion(function)
+# By function, weakly: a function of a handler may hold whatever the handler holds.
+_known: WeakKeyDictionary[Any, Conversion] = WeakKeyDictionary()
 
 
 def _read_conversion(function: Callable[..., Any]) -> Conversion:
@@ -95,12 +100,13 @@ def decode_event(name: str, value: bytes, wanted: Any) -> Any:
     return _converted(f"event {name!r}", value, 1, ANY if wanted is Any else conversion(wanted))
 
 
-def decode_position(name: str, value: bytes, positions: Conversion) -> tuple[Any, bool]:
-    """Return the position of a cursor, and whether there are no more rows.
+def decode_position(name: str, value: bytes, positions: Conversion) -> tuple[float, Any, bool]:
+    """Return when a cursor was moved, epoch seconds, its position, and whether there are no more rows.
 
     :raises StepError: when it cannot be read, or is of another type.
     """
-    return _converted(f"cursor {name!r}", value, 1, positions), len(read(value)) > 2
+    position = _converted(f"cursor {name!r}", value, 1, positions)
+    return float(read(value)[0]), position, len(read(value)) > 2
 
 
 def _converted(label: str, value: bytes, index: int, wanted: Conversion) -> Any:

@@ -1,4 +1,4 @@
-"""What the steps of an attempt need from where they are recorded, and what an attempt waits for."""
+"""The store that records the steps of an attempt, as a protocol, and the waits of an attempt."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class StepStore(Protocol):
     async def move(self, field: bytes, value: bytes) -> bool:
         """Set a field; return whether the job is still this attempt's."""
 
-    def move_soon(self, field: bytes, value: bytes, on_lost: Callable[[], None]) -> None:
-        """Set a field soon; call ``on_lost`` if the job is not this attempt's any more."""
+    def move_soon(self, field: bytes, value: bytes, on_reply: Callable[[bool], None]) -> None:
+        """Set a field soon; call ``on_reply`` then with whether the job is still this attempt's."""
 
     def is_in_doubt(self) -> bool:
         """Return whether the job may be another pool's by now."""
@@ -36,6 +36,9 @@ class Wait(NamedTuple):
     name: str
     is_event: bool
 
+    def __str__(self) -> str:
+        return f"the event {self.name!r}" if self.is_event else f"the end of the sleep {self.name!r}"
+
 
 class Deferred(BaseException):
     """Ends an attempt that waits, like a cancellation: not an ``Exception``, which a handler may catch.
@@ -45,7 +48,7 @@ class Deferred(BaseException):
 
     def __init__(self, waits: tuple[Wait, ...]) -> None:
         self.waits = waits
-        super().__init__("the attempt waits")
+        super().__init__(" or ".join(dict.fromkeys(map(str, waits))))
 
     @property
     def until(self) -> int:

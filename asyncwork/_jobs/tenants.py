@@ -44,6 +44,27 @@ def check_partition(partition: object, concurrency: int, most: int, *, ordered: 
         )
 
 
+def check_tenant_chunk(chunk: int, concurrency: int, *, ordered: bool) -> None:
+    """Check that the options of tenants allow for chunks, each of jobs of one tenant.
+
+    :param chunk: how many jobs one call takes; 0 for one job a call.
+    :param concurrency: how many jobs of a tenant may run at once; 0 for any number.
+    :raises UsageError: when no chunk could ever be full.
+    """
+    if not chunk:
+        return
+    if ordered:
+        raise UsageError(
+            "ordered jobs run one at a time for each tenant, so each chunk would have one job: leave chunk or ordered "
+            "out"
+        )
+    if 0 < concurrency < chunk:
+        raise UsageError(
+            f"partition_concurrency ({concurrency}) counts jobs, not calls, so no chunk of {chunk} could ever be full: "
+            f"pass {chunk} or more, or a smaller chunk"
+        )
+
+
 def tenant_text(value: object, what: str) -> str:
     """Return the name of a tenant: text as it is, other values as JSON has them, and an empty text for none.
 

@@ -1,4 +1,4 @@
-"""What enqueuers and workers call when jobs are traced. :class:`asyncwork.otel.Tracing` is such an object."""
+"""The protocol by which enqueuers and workers have jobs traced. :class:`asyncwork.otel.Tracing` is such an object."""
 
 from __future__ import annotations
 

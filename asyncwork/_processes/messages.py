@@ -1,4 +1,4 @@
-"""What a child sends to its parent: JSON objects, one in a line."""
+"""The messages of a child to its parent: JSON objects, one in a line."""
 
 from __future__ import annotations
 

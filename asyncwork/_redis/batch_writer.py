@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._jobs.batch_options import BatchOptions, check_members
 from .._jobs.membership import SETTLE_NAME, Member, MemberState, member_id
 from .._jobs.payload import encode_job
 from .._jobs.printable import shown
-from .._jobs.tracing import JobTracing
 from ..errors import BatchEndedError, UniqueConflictError, UsageError
 from . import scripts
 from .base_client import unavailable
+from .batch_source import BatchSource
 from .cancels import MARKS_TTL, CancelMark
 from .discovery import is_moved
 from .enqueue_steps import FAIR_LOADS, LOADS, Request, Steps
 from .errors import ErrorReply, ScriptMissing
-from .keys import Keys
 from .limited_push import Write, split_by_limit
 from .member_calls import shared_keys
 from .new_jobs import NewJobs
@@ -43,24 +42,12 @@ _WHY = {
 }
 
 
-class BatchSource(NamedTuple):
-    """What an enqueuer writes its batches with.
-
-    :ivar now: epoch seconds.
-    """
-
-    keys: Keys
-    namespace: str
-    masked_url: str
-    tracing: JobTracing | None
-    now: int
-
-
 class BatchWriter:
     """One batch, as one program writes it.
 
     :param options: what it is created with; ``None`` if it exists.
     :ivar created: whether it is in Redis.
+    :ivar lacks_members: whether a write of members has not come to its end, so that some may be missing.
     :ivar parent: the member of another batch that it is.
     """
 
@@ -72,12 +59,15 @@ class BatchWriter:
     ) -> None:
         self.batch_id: str = batch_id
         self.created: bool = options is None
-        self._keys, self._namespace, self._masked_url, self._tracing, self._now = source
-        keys, now = self._keys, self._now
+        self.lacks_members: bool = False
+        self._source = source
+        self._keys, self._masked_url = source.keys, source.masked_url
         self._options = options
+        # Whether it was sent to Redis, maybe without a reply.
+        self._was_sent = False
         self.parent: Member | None = None
         # The members that wait to be written; the number of the next, and the first number that is not reserved.
-        self._new = NewJobs(keys, now)
+        self._new = NewJobs(self._keys, source.now)
         self._next = 0
         self._reserved = MOST_MEMBERS if options is not None else 0
 
@@ -102,6 +92,9 @@ class BatchWriter:
         :raises UsageError, ArgumentEncodingError: when one is not valid; then none of them is added.
         """
         check_members(jobs)
+        if not self._new.jobs:
+            # They are enqueued now, however long ago the batch was begun.
+            self._new = NewJobs(self._keys, self._source.now)
         count = len(self._new.jobs)
         try:
             self._new.add_all(jobs, self._ids())
@@ -132,13 +125,14 @@ class BatchWriter:
         :param close: whether no more members come. Then the batch may end.
         :raises EnqueueManyError, RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        new, self._new = self._new, NewJobs(self._keys, self._now)
+        new, self._new = self._new, NewJobs(self._keys, self._source.now)
+        self.lacks_members = True
         all_positions = list(new.batches()) or [range(0)]
         at_once = close and not self.created and len(all_positions) == 1 and bool(new.jobs)
         if at_once:
             at_once = not any(each.unique or each.limited for each in new.writes(all_positions[0]))
         missing, failure = 0, None
-        with new.traced(self._tracing, self._namespace):
+        with new.traced(self._source.tracing, self._source.namespace):
             for positions in all_positions:
                 refused = yield from self._write_some(new, positions, is_open=not at_once)
                 missing += refused[0]
@@ -147,11 +141,13 @@ class BatchWriter:
             yield from self._close(missing, close=close and failure is None)
         if failure is not None:
             raise failure
+        self.lacks_members = False
 
     def _write_some(self, new: NewJobs, positions: range, *, is_open: bool) -> Steps[tuple[int, Exception | None]]:
         """Write some members in one transaction; return how many were not written, and why if Redis refused them."""
         writes, names = new.writes(positions) if positions else [], new.names(positions)
         before = [*self._creation(names, is_open=is_open), *self._counts(len(positions))]
+        self._was_sent = True
         replies = yield from self._in_transaction(Request(names, [*before, *(each.command for each in writes)]))
         failed = next((each for each in replies[: len(before)] if isinstance(each, Exception)), None)
         if failed is not None:
@@ -192,7 +188,8 @@ class BatchWriter:
         options = self._options
         if self.created or options is None:
             return []
-        batch, now = self._keys.batch(self.batch_id)[0], b"%d" % self._now
+        batch, at = self._keys.batch(self.batch_id)[0], self._source.now
+        now = b"%d" % at
         fields = [b"name", encode(options.name), b"tags", options.encoded_tags, b"created_at", now]
         for counter in (b"total", b"left", b"failed", b"cancelled"):
             fields += (counter, b"0")
@@ -210,12 +207,12 @@ class BatchWriter:
             command(b"EXPIRE", encode(batch), b"%d" % _BATCH_TTL),
             command(b"ZADD", listed, now, raw_id),
             command(b"ZADD", opened, now, raw_id),
-            command(b"ZREMRANGEBYSCORE", listed, b"-inf", b"%d" % (self._now - _LISTED_FOR)),
+            command(b"ZREMRANGEBYSCORE", listed, b"-inf", b"%d" % (at - _LISTED_FOR)),
         ]
 
     def _settlement(self, parent: Member) -> bytes:
         """Return the entry in the scheduled set by which this batch settles its member of another one."""
-        _, payload = encode_job(SETTLE_NAME, {"batch": self.batch_id}, self._now, job_id=parent.job_id)
+        _, payload = encode_job(SETTLE_NAME, {"batch": self.batch_id}, self._source.now, job_id=parent.job_id)
         return payload
 
     def _counts(self, count: int) -> list[bytes]:
@@ -233,7 +230,7 @@ class BatchWriter:
         if self.waiting or not self.created:
             yield from self.write(close=False)
         if self._next == self._reserved:
-            yield from self.reserve()
+            yield from self.reserve(MOST_MEMBERS if self._options is not None else 1)
         member = Member(self.batch_id, self._next)
         self._next += 1
         replies = yield from self._in_transaction(Request([], self._counts(1)))
@@ -254,6 +251,12 @@ class BatchWriter:
             if self._next == self._reserved:
                 if self.waiting:
                     yield from self.write(close=False)
+                if self._options is None:
+                    # No more than are used, because each number takes a bit, and any number of jobs may add some.
+                    some = [job, *islice(jobs, MOST_MEMBERS - 1)]
+                    yield from self.reserve(len(some))
+                    self.add(some)
+                    continue
                 yield from self.reserve()
             self.add([job, *islice(jobs, self.room - 1)])
 
@@ -267,7 +270,11 @@ class BatchWriter:
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        self._new = NewJobs(self._keys, self._now)
+        self._new = NewJobs(self._keys, self._source.now)
+        if not self.created and self._was_sent:
+            # Redis may have created it although there was no reply.
+            (found,) = yield Request([], [command(b"HEXISTS", encode(self._keys.batch(self.batch_id)[0]), b"next")])
+            self.created = found == 1
         if not self.created:
             if self.parent is not None:
                 yield from self._settle_in_parent(self.parent)

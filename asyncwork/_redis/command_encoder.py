@@ -15,13 +15,13 @@ from .._jobs.location import JobSet
 from . import scripts
 from .commands import (
     AdmitPopped,
-    Batch,
     BeginLookAhead,
     ClaimJobs,
     ClearCancelMark,
     ClearReaped,
     ClearSuspect,
     Command,
+    CommandBatch,
     DropCancelled,
     EndHolder,
     EndLookAhead,
@@ -81,7 +81,7 @@ class CommandEncoder:
         # By queue, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
 
-    def batch(self, batch: Batch) -> list[bytes]:
+    def batch(self, batch: CommandBatch) -> list[bytes]:
         """Return the commands of a batch: one per queue with acks, one per queue with ends, one per queue with members
         of batches, then the others, then those of the poll, then the fetch.
         """
@@ -126,15 +126,15 @@ class CommandEncoder:
         names = [encode(queue.name) if queue in fetch.limited else b"" for queue in fetch.queues]
         args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead, b"%d" % fetch.at_once, *names]
         fair = [queue.fair for queue in fetch.queues if queue.fair]
-        count = 4 + 7 * len(fetch.queues)
-        return scripts.call("fetch_limited", count, keys, args, fair=b"".join(fair), queues=len(fair))
+        count, chunks = 4 + 7 * len(fetch.queues), _chunks(fetch)
+        return scripts.call("fetch_limited", count, keys, args, fair=b"".join(fair), queues=len(fair), chunks=chunks)
 
     def _fetch_fairly(self, fetch: Fetch, fair: Sequence[bytes]) -> bytes:
         """Return a fetch from queues that are fair, and maybe others."""
         packed_keys = b"".join([self._fetch_keys, *(queue.fetch_keys for queue in fetch.queues)])
         args = [self._pool_id, b"%d" % fetch.limit, b"%d" % fetch.looks_ahead]
-        keys = 3 + 6 * len(fetch.queues)
-        return scripts.call("fetch", keys, packed_keys, args, fair=b"".join(fair), queues=len(fair))
+        keys, chunks = 3 + 6 * len(fetch.queues), _chunks(fetch)
+        return scripts.call("fetch", keys, packed_keys, args, fair=b"".join(fair), queues=len(fair), chunks=chunks)
 
     def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, ...]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job.
@@ -361,6 +361,10 @@ class CommandEncoder:
 
     def _clear_cancel_mark(self, do: ClearCancelMark) -> bytes:
         return b"*3\r\n" + pack(b"HDEL") + self._cancels + pack(encode(do.job_id))
+
+
+def _chunks(fetch: Fetch) -> Sequence[bytes] | None:
+    return None if fetch.collecting is None else fetch.collecting.args()
 
 
 def _holder(frees: Hold | None) -> bytes:

@@ -1,4 +1,4 @@
-"""What a pool writes to Redis about its jobs, as frozen values."""
+"""Commands: what a pool writes to Redis about its jobs, as frozen values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .._jobs.hold import Hold
 from .._jobs.location import JobSet
 from .._jobs.membership import Member, MemberState
 from .job_end import JobEnd
+from .protocol import encode
 from .queue import Queue
 from .queue_poll import QueuePoll
 
@@ -213,6 +214,23 @@ class EndLookAhead(Command):
 # frozen one takes three times as long.
 
 
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """The chunks that a pool collects of a fair queue, each of one tenant.
+
+    :ivar rooms: by tenant, how many more jobs its chunk may have.
+    :ivar others: how many jobs of another tenant may be taken, to begin its chunk; 0 for none.
+    """
+
+    rooms: Mapping[str, int]
+    others: int
+
+    def args(self) -> list[bytes]:
+        """Return it as the arguments of a fetch."""
+        tenants = [part for name, room in self.rooms.items() for part in (encode(name), b"%d" % room)]
+        return [*tenants, b"%d" % len(self.rooms), b"%d" % self.others]
+
+
 @dataclass(slots=True, eq=False)
 class Fetch:
     """A request for jobs.
@@ -223,6 +241,7 @@ class Fetch:
     :ivar looks_ahead: whether the pool may hold jobs that have not begun.
     :ivar limited: the queues of the pool that may have a rate; empty if none of the requested ones does.
     :ivar at_once: how many of the jobs can begin at once, if some queues are limited.
+    :ivar collecting: for whose chunks, if the jobs of the only queue run in chunks of one tenant each; else ``None``.
     """
 
     queues: Sequence[Queue]
@@ -231,10 +250,11 @@ class Fetch:
     looks_ahead: bool = False
     limited: Set[Queue] = frozenset()
     at_once: int = 0
+    collecting: Collecting | None = None
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class CommandBatch:
     """The commands of one round trip.
 
     :ivar acks: the payloads of jobs that succeeded, by queue.

@@ -1,4 +1,4 @@
-"""What the records of jobs that are deleted are to say of them."""
+"""Deleted jobs: what their records say of them."""
 
 from __future__ import annotations
 

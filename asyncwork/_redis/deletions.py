@@ -19,7 +19,7 @@ from .deleted_job import id_in, read_deleted, read_kept_results, record_keys
 from .errors import ErrorReply
 from .fair_queues import FairQueues
 from .held_keys import HeldKeys
-from .member import Member
+from .located_payload import LocatedPayload
 from .member_calls import MemberCalls
 from .namespace import Namespace
 from .protocol import encode, value_of
@@ -47,7 +47,7 @@ class Deletions:
     async def delete(
         self,
         location: str,
-        members: Sequence[Member],
+        members: Sequence[LocatedPayload],
         undo: str = "",
         *,
         state: JobState = JobState.DELETED,
@@ -72,7 +72,7 @@ class Deletions:
     async def _delete(
         self,
         location: str,
-        members: Sequence[Member],
+        members: Sequence[LocatedPayload],
         undo: str,
         kept: Mapping[str, int],
         head: Sequence[bytes | int | float],
@@ -108,7 +108,7 @@ class Deletions:
     def _deletion(
         self,
         location: str,
-        members: Sequence[Member],
+        members: Sequence[LocatedPayload],
         undo: str,
         kept: Mapping[str, int],
         head: Sequence[bytes | int | float],

@@ -15,6 +15,7 @@ FAIR_KINDS = (
     ("tenants:bell:", "list"),
     ("tenants:opens:", "zset"),
     ("tenants:rests:", "zset"),
+    ("tenants:waiting:", "string"),
     ("tenants:tokens:", "string"),
     ("tenants:list:", "list"),
 )
@@ -67,6 +68,10 @@ class FairKeys:
         """The sorted set of the tenants that rest, by the end of that."""
         return f"{self._start}rests:{name}"
 
+    def waiting(self, name: str) -> str:
+        """How many jobs of named tenants wait, as long as that is limited."""
+        return f"{self._start}waiting:{name}"
+
     def tokens(self, name: str) -> str:
         """How the keys begin that hold the taken tokens of a tenant each."""
         return f"{self._start}tokens:{len(name.encode(errors='surrogateescape'))}:{name}:"
@@ -82,7 +87,7 @@ class FairKeys:
     def of(self, name: str) -> tuple[str, ...]:
         """The keys of a fair queue, in the order in which scripts get them."""
         states = (self.options, self.ring, self.running, self.held, self.order, self.settings, self.bell)
-        waits = (self.opens, self.rests, self.tokens)
+        waits = (self.opens, self.rests, self.waiting, self.tokens)
         return (self._queue(name), *(make(name) for make in (*states, *waits, self.lists)))
 
     def read_list(self, key: str) -> tuple[str, str] | None:

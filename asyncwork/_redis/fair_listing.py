@@ -11,7 +11,7 @@ from .batches import batches
 from .digest_key import DigestKey
 from .errors import is_wrong_type
 from .fair_queues import FairQueues, tenant_of
-from .member import Member
+from .located_payload import LocatedPayload
 from .namespace import Namespace
 from .protocol import encode, value_of
 
@@ -65,7 +65,7 @@ class FairListing:
         found = (each._replace(digest=digest(each.name)) for each in await self.waiting(name))
         return sorted(found, key=lambda each: each.digest)
 
-    async def next_to_run(self, name: str, start: int, count: int) -> tuple[list[Member], int]:
+    async def next_to_run(self, name: str, start: int, count: int) -> tuple[list[LocatedPayload], int]:
         """Return jobs from the ``start``-th on, about in the order in which they run: the next of each tenant, then the
         second of each, and so on. Also return how many wait.
         """
@@ -77,9 +77,13 @@ class FairListing:
         ]
         replies = await self._pipeline(commands)
         jobs = zip(wanted, replies, strict=True)
-        return [Member(raw, None, total - 1 - before) for (_, before), raw in jobs if isinstance(raw, bytes)], total
+        return [
+            LocatedPayload(raw, None, total - 1 - before) for (_, before), raw in jobs if isinstance(raw, bytes)
+        ], total
 
-    async def newest(self, name: str, tenant: WaitingTenant, start: int, count: int, total: int) -> list[Member]:
+    async def newest(
+        self, name: str, tenant: WaitingTenant, start: int, count: int, total: int
+    ) -> list[LocatedPayload]:
         """Return jobs of a tenant from the ``start``-th on, the newest first.
 
         :param total: how many wait of all tenants.
@@ -89,9 +93,9 @@ class FairListing:
         if is_wrong_type(found):
             return []
         first = length - 1 - start
-        return [Member(raw, None, total - 1 - (first - at)) for at, raw in enumerate(found)]
+        return [LocatedPayload(raw, None, total - 1 - (first - at)) for at, raw in enumerate(found)]
 
-    async def gone(self, name: str, members: Sequence[Member]) -> list[Member]:
+    async def gone(self, name: str, members: Sequence[LocatedPayload]) -> list[LocatedPayload]:
         """Return which of the members no longer wait."""
         plain = self._keys.queue(name)
         commands: list[tuple[object, ...]] = []

@@ -32,6 +32,9 @@ _BATCH = 500
 _ID = re.compile(rb'"id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 # Members that one step of a scan returns.
 _STEP = 1000
+# The last field of a new job, as scripts look for it, and the most bytes that it has.
+_PARTITION = re.compile(rb',"partition":"([^"\\]*)"}\Z')
+_LONGEST_END = 220
 
 
 class FairOptions(NamedTuple):
@@ -83,10 +86,15 @@ class TenantState(NamedTuple):
 
 
 class FairState(NamedTuple):
-    """A fair queue, with tenants of it."""
+    """A fair queue, with tenants of it.
+
+    :ivar counted: how many jobs of named tenants are counted as waiting; ``None`` if they are not counted, because no
+        enqueue limits them.
+    """
 
     options: FairOptions
     tenants: list[TenantState]
+    counted: int | None = None
 
 
 class FairQueues:
@@ -216,8 +224,12 @@ class FairQueues:
         :param waiting: whether only the tenants whose jobs wait are wanted.
         """
         fair = [self._keys.tenants.of(name)]
-        text, names = await run_script(self._redis.client(), "name_tenants", [], [int(waiting)], fair=fair)
-        return FairState(_options(text), await self.tenants(name, names)) if text else None
+        reply = await run_script(self._redis.client(), "name_tenants", [], [int(waiting)], fair=fair)
+        text, names, counted = reply
+        if not text:
+            return None
+        number = int(counted) if re.fullmatch(rb"-?\d{1,18}", counted) else None
+        return FairState(_options(text), await self.tenants(name, names), number)
 
     async def tenants(self, name: str, tenants: Sequence[bytes]) -> list[TenantState]:
         """Return the states of tenants of a fair queue."""
@@ -231,6 +243,9 @@ class FairQueues:
 
 def tenant_of(payload: bytes) -> str:
     """Return the tenant of a waiting job; empty for none, and for what is not a job."""
+    if (last := _PARTITION.search(payload, max(0, len(payload) - _LONGEST_END))) is not None:
+        # A new job, which need not be decoded.
+        return decode(last[1])
     job = _tenanted_job(payload)
     return "" if job is None else job.partition
 

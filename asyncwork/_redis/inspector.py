@@ -18,10 +18,10 @@ from .batches import batches
 from .errors import ErrorReply, is_wrong_type
 from .fair_listing import FairListing
 from .fair_queues import FairState
+from .located_payload import LocatedPayload
 from .lock_state import LockState
-from .member import Member
 from .namespace import Namespace
-from .protocol import decode, read_count, value_of
+from .protocol import decode, encode, read_count, value_of
 from .queue_options import QueueOptions, read_options
 from .rates import QueueRate, Rates, tokens_left
 
@@ -61,8 +61,8 @@ class Inspector:
             commands += [("LLEN", queue), ("LINDEX", queue, -1), ("EXISTS", keys.paused(name))]
             commands += [("GET", keys.lock(name)), ("GET", keys.max_concurrency(name))]
             commands += [("PTTL", keys.paused(name)), ("GET", keys.rate(name))]
-        commands += [("HGETALL", keys.queue_options), ("HGETALL", keys.max_waiting)]
-        *replies, declared, limits = await self._pipeline(commands)
+        commands += [("HGETALL", each) for each in (keys.queue_options, keys.max_waiting, keys.duplicates)]
+        *replies, declared, limits, duplicates = await self._pipeline(commands)
         options, none = read_options(declared, limits), QueueOptions()
         fair = await self._fair_states(names)
         found = []
@@ -90,6 +90,8 @@ class Inspector:
                     rate_set=rate.is_set,
                     tokens=0 if holds is None else tokens_left(holds, state if isinstance(state, bytes) else None, now),
                     rests_for=rests_for,
+                    duplicates_dropped=_duplicates(duplicates, "dropped", name),
+                    duplicates_replaced=_duplicates(duplicates, "replaced", name),
                 )
             )
         return found
@@ -141,7 +143,9 @@ class Inspector:
 
     # Jobs in their locations
 
-    async def members(self, location: str, start: int, count: int, *, newest_first: bool) -> tuple[list[Member], int]:
+    async def members(
+        self, location: str, start: int, count: int, *, newest_first: bool
+    ) -> tuple[list[LocatedPayload], int]:
         """Return ``count`` members of a location from the ``start``-th on, and how many are there.
 
         In a sorted set the newest has the highest score; in a list it was pushed last.
@@ -170,16 +174,16 @@ class Inspector:
         value_of(found)
         ranks = itertools.count(start) if in_set != newest_first else itertools.count(total - 1 - start, -1)
         if in_set:
-            return [Member(raw, at, rank) for (raw, at), rank in zip(found, ranks, strict=False)], total
+            return [LocatedPayload(raw, at, rank) for (raw, at), rank in zip(found, ranks, strict=False)], total
         ordered = found if newest_first else reversed(found)
-        return [Member(raw, None, rank) for raw, rank in zip(ordered, ranks, strict=False)], total
+        return [LocatedPayload(raw, None, rank) for raw, rank in zip(ordered, ranks, strict=False)], total
 
     async def count_before(self, job_set: str, at: float, *, newest_first: bool) -> int:
         """Return how many members of a sorted set come before those of score ``at`` (epoch seconds)."""
         bounds = (f"({at!r}", "+inf") if newest_first else ("-inf", f"({at!r}")
         return int(await self._redis.client().zcount(self._keys.location(job_set), *bounds))
 
-    async def gone(self, location: str, members: Sequence[Member]) -> list[Member]:
+    async def gone(self, location: str, members: Sequence[LocatedPayload]) -> list[LocatedPayload]:
         """Return which of the members are no longer in their location."""
         key, client = self._keys.location(location), self._redis.client()
         if location in JOB_SETS:
@@ -205,6 +209,14 @@ class Inspector:
 
 def _number(reply: Any) -> int:
     return read_count(reply) or 0
+
+
+def _duplicates(counts: Any, what: str, name: str) -> int:
+    """Return how many jobs of a name were not enqueued.
+
+    :param counts: the reply to HGETALL, which may be an error.
+    """
+    return _number(counts.get(encode(f"{what}:{name}"), 0)) if isinstance(counts, dict) else 0
 
 
 def _waiting(state: FairState, now: float) -> dict[str, Any]:

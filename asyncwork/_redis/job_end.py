@@ -1,4 +1,4 @@
-"""What a pool writes to the record of a job whose attempt has ended.
+"""The end of a job or an attempt, as a pool writes it to the job's record.
 
 It has more than ten fields, because a tuple of plain values is the quickest to make, on the hot path of jobs that have
 a record.

@@ -11,7 +11,7 @@ from .._jobs.printable import shown
 from ..errors import UsageError
 from .fair_listing import WaitingTenant
 from .inspector import Inspector
-from .member import Member
+from .located_payload import LocatedPayload
 
 # A step reads about as many bytes, and at most as many members.
 _STEP_BYTES = 500_000
@@ -56,7 +56,7 @@ class JobScan:
             return f"={self._tenant}~{self._seen}"
         return f"{'' if self._at is None else repr(self._at)}~{self._seen}"
 
-    async def step(self, most: int = _MAX_STEP) -> list[Member]:
+    async def step(self, most: int = _MAX_STEP) -> list[LocatedPayload]:
         """Return the next members, ``most`` at most; none when the scan has ended. Report them to :meth:`mark_seen`.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
@@ -76,7 +76,7 @@ class JobScan:
             self.ended = True
         return members
 
-    async def _step_of_tenants(self, name: str, most: int) -> list[Member]:
+    async def _step_of_tenants(self, name: str, most: int) -> list[LocatedPayload]:
         fair = self._inspector.fair
         if self._tenants is None:
             waiting = await fair.by_digest(name)
@@ -93,12 +93,12 @@ class JobScan:
         self.ended = True
         return []
 
-    def _adapt(self, members: Sequence[Member]) -> None:
+    def _adapt(self, members: Sequence[LocatedPayload]) -> None:
         """Make the next step larger or smaller, by the sizes of these members."""
         weight = sum(len(each.raw) for each in members) // len(members)
         self._step = max(1, min(_MAX_STEP, _STEP_BYTES // (weight + 1)))
 
-    def mark_seen(self, members: Sequence[Member], gone: Collection[Member] = ()) -> None:
+    def mark_seen(self, members: Sequence[LocatedPayload], gone: Collection[LocatedPayload] = ()) -> None:
         """Continue after these members.
 
         :param members: the first ones of those that :meth:`step` returned.

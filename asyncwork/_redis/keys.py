@@ -4,7 +4,7 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
 ``rate:``, ``job:``, ``stream:``, ``step:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues``, ``tenants:``,
-``groups``, ``open_groups``, ``group:``, ``limits``, ``limit:`` and ``slots:`` are asyncwork's own.
+``groups``, ``open_groups``, ``group:``, ``limits``, ``limit:``, ``slots:`` and ``duplicates`` are asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -63,6 +63,7 @@ _KINDS = {
     "fair_queues": "set",
     "queue_options": "hash",
     "max_waiting": "hash",
+    "duplicates": "hash",
     "rates": "hash",
     "limits": "hash",
 }
@@ -312,6 +313,11 @@ class Keys:
     def deleted_from(self, token: str) -> str:
         """The location of the jobs of a deletion."""
         return f"{self.prefix}deleted:{token}:place"
+
+    @property
+    def duplicates(self) -> str:
+        """The hash of how many jobs were not enqueued because of others: ``dropped:`` or ``replaced:`` and the name."""
+        return f"{self.prefix}duplicates"
 
     @property
     def deletions(self) -> str:

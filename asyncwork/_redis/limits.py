@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._jobs.printable import printable
 from .._json import codec
@@ -59,10 +59,16 @@ class LimitNumbers:
 
 @dataclass(frozen=True, slots=True)
 class KnownLimits:
-    """All that is known of the limits of a namespace."""
+    """All that is known of the limits of a namespace.
+
+    :ivar numbers: by limit.
+    :ivar types: by job name.
+    :ivar invalid: by field of their hash, the texts that say nothing of a limit. They have no effect.
+    """
 
     numbers: Mapping[str, LimitNumbers]
     types: Mapping[str, TypeLimits]
+    invalid: Mapping[str, str] = field(default_factory=dict)
 
 
 def cost_of(payload: bytes) -> int | None:
@@ -93,21 +99,24 @@ def parse_numbers(text: str) -> tuple[Rate | None, int] | None:
 
 
 def parse_limits(fields: Mapping[bytes, bytes]) -> KnownLimits:
-    """Return the limits, of the fields of their hash. What cannot be read has no effect, and is left out."""
-    numbers, types = dict[str, LimitNumbers](), dict[str, TypeLimits]()
-    for field, value in fields.items():
-        name, text = decode(field), decode(value)
+    """Return the limits, of the fields of their hash."""
+    numbers, types, invalid = dict[str, LimitNumbers](), dict[str, TypeLimits](), dict[str, str]()
+    for raw, value in fields.items():
+        name, text = decode(raw), decode(value)
         if name.startswith(_JOB):
             owner, _, rest = text.partition(" ")
             cost, *limits = rest.split(" ")
-            if cost.isdecimal() and limits:
+            if cost.isdecimal() and cost.isascii() and limits:
                 types[name.removeprefix(_JOB)] = TypeLimits(owner, int(cost), tuple(limits))
-        elif parse_numbers(text) is not None:
-            if name.startswith(_CODE):
-                numbers.setdefault(name.removeprefix(_CODE), LimitNumbers()).code = " ".join(text.split(" ")[:2])
-            elif name.startswith(_SET):
-                numbers.setdefault(name.removeprefix(_SET), LimitNumbers()).was_set = text
-    return KnownLimits(numbers, types)
+            else:
+                invalid[name] = text
+        elif parse_numbers(text) is None or not name.startswith((_CODE, _SET)):
+            invalid[name] = text
+        elif name.startswith(_CODE):
+            numbers.setdefault(name.removeprefix(_CODE), LimitNumbers()).code = " ".join(text.split(" ")[:2])
+        else:
+            numbers.setdefault(name.removeprefix(_SET), LimitNumbers()).was_set = text
+    return KnownLimits(numbers, types, invalid)
 
 
 class Limits:
@@ -146,6 +155,12 @@ class Limits:
         """Forget that the jobs of a name have limits."""
         if name in (await self.read()).types:
             await self.withdraw([name])
+
+    async def remove_invalid(self, fields: Iterable[str]) -> int:
+        """Remove those of these fields that still cannot be read; return how many there were."""
+        invalid = (await self.read()).invalid
+        found = [encode(each) for each in fields if each in invalid]
+        return int(await self._redis.client().hdel(self._keys.limits, *found)) if found else 0
 
     async def set_numbers(self, name: str, rate: Rate | None, concurrency: int) -> None:
         """Set the numbers of a limit, whatever the code says."""

@@ -1,4 +1,4 @@
-"""What a pool writes to Redis about a member of a batch, as a frozen value."""
+"""The command by which a pool ends a member of a batch, as a frozen value."""
 
 from __future__ import annotations
 

@@ -271,7 +271,10 @@ class NewJobs:
     def _push_fairly(self, name: str, positions: Sequence[int], *, front: bool = False) -> Write:
         args = [part for at in positions for part in (encode(self._placements[at].tenant or ""), self.payload(at))]
         fair = pack(*map(encode, self._keys.tenants.of(name)))
-        return Write(scripts.call("enqueue_fair", 0, b"", [b"%d" % front, *args], fair=fair), positions)
+        if (limit := self._limits.get(name)) is None:
+            return Write(scripts.call("enqueue_fair", 0, b"", [b"%d" % front, *args], fair=fair), positions)
+        key, args = pack(encode(self._keys.max_waiting)), [b"%d" % front, *args, encode(name), b"%d" % limit]
+        return Write(scripts.call("enqueue_fair", 1, key, args, fair=fair), positions, limited=name)
 
     def _some_packed(self, positions: Sequence[int]) -> list[bytes]:
         if isinstance(positions, range):
@@ -299,13 +302,15 @@ class NewJobs:
             return Write(request, [position], unique=True)
         args = [payload, b"%d" % UNIQUE_TTL, *unique_value.parts(payload, job.id, by_key=placement.by_key)]
         if placement.run_at is not None:
-            packed_keys = pack(encode(self._keys.scheduled), encode(key))
-            request = scripts.call("enqueue_unique_at", 2, packed_keys, [*args, b"%d" % placement.run_at])
+            packed_keys = pack(encode(self._keys.scheduled), encode(key), encode(self._keys.duplicates))
+            args += (b"%d" % placement.run_at, encode(job.name))
+            request = scripts.call("enqueue_unique_at", 3, packed_keys, args)
             return Write(request, [position], unique=True)
-        keys, args = [encode(self._keys.queue(job.name)), encode(key)], [*args, b"%d" % placement.front]
+        keys = [encode(self._keys.queue(job.name)), encode(key), encode(self._keys.duplicates)]
+        args += (b"%d" % placement.front, encode(job.name))
         if limit is not None:
             keys.append(encode(self._keys.max_waiting))
-            args += (encode(job.name), b"%d" % limit)
+            args.append(b"%d" % limit)
         fair = b"" if placement.tenant is None else pack(*map(encode, self._keys.tenants.of(job.name)))
         request = scripts.call("enqueue_unique", len(keys), pack(*keys), args, fair=fair)
         return Write(request, [position], unique=True, limited=limited)

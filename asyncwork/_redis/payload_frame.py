@@ -1,4 +1,4 @@
-"""What the payloads of new jobs of one name have in common, so that many are made quickly."""
+"""The frame that the payloads of new jobs of one name have in common, so that many are made quickly."""
 
 from __future__ import annotations
 

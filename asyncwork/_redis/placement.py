@@ -1,4 +1,4 @@
-"""Where a new job goes that is not just the next of its queue."""
+"""The placement of a new job that is not just the next of its queue."""
 
 from __future__ import annotations
 

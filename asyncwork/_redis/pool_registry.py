@@ -1,4 +1,4 @@
-"""What worker pools write about themselves: heartbeats, concurrency limits and what their workers are doing."""
+"""The registry of worker pools: their heartbeats, their concurrency limits, and what their workers do."""
 
 from __future__ import annotations
 

@@ -53,11 +53,11 @@ class PooledClient(Redis):
             reconnect_if_moved(connection, error)
             raise
 
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        return Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint, self._timeout)
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> PooledPipeline:
+        return PooledPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint, self._timeout)
 
 
-class Pipeline(RedisPyPipeline):
+class PooledPipeline(RedisPyPipeline):
     """A pipeline with a time limit, which is sent once more if Redis has moved."""
 
     def __init__(self, pool: Any, callbacks: Any, transaction: bool, shard_hint: str | None, timeout: float) -> None:

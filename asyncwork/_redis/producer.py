@@ -1,4 +1,4 @@
-"""What an enqueuer writes to Redis, over one connection for each event loop."""
+"""The producer: writes what is enqueued to Redis, over one connection for each event loop."""
 
 from __future__ import annotations
 

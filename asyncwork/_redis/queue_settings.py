@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ..rate import Rate
 from .client import run_script
@@ -10,6 +11,7 @@ from .errors import ErrorReply, is_out_of_memory, is_wrong_type
 from .fair_queues import FairQueues
 from .limits import Limits
 from .namespace import Namespace
+from .protocol import encode
 from .rates import Rates
 
 
@@ -65,6 +67,10 @@ class QueueSettings:
         is_forgotten = bool(await run_script(self._redis.client(), "forget_job", all_keys, [name]))
         if is_forgotten:
             await self._limits.forget(name)
+            fields = [encode(f"{what}:{name}") for what in ("dropped", "replaced")]
+            # A key of another type is for the doctor.
+            with suppress(ErrorReply):
+                await self._redis.client().hdel(keys.duplicates, *fields)
         return is_forgotten
 
     async def register_names(self, names: Sequence[str]) -> None:

@@ -58,20 +58,21 @@ def request(
     tenants = pack(*map(encode, keys.tenants.of(job.name))) if fair else b""
     parts, queue, scheduled = _Parts.of(payload, job.id), encode(keys.queue(job.name)), encode(keys.scheduled)
     in_front = b"%d" % front
-    limit_keys = [] if limit is None else [encode(keys.max_waiting)]
-    limit_args = [] if limit is None else [encode(job.name), b"%d" % limit]
+    more_keys = [encode(keys.duplicates)] if limit is None else [encode(keys.duplicates), encode(keys.max_waiting)]
+    more_args = [encode(job.name)] if limit is None else [encode(job.name), b"%d" % limit]
     if isinstance(rule, Debounce):
         most = b"0" if rule.max_wait is None else _number(rule.max_wait)
-        args = [*parts, _number(rule.wait), most, b"%d" % _BURST_KEPT]
-        return scripts.call("debounce", 2, pack(encode(keys.debounce(job.name, digest)), scheduled), args)
+        args = [*parts, _number(rule.wait), most, b"%d" % _BURST_KEPT, encode(job.name)]
+        packed_keys = pack(encode(keys.debounce(job.name, digest)), scheduled, encode(keys.duplicates))
+        return scripts.call("debounce", 3, packed_keys, args)
     if isinstance(rule, Throttle):
         args = [*parts, _number(rule.per), b"%d" % rule.trailing, in_front]
-        script_keys = [encode(keys.throttle(job.name, digest)), queue, scheduled, *limit_keys]
-        return scripts.call("throttle", len(script_keys), pack(*script_keys), args + limit_args, fair=tenants)
+        script_keys = [encode(keys.throttle(job.name, digest)), queue, scheduled, *more_keys]
+        return scripts.call("throttle", len(script_keys), pack(*script_keys), args + more_args, fair=tenants)
     due = b"" if run_at is None else b"%d" % run_at
     args = [*parts, rule.until.encode(), due, in_front, rule.conflict.encode(), b"%d" % SUCCESSOR_AT]
-    script_keys = [encode(keys.hold(job.name, digest)), queue, scheduled, *limit_keys]
-    return scripts.call("enqueue_holder", len(script_keys), pack(*script_keys), args + limit_args, fair=tenants)
+    script_keys = [encode(keys.hold(job.name, digest)), queue, scheduled, *more_keys]
+    return scripts.call("enqueue_holder", len(script_keys), pack(*script_keys), args + more_args, fair=tenants)
 
 
 def read_reply(job: EnqueuedJob, rule: Unique | Debounce | Throttle, reply: Any) -> EnqueuedJob:

@@ -20,6 +20,7 @@ _FRAGMENTS = frozenset(
         "add_run",
         "allow_when_oom",
         "batch_of",
+        "count_duplicate",
         "crashes_of",
         "delete_if_wrong_type",
         "end_record",
@@ -40,6 +41,8 @@ _FRAGMENTS = frozenset(
         "shared_limits",
         "sum_shares",
         "sync_share",
+        "tenant_chunks",
+        "tenant_limits",
         "tenants",
         "take_hold",
         "trim_attempts",
@@ -87,13 +90,17 @@ VARIANTS = (
 )
 # How the name of a variant begins.
 FAIR = "fair:"
+# How the name of a variant begins by which a fetch takes jobs of one tenant for each chunk.
+CHUNKS = "chunks:"
+# Those that have such a variant.
+CHUNK_VARIANTS = ("fetch", "fetch_limited")
 # Number of the keys of each fair queue.
-FAIR_KEYS = 12
+FAIR_KEYS = 13
 # A variant is the script itself, with another `redis`. An error is returned, not raised, so that what was done before
 # is counted all the same.
 _VARIANT = """\
 local script_name = '{name}'
-{fair_list}
+{fragments}
 local function script(redis)
 {script}
 end
@@ -118,11 +125,18 @@ def names() -> tuple[str, ...]:
 @cache
 def source(name: str) -> str:
     """Return the text of a script, or of the variant of one, with what it includes in place."""
-    if name.startswith(FAIR):
-        name = name.removeprefix(FAIR)
-        return _VARIANT.format(name=name, fair_list=source("fair_list"), script=source(name))
+    kind, colon, own_name = name.rpartition(":")
+    if colon:
+        fragments = [source(each) for each in ("fair_list", *_of_variant(kind + colon, own_name))]
+        return _VARIANT.format(name=own_name, fragments="\n".join(fragments), script=source(own_name))
     text = (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
     return _INCLUDE.sub(lambda match: source(match[1]).rstrip("\n"), text)
+
+
+def _of_variant(kind: str, name: str) -> Sequence[str]:
+    """Return the fragments that the variant of a script has beside the one of all."""
+    chunks = ("tenant_chunks",) if kind == CHUNKS else ()
+    return (*chunks, "tenant_limits") if name == "fetch_limited" else chunks
 
 
 @cache
@@ -164,7 +178,7 @@ def _names_by_digest() -> dict[bytes, str]:
 
 def variants() -> tuple[str, ...]:
     """Return the names of the variants for fair queues."""
-    return tuple(FAIR + name for name in VARIANTS)
+    return (*(FAIR + name for name in VARIANTS), *(CHUNKS + name for name in CHUNK_VARIANTS))
 
 
 def call(
@@ -175,14 +189,19 @@ def call(
     *,
     fair: bytes = b"",
     queues: int = 1,
+    chunks: Sequence[bytes] | None = None,
     with_source: bool = False,
 ) -> bytes:
     """Return a whole call of a script, whose keys are packed already.
 
     :param fair: the packed keys of the fair queues whose jobs it moves; empty if there are none.
     :param queues: how many fair queues these are.
+    :param chunks: the arguments of a fetch that takes jobs of one tenant for each chunk; ``None`` for another one.
     """
     if fair:
-        name = FAIR + name if name in VARIANTS else name
+        if chunks is not None:
+            name, args = CHUNKS + name, [*args, *chunks]
+        elif name in VARIANTS:
+            name = FAIR + name
         keys, packed_keys, args = keys + FAIR_KEYS * queues, packed_keys + fair, [*args, b"%d" % queues]
     return script_call(head(name, keys, with_source=with_source), keys, packed_keys, args)

@@ -1,4 +1,4 @@
-"""What a pool writes to Redis about the steps of its jobs, as frozen values."""
+"""Commands about the steps of a pool's jobs, as frozen values."""
 
 from __future__ import annotations
 

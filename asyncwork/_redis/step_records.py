@@ -1,4 +1,4 @@
-"""What is recorded of the steps of jobs, for programs that do not run the jobs."""
+"""The records of steps, for programs that do not run the jobs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError
 from . import scripts
 from .client import RedisClient
 from .command_encoder import CommandEncoder
-from .commands import Batch
+from .commands import CommandBatch
 from .connection import Connection
 from .errors import REDIS_ERRORS, is_wrong_type
 from .existing_keys import maybe_existing
@@ -125,7 +125,7 @@ class WorkQueue:
         """
         return await self._redis.spare_connections()
 
-    async def send_pooled(self, batch: Batch) -> list[Any]:
+    async def send_pooled(self, batch: CommandBatch) -> list[Any]:
         """Send a batch over a pooled connection, and return the replies to it.
 
         :raises RedisError, OSError: when Redis cannot be reached, the connection broke, or a reply did not arrive in

@@ -1,4 +1,4 @@
-"""What a pool writes about its job types and its version when it starts."""
+"""The announcement of a pool that starts: its job types, its fair queues and its version."""
 
 from __future__ import annotations
 

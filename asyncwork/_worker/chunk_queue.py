@@ -52,6 +52,13 @@ class ChunkQueue(ReadyQueue):
             self._stop_timer()
         self.begin_some()
 
+    def room(self, free_calls: int) -> int:
+        """Return how many jobs that have not begun the pool may hold.
+
+        :param free_calls: how many calls may begin now.
+        """
+        return self._size if free_calls > 0 else 0
+
     def begin_some(self) -> None:
         """Begin the chunks that are full or due, if calls are free for them; wait for more jobs for the next."""
         while self.jobs and (self._is_due or len(self.jobs) >= self._size) and self._may_begin():

@@ -19,6 +19,7 @@ from .chunk_member import ChunkMember
 from .chunk_queue import ChunkQueue
 from .dispatcher import Dispatcher
 from .job_type import JobType
+from .tenant_chunk_queue import TenantChunkQueue
 from .worker_environment import WorkerEnvironment
 
 # Seconds between two checks whether the queue is paused, while a chunk waits for more jobs.
@@ -56,10 +57,10 @@ class ChunkRunner:
         self._most_calls = most_calls
         self._overdue_in = overdue_in
         self._variables = copy_context()
-        self._ready = ChunkQueue(
-            self._chunked.size, self._chunked.wait, self._may_begin, self._begin, self._watch_for_pause
-        )
+        self._ready = self._make_queue()
         self.dispatcher = make_dispatcher(self._ready, self._running, self.possible_loss)
+        if isinstance(self._ready, TenantChunkQueue):
+            self.dispatcher.fetcher.state.open.collecting = self._ready.collecting
         self._env = make_environment(self.dispatcher)
         self.worker_ids: list[str] = []
         self._free_ids: list[str] = []
@@ -71,6 +72,12 @@ class ChunkRunner:
         self._is_stopped = False
         self._loop = asyncio.get_running_loop()
         self._is_resizing = False
+
+    def _make_queue(self) -> ChunkQueue:
+        size, wait, begin, watch = self._chunked.size, self._chunked.wait, self._begin, self._watch_for_pause
+        if self._job_type.options.partition is None:
+            return ChunkQueue(size, wait, self._may_begin, begin, watch)
+        return TenantChunkQueue(size, wait, self._free_calls, begin, watch, self._on_collected)
 
     def _running(self) -> list[tuple[Queue, bytes]]:
         return [
@@ -98,11 +105,19 @@ class ChunkRunner:
 
     def resize(self) -> None:
         """Take as many jobs as the chunks that have begun have, and those of another if a call is free for it."""
-        room = self._chunked.size if self._may_begin() else 0
-        self.dispatcher.fetcher.resize(len(self.members) + room)
+        self.dispatcher.fetcher.resize(len(self.members) + self._ready.room(self._free_calls()))
+
+    def _free_calls(self) -> int:
+        return 0 if self._is_stopped else self._most_calls() - len(self._calls)
 
     def _may_begin(self) -> bool:
-        return len(self._calls) < self._most_calls() and not self._is_stopped
+        return self._free_calls() > 0
+
+    def _on_collected(self) -> None:
+        """Take other jobs now that some of a tenant were collected: maybe only those that complete its chunk."""
+        self.resize()
+        if not self._is_stopped:
+            self.dispatcher.fetcher.keep_to_chunks()
 
     # A chunk
 
@@ -148,6 +163,10 @@ class ChunkRunner:
         if not self._is_stopped:
             self.resize()
             self._ready.begin_some()
+            if self.dispatcher.fetcher.state.open.collecting is not None:
+                # The pool had no call for some tenants, whose jobs still wait in Redis.
+                self.dispatcher.fetcher.state.open.search()
+                self.resize()
 
     async def _run_chunk(self, members: Sequence[ChunkMember]) -> None:
         chunk = Chunk(
@@ -219,5 +238,6 @@ class ChunkRunner:
         if is_paused and (jobs := list(self._ready.jobs)):
             self._ready.jobs.clear()
             self.dispatcher.fetcher.requeue_unbegun(jobs)
+            self.resize()
         elif self._ready.jobs:
             self._watch_for_pause()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .._jobs.printable import plural
-from .._redis.commands import Batch, ClaimJobs, ClearReaped, Command
+from .._redis.commands import ClaimJobs, ClearReaped, Command, CommandBatch
 from .._redis.errors import ErrorReply
 from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob
@@ -35,7 +35,7 @@ class Claims:
         self._started: tuple[float, float, int] | None = None
         self._claimed: Counter[tuple[Queue, bytes]] = Counter()
 
-    def begin(self, jobs: Iterable[tuple[Queue, bytes]]) -> Batch | None:
+    def begin(self, jobs: Iterable[tuple[Queue, bytes]]) -> CommandBatch | None:
         """Return a batch that claims these jobs, or just reports that this pool is alive when there are none; ``None``
         for a pool without queues.
         """
@@ -52,7 +52,7 @@ class Claims:
         # By this, the claims of the other dispatchers know that the jobs may have been requeued.
         if self._lease.is_alone:
             commands.append(ClearReaped(self._queues[0], []))
-        return Batch(commands=commands, claims=True)
+        return CommandBatch(commands=commands, claims=True)
 
     def on_replies(
         self, commands: Sequence[Command], replies: Sequence[Any], ready: Iterable[HeldJob]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from .._redis.commands import Batch, ClearReaped, Command, MemberAck
+from .._redis.commands import ClearReaped, Command, CommandBatch, MemberAck
 from .._redis.errors import ErrorReply
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
@@ -306,7 +306,7 @@ class Dispatcher:
         pipeline = Pipeline(self._work_queue, self, self._outage, self._refused, self._limits.reply_timeout)
         return asyncio.create_task(pipeline.run(), name="asyncwork pipeline")
 
-    async def wait_for_batch(self) -> Batch | None:
+    async def wait_for_batch(self) -> CommandBatch | None:
         """Return the next batch as soon as there is one, while pops block for the free workers; ``None`` when there
         will be no more.
         """
@@ -342,7 +342,7 @@ class Dispatcher:
         if self._idle_pipelines:
             self._loop.call_soon(self._idle_pipelines.popleft())
 
-    def next_batch(self) -> Batch | None:
+    def next_batch(self) -> CommandBatch | None:
         """Return the next batch if there is something to send or to fetch."""
         state, results, claims = self._state, self._results, self._claims
         if claims.in_progress:
@@ -362,7 +362,7 @@ class Dispatcher:
             self.wake_idle()
         return results.take(fetch, poll)
 
-    def on_replies(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
+    def on_replies(self, batch: CommandBatch, replies: list[Any]) -> ErrorReply | None:
         """Process the replies to a batch; return an error reply, if there was one, after which the same is sent again
         later.
         """
@@ -382,7 +382,7 @@ class Dispatcher:
         self._note_idle()
         return error
 
-    def on_lost(self, batch: Batch) -> None:
+    def on_lost(self, batch: CommandBatch) -> None:
         """Have a batch that Redis may have executed sent again."""
         if batch.claims:
             self._end_claim()
@@ -400,7 +400,7 @@ class Dispatcher:
         yield from (job[:2] for job in (*self._claims.held_back, *self.ready.jobs))
         yield from self._running()
 
-    def _on_claimed(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
+    def _on_claimed(self, batch: CommandBatch, replies: list[Any]) -> ErrorReply | None:
         result = self._claims.on_replies(batch.commands, replies, self.ready.jobs)
         if not isinstance(result, ErrorReply):
             kept, dropped = result

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from .._redis.queue import Queue
 from .chunk_runner import ChunkRunner
 from .dispatcher import Dispatcher
 from .worker import Worker
@@ -45,6 +46,11 @@ class Dispatchers:
         self.runners = runners
         self.all_workers = AllWorkers(workers, self.runners)
         self._all = [main, *(each.dispatcher for each in runners)]
+
+    @property
+    def queues(self) -> list[Queue]:
+        """All queues of the pool."""
+        return [queue for each in self._all for queue in each.queues]
 
     def on_due(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` whenever a batch has scheduled jobs that are due now."""

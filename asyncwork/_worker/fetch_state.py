@@ -175,6 +175,8 @@ class FetchState:
         if limited and not limited.isdisjoint(fetch.queues):
             # Jobs that are taken ahead may go back, and do not return their token.
             fetch.limited, fetch.at_once = limited, max(0, min(limit, self.free - self.ahead))
+        if self.open.collecting is not None:
+            fetch.collecting = self.open.collecting()
         self.free -= fetch.limit
         self.requested += fetch.limit
         assert self.check()
@@ -223,10 +225,7 @@ class FetchState:
     # Waiting for jobs
 
     def plan_wait(self, now: float) -> WaitPlan:
-        """Return what to do while there is no batch to send.
-
-        :param now: the event loop's clock, seconds.
-        """
+        """Return what to do while there is no batch to send."""
         if self.backlog:
             must_unblock = bool(self.blocked) and not (self.free > 0 or self.requested or self.quiet)
             return UNBLOCK if must_unblock else NOTHING

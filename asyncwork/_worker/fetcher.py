@@ -150,6 +150,12 @@ class Fetcher:
             self._requeue_unbegun()
         self._wake()
 
+    def keep_to_chunks(self) -> None:
+        """End a pop, which may take a job of any tenant, if only those are wanted whose chunks the pool collects."""
+        collecting = self.state.open.collecting
+        if self.state.blocked and collecting is not None and not collecting().others:
+            self._end_pops_of(list(self.state.blocked))
+
     def _end_pops_of(self, queues: Collection[Queue]) -> None:
         if queues:
             ending = asyncio.create_task(self._pops.end_some(queues), name="asyncwork ends surplus blocking pops")

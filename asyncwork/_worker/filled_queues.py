@@ -1,4 +1,4 @@
-"""Which of many queues hold jobs, as far as a pool knows, and from which of them the next fetch takes some."""
+"""The filled queues among many, as far as a pool knows, and those from which the next fetch takes jobs."""
 
 from __future__ import annotations
 

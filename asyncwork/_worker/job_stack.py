@@ -1,4 +1,4 @@
-"""Where a running job is: the stack of its coroutines, or of its thread."""
+"""The stack of a running job: that of its coroutines, or of its thread."""
 
 from __future__ import annotations
 

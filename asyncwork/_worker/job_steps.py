@@ -22,6 +22,7 @@ from .._jobs.step_fields import EVENT, field_of
 from .._jobs.step_names import KEPT_FOR
 from .._jobs.step_run import StepRun
 from .._jobs.step_waits import Deferred
+from .._redis.commands import Command
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
 from .._redis.step_commands import DeferJob, FinishSteps, MoveCursor, ReadSteps, RecordStep
@@ -37,14 +38,26 @@ class PoolSteps:
 
     :param workers: the pool's workers; one of them runs the job that asks for a step.
     :param stepped: gets the jobs that have asked for a step.
+    :param step_types: gets their names.
     :param clock: returns the time by Redis's clock, epoch seconds.
+    :param ending: returns whether the workers are to end.
     :ivar threads: limits how many plain functions run at once.
     """
 
-    def __init__(self, dispatcher: Dispatcher, workers: Sequence[Worker], stepped: set[Job], clock: Clock) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        workers: Sequence[Worker],
+        stepped: set[Job],
+        step_types: set[str],
+        clock: Clock,
+        ending: Callable[[], bool],
+    ) -> None:
         self._dispatcher = dispatcher
+        self._ending = ending
         self._workers = workers
         self._stepped = stepped
+        self._step_types = step_types
         self._clock = clock
         self.threads: Threads = anyio.to_thread.current_default_thread_limiter
         self._loop = asyncio.get_running_loop()
@@ -65,8 +78,9 @@ class PoolSteps:
         worker = next((each for each in self._workers if each.job is job), None)
         if worker is None or worker.queue is None or worker.payload is None:
             return None
-        store = _RedisStore(self._dispatcher, worker.queue, worker.payload, self._clock)
+        store = _RedisStore(self._dispatcher, worker.queue, worker.payload, self._clock, self._ending)
         self._stepped.add(job)
+        self._step_types.add(worker.queue.name)
         return PoolStepRun(job, store, self._clock, self.threads)
 
 
@@ -83,9 +97,7 @@ class PoolStepRun(StepRun):
 
         :param end: for its record, if it has one.
         """
-        in_redis = self._in_redis
-        hold = read_hold(in_redis.payload)
-        return FinishSteps(in_redis.queue, [in_redis.payload], in_redis.job_id, end, hold)
+        return finish_steps(self._in_redis.queue, self._in_redis.payload, end)
 
     def defer(self, deferred: Deferred, end: JobEnd | None) -> DeferJob:
         """Return the command that has the job run again later.
@@ -106,8 +118,11 @@ class _RedisStore:
     :ivar payload: what is in progress.
     """
 
-    def __init__(self, dispatcher: Dispatcher, queue: Queue, payload: bytes, clock: Clock) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, queue: Queue, payload: bytes, clock: Clock, ending: Callable[[], bool]
+    ) -> None:
         self._dispatcher = dispatcher
+        self._ending = ending
         self.queue = queue
         self.payload = payload
         # The handler may have replaced it.
@@ -119,21 +134,45 @@ class _RedisStore:
         return None if reply == 0 else dict(zip(reply[::2], reply[1::2], strict=True))
 
     async def record(self, field: bytes, value: bytes) -> bytes | None:
-        record = RecordStep(self.queue, [self.payload], self.job_id, field, value, KEPT_FOR)
-        reply = await self._dispatcher.request(record)
+        reply = await self._written(RecordStep(self.queue, [self.payload], self.job_id, field, value, KEPT_FOR))
         return None if reply == 0 else reply
 
     async def move(self, field: bytes, value: bytes) -> bool:
-        return bool(await self._dispatcher.request(self._moved(field, value)))
+        return bool(await self._written(self._moved(field, value)))
 
-    def move_soon(self, field: bytes, value: bytes, on_lost: Callable[[], None]) -> None:
-        self._dispatcher.submit(self._moved(field, value), lambda reply: None if reply else on_lost())
+    async def _written(self, command: Command) -> Any:
+        """Return the reply to a command, also if this is cancelled meanwhile: the cancellation comes after it.
+
+        If the attempt ended before, and the command had to be sent again, the job would not be in progress any more:
+        nothing would be recorded, and the next attempt would run the step again. When the pool stops, it writes what is
+        to be written before it returns the job.
+        """
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._dispatcher.submit(command, lambda value: None if reply.done() else reply.set_result(value))
+        try:
+            return await asyncio.shield(reply)
+        except asyncio.CancelledError:
+            if not self._ending():
+                await reply
+            raise
+
+    def move_soon(self, field: bytes, value: bytes, on_reply: Callable[[bool], None]) -> None:
+        self._dispatcher.submit(self._moved(field, value), lambda reply: on_reply(bool(reply)))
 
     def _moved(self, field: bytes, value: bytes) -> MoveCursor:
         return MoveCursor(self.queue, [self.payload], self.job_id, field, value, KEPT_FOR)
 
     def is_in_doubt(self) -> bool:
         return self._dispatcher.lease.in_doubt
+
+
+def finish_steps(queue: Queue, payload: bytes, end: JobEnd | None) -> FinishSteps:
+    """Return the command that ends a job that succeeded, and may have taken steps.
+
+    :param end: for its record, if it has one.
+    """
+    # The handler may have replaced the id.
+    return FinishSteps(queue, [payload], Job.decode(payload).id, end, read_hold(payload))
 
 
 def end_steps(stepped: set[Job], job: Job) -> PoolStepRun | None:

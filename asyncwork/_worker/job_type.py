@@ -1,4 +1,4 @@
-"""What a pool knows of one job name."""
+"""A job type: what a pool knows of one job name."""
 
 from __future__ import annotations
 

@@ -133,7 +133,8 @@ class Launcher:
         environment = self._environment(keys, context, self._dispatcher)
         overdue = self._options.tuning.overdue
         workers = WorkerSet(self.workers, lambda: Worker(environment, overdue), self._dispatcher)
-        return workers, PoolSteps(self._dispatcher, self.workers, environment.stepped, self._now_in_redis)
+        stepped = environment.stepped, environment.step_types
+        return workers, PoolSteps(self._dispatcher, self.workers, *stepped, self._now_in_redis, self._workers_end)
 
     def _environment(self, keys: Keys, context: Callable[[], Any], dispatcher: Dispatcher) -> WorkerEnvironment:
         return WorkerEnvironment(
@@ -315,7 +316,7 @@ class Launcher:
         try:
             limits, options = (self._max_concurrency, self._results), queue_options(self._job_types)
             await announce_job_types(self._namespace, *limits, options, self._options.dead_after)
-            await announce_fair_queues(self._namespace, self._job_types, self._dispatcher.queues)
+            await announce_fair_queues(self._namespace, self._job_types, self._dispatchers.queues)
             await self._services.rate_reader.start()
             await self._make_heartbeater(self._namespace, registered=False).run_once()
             await announce_version(self._namespace, self._options.version_label)

@@ -1,4 +1,4 @@
-"""Which queues of a pool have a rate, and which of them wait for a token."""
+"""The queues of a pool that have a rate, and those of them that wait for a token."""
 
 from __future__ import annotations
 

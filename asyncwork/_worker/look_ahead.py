@@ -1,4 +1,4 @@
-"""How many jobs a pool takes beyond its free workers.
+"""The look-ahead: how many jobs a pool takes beyond its free workers.
 
 Where jobs are shorter than a round trip, workers would wait for Redis most of the time. So a pool takes as many more as
 will begin within a few milliseconds by the measured rate. For longer jobs there are none.

@@ -1,4 +1,4 @@
-"""How the ends of members of batches are recorded: with what their batches are to note of them."""
+"""Records the ends of members of batches, with what their batches are to note of them."""
 
 from __future__ import annotations
 

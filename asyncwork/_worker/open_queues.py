@@ -6,9 +6,9 @@ poll has found to be filled.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 
-from .._redis.commands import Fetch
+from .._redis.commands import Collecting, Fetch
 from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched
@@ -34,6 +34,8 @@ class OpenQueues:
     :ivar limited: which queues have a rate, and which of them wait for a token.
     :ivar poll_wanted: whether a poll is to be made with the next batch.
     :ivar polls: when :meth:`poll` is due.
+    :ivar collecting: returns whose jobs a fetch takes, if those of the only queue run in chunks of one tenant each;
+        ``None`` for other queues.
     """
 
     def __init__(self, queues: Sequence[Queue], crowded: Set[Queue], *, longest_poll: float, many: bool) -> None:
@@ -54,6 +56,7 @@ class OpenQueues:
         # Draws the queues on which pops block, of many.
         self._draws = QueueSampler(queues)
         self.poll_wanted = False
+        self.collecting: Callable[[], Collecting] | None = None
         self.search()
 
     def search(self) -> None:
@@ -126,6 +129,9 @@ class OpenQueues:
             self._add_filled(left)
         if self.limited.resting:
             self.limited.note_read(fetch.queues)
+        if fetch.collecting is not None and fetched.jobs:
+            # It takes the jobs of one tenant, and others may wait.
+            self.search()
 
     def _note_read(self, fetch: Fetch, fetched: Fetched) -> None:
         if self._many:
@@ -220,6 +226,8 @@ class OpenQueues:
         :param blocked: queues on which pops block already.
         :param concurrency: number of workers.
         """
+        if self.collecting is not None and not self.collecting().others:
+            return []
         if self._many:
             # The other workers stay free for what a poll finds.
             room = min(room, concurrency // 2 - len(blocked))

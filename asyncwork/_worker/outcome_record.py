@@ -1,4 +1,4 @@
-"""How the outcome of a failed attempt is recorded: the command for Redis, and the log line."""
+"""Records the outcome of an attempt: the command for Redis, and the log line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from .._jobs.hold import read_hold
 from .._jobs.location import JobSet
 from .._jobs.membership import MemberState, member_in
 from .._jobs.printable import printable, utc_time
+from .._jobs.step_waits import Deferred
 from .._redis.commands import Command, DropCancelled, EndHolder, MoveToSet, RequeueAndRest
 from .._redis.job_end import JobEnd
 from .._redis.queue import Queue
@@ -99,6 +100,8 @@ def log_outcome(job: Job, decided: outcome.Outcome, error: BaseException) -> Non
     # Not the exception itself, because logging would evaluate its truth.
     shown = None if trace is None or is_of(error, Retry) else (type(error), error, trace)
     match decided:
+        case outcome.RunAt(at) if type(error) is Deferred:
+            logger.info("%s %s waits for %s until %s", job.name, job.id, error, utc_time(at), extra=label)
         case outcome.RunAt(at):
             logger.info("%s %s snoozed until %s", job.name, job.id, utc_time(at), extra=label)
         case outcome.Rest(seconds):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from .._redis.commands import Batch, Command, Fetch, MemberAck
+from .._redis.commands import Command, CommandBatch, Fetch, MemberAck
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_end import JobEnd
 from .._redis.member_commands import EndMember
@@ -46,7 +46,7 @@ class PendingResults:
         self._wakeup = wakeup
         self._on_possible_loss = on_possible_loss
         self._on_reply: dict[Command, OnReply] = {}
-        self._in_flight: set[Batch] = set()
+        self._in_flight: set[CommandBatch] = set()
 
     def __bool__(self) -> bool:
         """Whether there is anything that Redis has not confirmed."""
@@ -72,10 +72,10 @@ class PendingResults:
         """Whether there is anything for the next batch."""
         return bool(self.acks or self.ends or self.commands or self.members)
 
-    def take(self, fetch: Fetch | None = None, poll: QueuePoll | None = None) -> Batch:
+    def take(self, fetch: Fetch | None = None, poll: QueuePoll | None = None) -> CommandBatch:
         """Return a batch with everything that is to be sent now."""
         members = self.members or _NO_MEMBERS
-        batch = Batch(self.acks, self.ends or _NO_ENDS, members, self.commands, fetch, poll=poll)
+        batch = CommandBatch(self.acks, self.ends or _NO_ENDS, members, self.commands, fetch, poll=poll)
         self.acks, self.commands = defaultdict(list), []
         if batch.ends:
             self.ends = defaultdict(list)
@@ -84,7 +84,7 @@ class PendingResults:
         self._in_flight.add(batch)
         return batch
 
-    def on_lost(self, batch: Batch) -> None:
+    def on_lost(self, batch: CommandBatch) -> None:
         """Have everything in a batch sent again, because there was no reply."""
         self._in_flight.discard(batch)
         for queue, payloads in batch.acks.items():
@@ -95,7 +95,7 @@ class PendingResults:
             self.members[queue] += members
         self.commands += batch.commands
 
-    def on_replies(self, batch: Batch, replies: Sequence[Any]) -> ErrorReply | None:
+    def on_replies(self, batch: CommandBatch, replies: Sequence[Any]) -> ErrorReply | None:
         """Take note of the replies to the acks, ends and commands of a batch.
 
         :returns: an error reply, if there was one; what it was for is sent again.

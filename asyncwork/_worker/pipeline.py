@@ -10,23 +10,23 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .._redis.commands import Batch
+from .._redis.commands import CommandBatch
 from .._redis.connection import Connection
 from .._redis.errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_out_of_connections
 from .._redis.work_queue import WorkQueue
 from .services.outage import Outage
 
 
-class BatchSource(Protocol):
+class CommandSource(Protocol):
     """Makes batches and processes the replies to them."""
 
     closing: bool
     """Whether there will be no more batches once there is none."""
 
-    async def wait_for_batch(self) -> Batch | None:
+    async def wait_for_batch(self) -> CommandBatch | None:
         """Return the next batch as soon as there is one; ``None`` when there will be no more."""
 
-    def next_batch(self) -> Batch | None:
+    def next_batch(self) -> CommandBatch | None:
         """Return the next batch if there is one now."""
 
     def add_idle(self, wakeup: Callable[[], None]) -> None:
@@ -35,10 +35,10 @@ class BatchSource(Protocol):
     def wake_idle(self) -> None:
         """Wake one idle pipeline."""
 
-    def on_replies(self, batch: Batch, replies: list[Any]) -> ErrorReply | None:
+    def on_replies(self, batch: CommandBatch, replies: list[Any]) -> ErrorReply | None:
         """Process the replies to a batch; return an error reply, if there was one."""
 
-    def on_lost(self, batch: Batch) -> None:
+    def on_lost(self, batch: CommandBatch) -> None:
         """Have a batch that Redis may have executed sent again."""
 
     def reduce_connections(self, error: BaseException) -> None:
@@ -55,7 +55,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, work_queue: WorkQueue, source: BatchSource, outage: Outage, refused: Outage, timeout: float
+        self, work_queue: WorkQueue, source: CommandSource, outage: Outage, refused: Outage, timeout: float
     ) -> None:
         self._work_queue = work_queue
         self._source = source
@@ -66,7 +66,7 @@ class Pipeline:
         self._timeout = timeout
         self._connection: Connection | None = None
         self._loop = asyncio.get_running_loop()
-        self._batch: Batch | None = None
+        self._batch: CommandBatch | None = None
         # Done when a series of batches on one connection has ended: with the error that ended it, if there was one.
         self._series_ended: asyncio.Future[BaseException | None] = self._loop.create_future()
 
@@ -91,7 +91,7 @@ class Pipeline:
         self._source.reduce_connections(error)
         return self._refused.failed(error)
 
-    async def _send_series(self, batch: Batch) -> BaseException | None:
+    async def _send_series(self, batch: CommandBatch) -> BaseException | None:
         """Send a batch, and others as they come, until the connection fails; return the error, if there was one."""
         self._batch = batch
         try:
@@ -117,7 +117,7 @@ class Pipeline:
             return error
         return None
 
-    def _send(self, connection: Connection, batch: Batch) -> None:
+    def _send(self, connection: Connection, batch: CommandBatch) -> None:
         self._batch = batch
         commands = self._work_queue.encode.batch(batch)
         connection.send(commands, len(commands), self)

@@ -1,4 +1,4 @@
-"""When an idle pool polls queues on which no pop blocks.
+"""The times at which an idle pool polls the queues on which no pop blocks.
 
 Pure: times are by the event loop's clock, seconds.
 """

@@ -10,8 +10,11 @@ from typing import Any
 from .._jobs.calling import Call
 from .._jobs.chunk_calling import Chunked, JobGroup, JobOutcome
 from .._jobs.error_text import is_of
+from .._jobs.step_run import StepRun
+from .._jobs.step_waits import Deferred
 from .._jobs.tracing import JobTracing
 from ..decisions import Discard, RateLimited, Snooze
+from ..errors import Superseded
 from ..job import Job
 from ..options import JobOptions
 from .interruption import cause_of
@@ -30,10 +33,15 @@ def traced(call: Call, tracing: JobTracing, namespace: str, options: JobOptions)
                 result = await call(context, job)
             except BaseException as raised:
                 error = cause_of(job, raised) or raised
+                if (steps := _steps_of(job)) is not None:
+                    # What a task group wraps, and what a handler has raised instead.
+                    error = steps.cause_of(error) or error
                 outcome, failed = _ending_of(job, options, error)
                 record(outcome, error, failed)
                 raise
-            record("done", None, False)
+            # The handler may have caught what ends an attempt that waits.
+            waits = (steps := _steps_of(job)) is not None and steps.deferred is not None
+            record("snoozed" if waits else "done", None, False)
             return result
 
     return run
@@ -54,6 +62,10 @@ def traced_chunks(chunked: Chunked | None, tracing: JobTracing, namespace: str) 
     return replace(chunked, call=run)
 
 
+def _steps_of(job: Job) -> StepRun | None:
+    return getattr(job, "_steps", None)
+
+
 def _ending_of(job: Job, options: JobOptions, error: BaseException) -> tuple[str, bool]:
     """Return how an attempt ends that has raised an error, and whether it has failed.
 
@@ -63,7 +75,10 @@ def _ending_of(job: Job, options: JobOptions, error: BaseException) -> tuple[str
     is_cancelled = isinstance(cause_of(job, asyncio.CancelledError()), CancelRequested)
     if is_of(error, CancelRequested):
         return "cancelled", False
-    if is_of(error, Snooze):
+    if is_of(error, Superseded):
+        # Another pool runs the job.
+        return "stopped", False
+    if is_of(error, Snooze, Deferred):
         return "cancelled" if is_cancelled else "snoozed", False
     if is_of(error, RateLimited):
         return "cancelled" if is_cancelled else "rate_limited", False

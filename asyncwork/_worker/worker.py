@@ -39,7 +39,7 @@ from ..options import JobOptions
 from .failure_recorder import FailureRecorder, quarantine
 from .interruption import Interruption, limit_call, within_timeout
 from .job_context import SuspendedJob, start
-from .job_steps import end_steps
+from .job_steps import end_steps, finish_steps
 from .job_type import JobType
 from .outcome_record import record_success
 from .poison_pills import JobTakenError
@@ -227,7 +227,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if not (job_type.keeper or marked or may_be_member or job._hold or env.stepped):
+                if not (job_type.keeper or marked or may_be_member or job._hold or env.step_types):
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -250,6 +250,8 @@ class Worker:
             return
         end = None if keeper is None else keeper.done(self.payload, job, started_at, now, crashes_of(held))
         finish = None if steps is None else steps.finish(end)
+        if finish is None and queue.name in self._env.step_types:
+            finish = finish_steps(queue, self.payload, end)
         record_success(self._env.dispatcher, queue, self.payload, end, finish)
         if self._env.cancellations.marked:
             self._env.cancellations.ended(queue, job)

@@ -1,4 +1,4 @@
-"""What the workers of a pool share."""
+"""The environment of workers: what those of one pool share."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class WorkerEnvironment:
     :ivar runs: returns whether a worker runs a job now.
     :ivar hooks: called for failed attempts; ``None`` if the pool has no hooks.
     :ivar stepped: the jobs that run and have asked for a step.
+    :ivar step_types: the names of such jobs, also of those that have ended. Others with the same names may have taken
+        steps before, or got events.
     :ivar warned: job names for which it was logged that they leave their task cancelled.
     """
 
@@ -43,3 +45,4 @@ class WorkerEnvironment:
     hooks: HookRunner | None
     warned: set[str] = field(default_factory=set, init=False)
     stepped: set[Job] = field(default_factory=set, init=False)
+    step_types: set[str] = field(default_factory=set, init=False)

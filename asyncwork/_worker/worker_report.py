@@ -1,4 +1,4 @@
-"""What each worker of a pool does, with stacks, for the log."""
+"""The report of what each worker of a pool does, with stacks, for the log."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from .._doctor.wording import shell_word
 from .._jobs.printable import printable, utc_time
 from ..client import Client
 from ..errors import AsyncworkError, RedisUnavailable
@@ -150,6 +151,10 @@ class _Printer:
             yield from (f"{'':12}{printable(line)}" for line in status.traceback.splitlines())
         if not status.state.ended:
             yield ""
+            for step in status.steps:
+                if step.kind == "event" and step.state == "waits":
+                    command = f"asyncwork jobs signal {printable(status.id)} {shell_word(printable(step.name))} VALUE"
+                    yield f"$ {self._hints.complete(command)}"
             yield f"$ {self._hints.complete(f'asyncwork cancel {printable(status.id)}')}"
 
 

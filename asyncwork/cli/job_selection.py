@@ -1,4 +1,4 @@
-"""Which jobs a command shows or acts on."""
+"""The selection of the jobs that a command shows or acts on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command that shows or changes a namespace works with."""
+"""The session of a command that shows or changes a namespace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``asyncwork stats`` and ``asyncwork top`` show of a namespace, and how they show it."""
+"""A snapshot of a namespace, as ``asyncwork stats`` and ``asyncwork top`` show it."""
 
 from __future__ import annotations
 
@@ -159,6 +159,8 @@ def queue_json(row: QueueRow) -> dict[str, Any]:
         "fair": queue.fair,
         "tenants": queue.tenants,
         "tenants_held": queue.tenants_held,
+        "duplicates_dropped": queue.duplicates_dropped,
+        "duplicates_replaced": queue.duplicates_replaced,
     }
 
 

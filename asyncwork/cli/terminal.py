@@ -1,4 +1,4 @@
-"""What a terminal can show: its width, colors, and the cells that a character takes."""
+"""The terminal: its width, its colors, and the cells that a character takes."""
 
 from __future__ import annotations
 

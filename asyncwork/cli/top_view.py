@@ -1,4 +1,4 @@
-"""What ``asyncwork top`` shows: the list of queues, and one queue."""
+"""The views of ``asyncwork top``: the list of queues, and one queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What actions on jobs have done, and how a deletion is undone."""
+"""The results of actions on jobs, and deletions that can be undone."""
 
 from __future__ import annotations
 

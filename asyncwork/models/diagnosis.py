@@ -112,6 +112,7 @@ class Repairs:
     :ivar holds: keys that are held by jobs which do not exist, or have ended.
     :ivar rates: job names with a rate that cannot be read.
     :ivar rate_states: job names for which the tokens that are taken cannot be read, or are of no queue.
+    :ivar limits: fields of the hash of shared limits that cannot be read.
     :ivar stepped: ids of jobs whose steps are recorded and that do not exist.
     :ivar tenants: fair queues for whose tenants Redis holds something that does not follow from their jobs.
     """
@@ -128,13 +129,15 @@ class Repairs:
     holds: Mapping[str, UniqueHolder] = field(default_factory=dict)
     rates: Sequence[str] = ()
     rate_states: Sequence[str] = ()
+    limits: Sequence[str] = ()
     tenants: Sequence[str] = ()
     stepped: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         found = (self.gone, self.locks, self.unknown, self.unclaimed, self.cancels, self.awaited, self.unexpiring)
-        more = (self.holds, self.rates, self.rate_states, self.tenants, self.stepped, self.abandoned, self.lost_members)
-        return any(map(bool, (*found, *more)))
+        more = (self.holds, self.tenants, self.stepped, self.abandoned, self.lost_members)
+        limits = (self.rates, self.rate_states, self.limits)
+        return any(map(bool, (*found, *more, *limits)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is known of one job: where it is, how far it is, what it has emitted, its attempts, and how it has ended.
+"""The status of one job: where it is, how far it is, what it has emitted, its attempts, and how it has ended.
 
 ``JobStatus`` has more than ten fields, because it says all that Redis holds of a job, in whatever state that is.
 """

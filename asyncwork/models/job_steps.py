@@ -1,4 +1,4 @@
-"""What is recorded of the steps of a job."""
+"""The steps of a job, as they are recorded."""
 
 from __future__ import annotations
 

@@ -27,3 +27,8 @@ class LimitInfo:
     running: int = 0
     slots: int = 0
     jobs: tuple[str, ...] = ()
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether no job and no slot may start now."""
+        return bool(self.rate and not self.tokens) or 0 < self.concurrency <= self.running + self.slots

@@ -36,6 +36,8 @@ class QueueInfo:
     :ivar tenants: the number of tenants of a fair queue whose jobs wait.
     :ivar tenants_held: the number of those none of whose jobs may start: at the concurrency limit of a tenant, paused,
         without a token, resting, or waiting for a retry of an ordered job.
+    :ivar duplicates_dropped: how many jobs of its name were not enqueued so far, because another one kept them out.
+    :ivar duplicates_replaced: how many were not, but another one that waited has their arguments.
     """
 
     name: str
@@ -55,6 +57,8 @@ class QueueInfo:
     fair: bool = False
     tenants: int = 0
     tenants_held: int = 0
+    duplicates_dropped: int = 0
+    duplicates_replaced: int = 0
 
     @property
     def rate_label(self) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from .._jobs.names import suggestion
 from .._jobs.option_checks import check_extra, check_whole
 from .._jobs.printable import shown
-from .._jobs.tenants import check_partition
+from .._jobs.tenants import check_partition, check_tenant_chunk
 from .._jobs.times import positive_seconds_of, seconds_of
 from ..errors import UsageError
 from ..limit import Cost, Limit, check_limits
@@ -189,19 +189,11 @@ class JobOptions:
         if self.wait is not None:
             object.__setattr__(self, "wait", seconds_of(self.wait, "wait"))
         check_chunk(self.chunk, self.wait, self.max_concurrency)
+        check_tenant_chunk(self.chunk, self.partition_concurrency, ordered=self.ordered)
 
     def _check_partition(self) -> None:
-        if self.limits and self.partition is not None:
-            raise UsageError(
-                "jobs with a partition take turns, and have no shared limits: leave limits or partition out"
-            )
         check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
         check_whole(self.partition_max, "partition_max", 0, 2**31)
-        if self.partition is not None and (self.max_waiting or self.chunk):
-            raise UsageError(
-                "the queue of jobs with a partition has no max_waiting and no chunks: pass partition_max for how many "
-                "jobs of each tenant may wait, or leave partition out"
-            )
         if self.partition_rate is not None and not isinstance(self.partition_rate, Rate):
             raise UsageError(
                 f"partition_rate must be a Rate, such as Rate(10, per=1), not {shown(self.partition_rate)}"

@@ -13,7 +13,7 @@ from .._jobs.location import JobSet
 from .._jobs.membership import member_of
 from .._redis.base_client import translated_errors
 from .._redis.client import RedisClient
-from .._redis.fair_queues import tenant_of
+from .._redis.fair_queues import TenantState, tenant_of
 from .._redis.keys import Keys
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode
@@ -187,6 +187,9 @@ def _tenants(found: NamespaceContents) -> Iterator[str]:
             if state.tenants:
                 yield f"queue {name} is not fair, but has lists of tenants: {sorted(state.tenants)}"
             continue
+        waits = sum(len(payloads) for tenant, payloads in state.tenants.items() if tenant)
+        if state.fair.counted not in (None, waits):
+            yield f"queue {name}: {waits} jobs of named tenants wait, but {state.fair.counted} are counted"
         running = Counter(tenant_of(each) for payloads in state.in_progress.values() for each in payloads)
         known = {each.name: each for each in state.fair.tenants}
         for tenant in sorted({*running, *known, *state.tenants}):
@@ -199,6 +202,18 @@ def _tenants(found: NamespaceContents) -> Iterator[str]:
             if found_in != bool(waiting) and (found_in or tenant):
                 times = f"{found_in} times in the ring or held"
                 yield f"queue {name}: {len(waiting)} jobs of tenant {tenant!r} wait, but it is {times}"
+            if each is not None:
+                yield from (f"queue {name}: tenant {tenant!r} {text}" for text in _held_wrongly(each))
+
+
+def _held_wrongly(tenant: TenantState) -> Iterator[str]:
+    """Yield what is wrong with the reasons for which a tenant of a fair queue is held."""
+    holds = tenant.paused or bool(tenant.retry_of) or 0 < tenant.limit <= tenant.running
+    if tenant.opens_in is None:
+        if tenant.held and tenant.waiting and not holds:
+            yield "is held for no reason"
+    elif holds or not tenant.held:
+        yield "waits for a token or the end of its rest, but that is not what it is held for"
 
 
 def _leftovers(found: NamespaceContents, *, running: bool) -> Iterator[str]:

@@ -36,8 +36,9 @@ class MemoryStore:
         self._fields[field] = value
         return True
 
-    def move_soon(self, field: bytes, value: bytes, on_lost: Callable[[], None]) -> None:
+    def move_soon(self, field: bytes, value: bytes, on_reply: Callable[[bool], None]) -> None:
         self._fields[field] = value
+        on_reply(True)
 
     def is_in_doubt(self) -> bool:
         return False
@@ -52,7 +53,9 @@ class _UntimedRun(StepRun):
 
 def steps_in_memory(job: Job, clock: Clock) -> StepRun:
     """Return the steps of a job that runs in place. A wait ends its attempt, as it does in a pool."""
-    return StepRun(job, MemoryStore({}), clock, anyio.to_thread.current_default_thread_limiter, run_plain)
+    run = StepRun(job, MemoryStore({}), clock, anyio.to_thread.current_default_thread_limiter, run_plain)
+    run.caller.pause = _no_pause
+    return run
 
 
 def untimed_steps(job: Job, events: Mapping[str, Any]) -> StepRun:
@@ -67,7 +70,13 @@ def untimed_steps(job: Job, events: Mapping[str, Any]) -> StepRun:
         field_of(EVENT, check_name(name)): event_of(at, codec.encode_value(value)) for name, value in events.items()
     }
     threads = anyio.to_thread.current_default_thread_limiter
-    return _UntimedRun(job, MemoryStore(fields), wall_clock, threads, anyio.to_thread.run_sync)
+    run = _UntimedRun(job, MemoryStore(fields), wall_clock, threads, anyio.to_thread.run_sync)
+    run.caller.pause = _no_pause
+    return run
+
+
+async def _no_pause(seconds: float) -> None:
+    """Let the tries of a step follow each other at once."""
 
 
 def steps_cause(job: Job, error: BaseException | None) -> BaseException | None:

@@ -1,4 +1,4 @@
-"""What a test gets to know of jobs: those that are enqueued, and those that ran."""
+"""Records of jobs for a test: those that are enqueued, and those that ran."""
 
 from __future__ import annotations
 

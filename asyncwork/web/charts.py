@@ -14,7 +14,7 @@ from .formatting import compact, milliseconds, month_day, number, percent, plura
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ChartRow:
     """One quantity over time.
 
     :ivar kind: its CSS class: ``processed``, ``failed``, ``wait`` or ``run``.
@@ -43,7 +43,7 @@ class Chart:
     kind: str
     title: str
     summary: str
-    rows: list[Row]
+    rows: list[ChartRow]
     hits: Markup
     deployments: DeploymentMarks
     start: int
@@ -115,9 +115,9 @@ def total(counts: Sequence[JobCounts]) -> JobCounts:
     return JobCounts(counts[0].at if counts else 0, *sums)
 
 
-def _row(kind: str, title: str, values: Sequence[float], format_value: Callable[[float], str]) -> Row:
+def _row(kind: str, title: str, values: Sequence[float], format_value: Callable[[float], str]) -> ChartRow:
     peak = max(values, default=0)
-    return Row(kind, title, format_value(peak) if peak else "", _bars(kind, values, _HEIGHTS[kind]))
+    return ChartRow(kind, title, format_value(peak) if peak else "", _bars(kind, values, _HEIGHTS[kind]))
 
 
 def _bars(kind: str, values: Sequence[float], height: int) -> Markup:

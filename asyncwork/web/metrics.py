@@ -43,10 +43,10 @@ async def _read(client: Client) -> str:
     try:
         async with asyncio.timeout(_TIMEOUT):
             overview, (today,) = await client.overview(), await client.days(1)
-            open_batches = await client._open_batch_count()
+            open_batches, limits = await client._open_batch_count(), await client.limits()
     except (RedisUnavailable, TimeoutError):
         return unavailable_metrics(client.namespace)
-    return namespace_metrics(client.namespace, overview, today, open_batches)
+    return namespace_metrics(client.namespace, overview, today, open_batches, limits)
 
 
 def route() -> Route:

@@ -1,4 +1,4 @@
-"""What a form or a request says of a periodic job, checked before it is saved."""
+"""The input of a form or a request about a periodic job, checked before it is saved."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from asyncwork import WorkerPool
+from asyncwork import Job, WorkerPool
 from tests.tuned import QUICK, tuned
 
 # A reaper would take a minute, so that what is quick is what the parent does.
@@ -65,6 +65,14 @@ async def work(number: int) -> None:
     write(f"start {number}")
     await asyncio.sleep(0.02)
     write(f"end {number}")
+
+
+@pool.job
+async def fulfil(job: Job, number: int) -> None:
+    await job.step("charge", write, f"charge {number}")
+    await job.sleep("time to object", 3)
+    answer = await job.event("approved", str, timeout=600)
+    await job.step("ship", write, f"ship {number} {answer}")
 
 
 @pool.job

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncwork import CrashedError, Job, RateLimited, Snooze
+from asyncwork._jobs.step_waits import Deferred
 
 # How an attempt ends. One that was cancelled was cut off at a stop, or its handler did that.
 DONE, FAILED, SNOOZED, LIMITED, CANCELLED = "done", "failed", "snoozed", "rate limited", "cancelled"
@@ -160,7 +161,7 @@ def readable(job_id: str) -> str:
 
 def _outcome(error: BaseException) -> str:
     # By its type, because nothing may be readable of another error. A snooze that has no end counts as a failure.
-    if type(error) is Snooze and math.isfinite(error.seconds):
+    if (type(error) is Snooze and math.isfinite(error.seconds)) or type(error) is Deferred:
         return SNOOZED
     if type(error) is RateLimited:
         return LIMITED

@@ -20,11 +20,13 @@ _LONG = 60.0
 # What those do that are tracked: end at once, last, are due later, or fail at first and wait for their retry.
 TRACKED = ("at once", "lasting", "scheduled", "retried")
 TIMING_OUT = ("timing_out", "timing_out_threaded")
-NAMES = ("tracked", "tracked_threaded", "expiring", "emitting", "stepping", *TIMING_OUT)
+NAMES = ("tracked", "tracked_threaded", "expiring", "emitting", "stepping", "waiting", *TIMING_OUT)
 # The chunks of those that emit.
 CHUNKS = 3
 # The steps of those that take some.
 STEPS = 4
+# Seconds for which those sleep that wait, the name of their event, and seconds for which they wait for it.
+PAUSE, EVENT, EVENT_TIMEOUT = 1.5, "go on", 300.0
 # As the account names them.
 STEERED_KINDS = frozenset({*(f"tracked {kind}" for kind in TRACKED), *NAMES} - {"tracked"})
 
@@ -70,18 +72,36 @@ async def emitting(job: Job, number: int) -> str:
 
 async def stepping(job: Job, number: int) -> str:
     """Takes steps, and fails between them at first. No attempt may see another result of a step than any before."""
-    seen = Path(os.environ["CHAOS_RECORD"], "steps")
-    seen.mkdir(exist_ok=True)
     has_two = False
     for n in range(STEPS):
-        result = await job.step(f"step {n}", draw)
-        file = seen / f"{job.id} {n}"
-        with file.open("a") as notes:
-            notes.write(f"{result}\n")
-        has_two |= len(set(file.read_text().split())) > 1
+        has_two |= _differs(job, f"step {n}", await job.step(f"step {n}", draw))
         if n == 1 and not job.fails:
             raise ValueError("not yet")
     return "a step has two results" if has_two else answer(number)
+
+
+async def waiting(job: Job, number: int) -> str:
+    """Takes steps beside each other, sleeps, and waits for an event that brings what its number says."""
+    names = ("first", "beside")
+    results = await asyncio.gather(*(job.step(name, draw, retries=1) for name in names))
+    seen = [_differs(job, name, result) for name, result in zip(names, results, strict=True)]
+    await job.sleep("pause", PAUSE)
+    sent = await job.event(EVENT, str, timeout=EVENT_TIMEOUT)
+    seen.append(_differs(job, EVENT, sent))
+    seen.append(_differs(job, "last", await job.step("last", draw)))
+    if sent != answer(number):
+        return f"the event of another job: {sent}"
+    return "a step has two results" if any(seen) else answer(number)
+
+
+def _differs(job: Job, name: str, result: str) -> bool:
+    """Write down what an attempt sees of a step; return whether any has seen something else."""
+    seen = Path(os.environ["CHAOS_RECORD"], "steps")
+    seen.mkdir(exist_ok=True)
+    file = seen / f"{job.id} {name}"
+    with file.open("a") as notes:
+        notes.write(f"{result}\n")
+    return len(set(file.read_text().splitlines())) > 1
 
 
 async def draw() -> str:
@@ -109,5 +129,6 @@ def register(pool: WorkerPool[Any]) -> None:
     pool.job(result=_KEPT)(expiring)
     pool.job(result=_KEPT, stream=_KEPT)(emitting)
     pool.job(result=_KEPT, backoff=lambda job: 1)(stepping)
+    pool.job(result=_KEPT)(waiting)
     for handler in (timing_out, timing_out_threaded):
         pool.job(result=_KEPT, timeout=TIMEOUT, max_fails=1)(handler)

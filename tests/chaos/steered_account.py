@@ -38,6 +38,7 @@ def steered_problems(evidence: Evidence, explanations: Explanations) -> Iterator
             *_recorded(job, runs[job.job_id], explanations),
             *_waited(job),
             *_streamed(job),
+            *_signalled(job),
         ]  # fmt: skip
         found += [*_cancelled(job, runs[job.job_id], explanations), *_in_time(job, runs[job.job_id], explanations)]
         yield from (f"{label}: {text}" for text in found)
@@ -124,6 +125,18 @@ def _streamed(job: SteeredJob) -> Iterator[str]:
         yield f"its stream has no end, and its record says {job.state!r}"
     if count and state != job.state:
         yield f"its stream ends with {state!r}, and its record says {job.state!r}"
+
+
+def _signalled(job: SteeredJob) -> Iterator[str]:
+    """It has got its event, unless it was cancelled."""
+    if job.name != "waiting":
+        return
+    if job.signal in ("", "refused"):
+        yield f"its event was {job.signal or 'not sent'}"
+    if job.signal == "ended" and not job.cancels and job.state != JobState.DEAD:
+        yield "its event was refused, because it had ended, and nothing else can have ended it"
+    if job.signal == "ended" and job.state == JobState.DONE:
+        yield "it is done, and its event was refused"
 
 
 def steered_lines(evidence: Evidence) -> Iterator[str]:

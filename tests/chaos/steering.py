@@ -16,6 +16,7 @@ from asyncwork import (
     Client,
     EnqueuedJob,
     Enqueuer,
+    JobEndedError,
     JobState,
     NoResultError,
     RedisUnavailable,
@@ -25,12 +26,14 @@ from asyncwork import (
 from asyncwork._redis.keys import Keys
 
 from .producers import PoolMetrics
-from .steered import TRACKED
+from .steered import EVENT, TRACKED, answer
 
 # Seconds between two tries of what must come through in the end.
 _AGAIN = 0.2
 # Seconds after which a wait has failed that nothing has ended: everything is healed by then.
 PATIENCE = 60.0
+# Seconds after which a job is there whose enqueue had no answer, or never.
+_IN_DOUBT = 20.0
 # Waits that may each block a thread at a time.
 _THREADS = 6
 # Seconds for which the queue of the jobs that expire is paused: longer than they have.
@@ -44,6 +47,7 @@ _WEIGHTS = {
     "expiring": 3,
     "emitting": 3,
     "stepping": 3,
+    "waiting": 3,
     "timing_out": 1,
     "timing_out_threaded": 1,
 }
@@ -74,6 +78,9 @@ class SteeredJob:
     :ivar outcome: what its waiter got: the result, or the name of the error; :data:`HANGS` if it got nothing.
     :ivar state: what its record says of it; empty if there is none.
     :ivar result: what its record has as its result; ``None`` for none.
+    :ivar signal: what became of the event that was sent to it: ``sent``; ``twice``, if the reply to it may have been
+        lost before; or ``ended``, if the job had; ``refused``, if there was
+        one. Empty if none was.
     :ivar ends: how many ends its stream has, and the state in the last entry.
     """
 
@@ -87,6 +94,7 @@ class SteeredJob:
     state: str = ""
     result: str | None = None
     ends: tuple[int, str] = (0, "")
+    signal: str = ""
 
 
 class Steerer:
@@ -119,8 +127,10 @@ class Steerer:
         async with asyncio.TaskGroup() as cancelling:
             pausing = cancelling.create_task(self._pause_often())
             while not self.stopping or self._lacking():
-                if (job := await self._enqueue()) is not None:
+                if (job := await self._enqueue(cancelling)) is not None:
                     cancelling.create_task(self._steer(job))
+                    if job.name == "waiting":
+                        cancelling.create_task(self._send_event(job))
                 await asyncio.sleep(self._rng.random() * self._pause)
             pausing.cancel()
         await self._persist(lambda: self._client.unpause("expiring"))
@@ -152,13 +162,18 @@ class Steerer:
         wanted = {"JobCancelled", "JobExpired", "JobFailed"}
         return bool(set(CancelResult) - answers or wanted - errors or _WEIGHTS.keys() - ran)
 
-    async def _enqueue(self) -> SteeredJob | None:
+    async def _enqueue(self, sending: asyncio.TaskGroup) -> SteeredJob | None:
         name, args, options = self._draw()
         number = self._ledger.number(name)
         asked_at = time.monotonic()
+        if name == "waiting":
+            options["id"] = f"waiting-{number}"
         try:
             job = await self._enqueuer.enqueue(name, {"number": number, **args}, **options)
         except RedisUnavailable:
+            if name == "waiting":
+                # It may be there all the same, and would wait for its event.
+                sending.create_task(self._send_in_doubt(options["id"], number))
             return None
         # Whole seconds, rounded up.
         expires = asked_at + options["expires"] + 2 if "expires" in options else None
@@ -229,6 +244,35 @@ class Steerer:
 
         result = await self._persist(cancel)
         job.cancels.append(Cancel(result, asked_at, time.monotonic(), tries))
+
+    async def _send_event(self, job: SteeredJob) -> None:
+        """Send a job the event for which it waits: before it has begun, while it sleeps, or while it waits."""
+        await asyncio.sleep(self._rng.choice((0.0, 0.5, 2.0, 4.0)))
+        tries = 0
+
+        async def send() -> str:
+            nonlocal tries
+            tries += 1
+            try:
+                first = await self._client.signal(job.job_id, EVENT, answer(job.number))
+            except JobEndedError:
+                return "ended" if tries == 1 else "twice"
+            return "sent" if first else "twice"
+
+        job.signal = await self._persist(send)
+        if job.signal == "twice" and tries == 1:
+            job.signal = "refused"
+
+    async def _send_in_doubt(self, job_id: str, number: int) -> None:
+        """Send an event to a job that may be there, or be there soon."""
+        until = time.monotonic() + _IN_DOUBT
+        while time.monotonic() < until:
+            try:
+                await self._client.signal(job_id, EVENT, answer(number))
+            except (JobEndedError, RedisUnavailable):
+                await asyncio.sleep(_AGAIN)
+            else:
+                return
 
     async def _pause_often(self) -> None:
         """Pause the queue of the jobs that expire, again and again."""

@@ -33,6 +33,9 @@ async def fulfil(job: Job, order: int) -> None:
     await job.step("charge", charge, "text")  # E: overload
     await job.step("charge", charge, order, kay="")  # E: "kay" || overload
     await job.step("charge")  # E: overload
+    assert_type(await job.step("charge", charge, order, key="", retries=3), dict[str, int])
+    assert_type(await job.step("ship", ship, order, retries=3), str)
+    await job.step("ship", ship, order, retries="3")  # E: "retries" || overload
     await job.sleep("pause", timedelta(days=3))
     await job.sleep("pause", "3 days")  # E: timedelta
     assert_type(await job.event("approved", timeout=3), Any)

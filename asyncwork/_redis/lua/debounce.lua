@@ -1,11 +1,12 @@
 -- Schedules a job so that it starts once no other of its kind has come for a while: it replaces the one that waits,
 -- whose id it gets, and puts off its start. Times are by Redis's clock.
--- KEYS    the kind of jobs, scheduled
+-- KEYS    the kind of jobs, scheduled, the hash of counted duplicates
 -- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; for how long none may
 --         have come (seconds), how long after the first it is due at the latest (seconds; 0 for any time), seconds for
---         which the key is kept after that
+--         which the key is kept after that, the job name
 -- Returns {what, id, due}. what: 1: it was scheduled; 2: the job `id`, which waits, has its arguments now. due: when
 --         that is due, epoch seconds, as text.
+-- include count_duplicate
 local time = redis.call('time')
 local now = time[1] + time[2] / 1000000
 -- pcall: a key of another type is overwritten.
@@ -15,6 +16,7 @@ local id = ARGV[2]
 local waits = not held.err and held[2] and type(redis.pcall('zscore', KEYS[2], held[2])) == 'string'
 if waits then
   id, first = held[1], tonumber(held[3])
+  count_duplicate(KEYS[3], ARGV[7], 'replaced')
 end
 local due = now + tonumber(ARGV[4])
 if tonumber(ARGV[5]) > 0 then

@@ -15,6 +15,7 @@ tenants[#tenants + 1] = ''
 for _, tenant in ipairs(tenants) do
   while moved < most and length_of(q, tenant) > 0 do
     redis.call('lmove', list_of(q, tenant), KEYS[1], 'LEFT', 'RIGHT')
+    add_waiting(q, tenant, -1)
     moved = moved + 1
   end
   if moved >= most then break end

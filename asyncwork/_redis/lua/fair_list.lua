@@ -16,29 +16,30 @@ end
 local RETURNS = {admit = true, requeue_front = true}
 local function put_all(q, verb, payloads)
   local length = 0
+  read_options(q)
   for _, payload in ipairs(payloads) do
     local tenant = tenant_of(payload)
     if ENQUEUES[script_name] then refuse_if_full(q, tenant) end
-    if RETURNS[script_name] then
-      read_options(q)
-      return_turn(q, q.is_fair and tenant or '')
-    end
-    length = put(q, verb, payload, tenant)
+    if RETURNS[script_name] then return_turn(q, q.is_fair and tenant or '') end
+    -- An ordered job that waits for an event which is there already comes first, as others for which its tenant waits.
+    length = put(q, script_name == 'defer' and q.ordered and 'rpush' or verb, payload, tenant)
   end
   return length
+end
+
+-- Returns how many jobs wait. Only a script that enqueues asks for that, because the queue may be full.
+local function count_waiting(q)
+  read_options(q)
+  return waiting_of(q)
 end
 
 -- What the scripts do to the plain list.
 local of_queue = {
   rpop = function(q, wanted) return take(q, tonumber(wanted)) end,
-  lpush = function(q, ...)
-    -- An ordered job whose event is there goes on before those behind it.
-    if script_name == 'defer' then read_options(q) end
-    return put_all(q, script_name == 'defer' and q.ordered and 'rpush' or 'lpush', {...})
-  end,
+  lpush = function(q, ...) return put_all(q, 'lpush', {...}) end,
   rpush = function(q, ...) return put_all(q, 'rpush', {...}) end,
-  -- How many turns are waited for, which says whether there are more jobs.
-  llen = function(q) return length_of(q, '') + redis.call('zcard', q.ring) end,
+  -- For other scripts: how many turns are waited for, which says whether there are more jobs.
+  llen = ENQUEUES[script_name] and count_waiting or function(q) return length_of(q, '') + redis.call('zcard', q.ring) end,
   exists = function(q)
     return redis.call('exists', q.plain, q.ring) > 0 and 1 or 0
   end,
@@ -59,6 +60,7 @@ local of_queue = {
     end
     read_options(q)
     redis.call('lrem', q.located, 1, before)
+    add_waiting(q, tenant_of(before), -1)
     leave_if_empty(q, tenant_of(before))
     return put(q, 'lpush', payload, tenant)
   end,
@@ -67,6 +69,7 @@ local of_queue = {
     local tenant = tenant_of(payload)
     local removed = redis.call('lrem', list_of(q, tenant), count, payload)
     if removed > 0 then
+      add_waiting(q, tenant, -removed)
       leave_if_empty(q, tenant)
       return removed
     end
@@ -100,6 +103,7 @@ local function move_to_front(q, source)
     local tenant = q.is_fair and tenant_of(payload) or ''
     return_turn(q, tenant)
     redis.call('lmove', source, list_of(q, tenant), 'LEFT', 'RIGHT')
+    add_waiting(q, tenant, 1)
     if length_of(q, tenant) == 1 then enter(q, tenant) end
   end
   return payload
@@ -207,7 +211,6 @@ local function call(verb, key, ...)
 end
 
 local fair_redis = setmetatable({
-  is_fair = function(key) return by_plain[key] ~= nil end,
   -- Whether the tenants of a queue may have rates.
   has_rates = function(key)
     local q = by_plain[key]

@@ -96,9 +96,7 @@ for i = 5, #KEYS, 7 do
       end
       if takes_tokens then room = math.min(room, at_once - (wanted - want)) end
       local limits, usual, again
-      -- Jobs of tenants have no shared limits, although another pool may have announced some.
-      local is_fair = redis.is_fair and redis.is_fair(queue)
-      if name ~= '' and room > 0 and not is_fair then limits, usual = limits_of(prefix, name) end
+      if name ~= '' and room > 0 then limits, usual = limits_of(prefix, name) end
       if limits then
         room = math.max(0, math.min(room, at_once - (wanted - want)))
         if room > 0 then room, again = fitting(queue, limits, usual, room) end

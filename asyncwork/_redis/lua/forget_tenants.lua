@@ -8,6 +8,6 @@ read_options(q)
 if length_of(q, '') + redis.call('zcard', q.ring) + redis.call('scard', q.held) + redis.call('hlen', q.running) > 0 then
   return 0
 end
-redis.call('del', q.options, q.settings, q.order, q.bell, q.opens, q.rests)
+redis.call('del', q.options, q.settings, q.order, q.bell, q.opens, q.rests, q.waiting)
 redis.call('srem', KEYS[1], ARGV[1])
 return 1

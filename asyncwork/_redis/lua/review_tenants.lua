@@ -91,5 +91,15 @@ if corrects then
   settle_tenants()
 end
 local count = 0
+if q.is_counted then
+  local sum = 0
+  for tenant in pairs(were) do
+    if tenant ~= '' then sum = sum + length_of(q, tenant) end
+  end
+  if tonumber(redis.call('get', q.waiting)) ~= sum then
+    count = 1
+    if corrects then redis.call('set', q.waiting, sum, 'KEEPTTL') end
+  end
+end
 for _ in pairs(wrong) do count = count + 1 end
 return count

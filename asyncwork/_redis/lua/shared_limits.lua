@@ -69,7 +69,9 @@ end
 -- Returns what a job costs. It is the last field of a new job, and one of the last after a failure. An argument may have
 -- the same name.
 local function cost_of(payload, usual)
-  local last = tonumber(string.match(payload, ',"cost"%s*:(%d+)}$'))
+  local last = string.match(payload, ',"cost"%s*:(%d+)}$') or
+    string.match(string.sub(payload, -250), ',"cost"' .. ':(%d+),"partition"' .. ':"[^"\\]*"}$')
+  last = tonumber(last)
   if last and last >= 1 and last < 2^31 then return last end
   if not string.find(payload, '"cost"', 1, true) then return usual end
   local is_json, job = pcall(cjson.decode, payload)

@@ -6,18 +6,21 @@
 -- the epoch. `rests` holds the ends of the rests in the same way. The hash of running jobs is the number of each tenant's
 -- jobs in all in-progress lists. The bell is a list of one element, which exists while anyone is in the ring, and after a
 -- tenant was put into `opens` before all others: idle pools block on it.
+-- `waiting` is how many jobs of named tenants wait. It is kept only while the queue has a limit of how many may wait in all.
 -- The keys of a fair queue are the last ones in KEYS, in the order of FIELDS below, and the last argument is the number
 -- of fair queues. Both are removed here. The name of a tenant's list is the last of these keys with the tenant behind
 -- it, and that of its tokens the one before with the tenant behind it, so they are in the same hash slot.
 -- include rate
-local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'settings', 'bell', 'opens', 'rests', 'tokens',
-  'lists'}
+local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'settings', 'bell', 'opens', 'rests', 'waiting',
+  'tokens', 'lists'}
 -- A batch of more would not fit on Lua's stack.
 local MOST_TAKEN = 1000
 -- So many jobs at the front of the plain list are read at once, because some may belong to other tenants; and so many
 -- times in one step.
 local MOST_SORTED, MOST_SORTINGS = 64, 16
 local LONGEST_TENANT = 200
+-- Seconds for which jobs that wait are counted after an enqueue has asked how many there are.
+local KEPT_COUNT = 3600
 -- So many tenants whose next token has come are given a turn in one step.
 local MOST_OPENED = 1000
 local fair_queues, by_plain = {}, {}
@@ -74,9 +77,11 @@ local function read_options(q, only_reads)
     q.rate = rate and rate ~= '' and read_rate(rate) or nil
     -- If not, no pool has declared it, or Redis has lost that. Then all jobs go to the plain list.
     q.is_fair = options ~= nil
-    local more = redis.call('exists', q.settings, q.opens, q.rests)
+    local more = redis.call('exists', q.settings, q.opens, q.rests, q.waiting)
     q.has_settings = more > 0 and redis.call('exists', q.settings) == 1
-    q.has_opens = more > (q.has_settings and 1 or 0)
+    local waiting = more > 0 and redis.pcall('get', q.waiting)
+    q.is_counted = type(waiting) == 'string' and string.match(waiting, '^%-?%d+$') ~= nil
+    q.has_opens = more > 0 and redis.call('exists', q.opens, q.rests) > 0
     if only_reads then return end
     -- Nothing may fail after a job has left one list, and before it is counted. What these keys hold is derived.
     if type(redis.pcall('zcard', q.ring)) ~= 'number' then redis.call('del', q.ring) end
@@ -88,6 +93,11 @@ local function read_options(q, only_reads)
       if type(redis.pcall('zcard', q.rests)) ~= 'number' then redis.call('del', q.rests) end
     end
   end
+end
+
+-- Adds to the number of jobs that wait in the lists of named tenants, if it is kept.
+local function add_waiting(q, tenant, count)
+  if q.is_counted and tenant ~= '' then redis.call('incrby', q.waiting, count) end
 end
 
 -- Adds to the number of running jobs of a tenant; returns it.
@@ -241,12 +251,14 @@ local function put(q, verb, payload, tenant)
     local id = redis.pcall('hget', q.order, tenant)
     if type(id) == 'string' and id == field_of_job(payload, 'id') then
       redis.call('rpush', list_of(q, tenant), payload)
+      add_waiting(q, tenant, 1)
       redis.call('hdel', q.order, tenant)
       review(q, tenant)
       return 1
     end
   end
   local length = redis.call(verb, list_of(q, tenant), payload)
+  add_waiting(q, tenant, 1)
   if length == 1 then enter(q, tenant) end
   return length
 end
@@ -279,9 +291,10 @@ local function sort_plain(q)
   enter_plain(q)
 end
 
--- Returns the tenants whose turn comes next, with what the turns depend on. Those without jobs leave.
-local function candidates_of(q, most)
-  local flat = redis.call('zrange', q.ring, 0, most - 1, 'WITHSCORES')
+-- Returns those of some tenants in the ring whose jobs may start, with what their turns depend on, and how many tenants
+-- there were. Those without jobs leave.
+-- flat: the tenants, each with its turn.
+local function candidates_of(q, flat)
   local names, found = {}, {}
   for at = 1, #flat, 2 do names[#names + 1] = flat[at] end
   if #names == 0 then return found, 0 end
@@ -353,6 +366,7 @@ local function take_dealt(q, dealt, taken)
     if not tenant.popped then
       tenant.popped = redis.call('rpop', list_of(q, tenant.name), tenant.jobs)
       tenant.at = 0
+      add_waiting(q, tenant.name, -tenant.jobs)
       if tenant.name ~= '' then
         add_running(q, tenant.name, tenant.jobs)
       else
@@ -385,6 +399,13 @@ local function take_dealt(q, dealt, taken)
   if #turns > 0 then redis.call('zadd', q.ring, unpack(turns)) end
 end
 
+-- Takes note of how many jobs were taken. The reply of the fetch says when the next tenant may go on, so that no other pool
+-- has to be woken for it.
+local function note_taken(q, taken)
+  if q.unsorted == 0 then enter_plain(q) end
+  q.touched, q.counted, q.was_read, q.wakes = true, #taken > 0, true, false
+end
+
 -- Takes up to a number of jobs, the tenants in turns.
 local function take(q, wanted)
   read_options(q)
@@ -395,12 +416,11 @@ local function take(q, wanted)
   repeat
     sort_plain(q)
     sortings = sortings + 1
-    local candidates, looked = candidates_of(q, wanted - #taken)
+    local next_ones = redis.call('zrange', q.ring, 0, wanted - #taken - 1, 'WITHSCORES')
+    local candidates, looked = candidates_of(q, next_ones)
     take_dealt(q, deal(candidates, wanted - #taken), taken)
   until looked == 0 or #taken >= wanted or (#candidates == 0 and sortings >= MOST_SORTINGS)
-  if q.unsorted == 0 then enter_plain(q) end
-  -- The reply of the fetch says when the next one may go on, so that no other pool has to be woken for it.
-  q.touched, q.counted, q.was_read, q.wakes = true, #taken > 0, true, false
+  note_taken(q, taken)
   return #taken > 0 and taken or false
 end
 
@@ -432,6 +452,24 @@ local function hold_for_delayed(q)
       review(q, tenant)
     end
   end
+end
+
+-- Returns how many jobs of all tenants wait. They are counted once, and from then on as they come and go.
+local function waiting_of(q)
+  if not q.is_counted then
+    local sum = 0
+    for _, tenant in ipairs(redis.call('zrange', q.ring, 0, -1)) do
+      if tenant ~= '' then sum = sum + length_of(q, tenant) end
+    end
+    for _, tenant in ipairs(redis.call('smembers', q.held)) do
+      if tenant ~= '' then sum = sum + length_of(q, tenant) end
+    end
+    redis.call('set', q.waiting, sum)
+    q.is_counted = true
+  end
+  -- Without a limit no enqueue asks again, and then nothing is counted.
+  redis.call('expire', q.waiting, KEPT_COUNT)
+  return redis.call('get', q.waiting) + length_of(q, '')
 end
 
 -- To be called once, at the end: counts the jobs that have left, gives their tenants the turns for which they waited, and

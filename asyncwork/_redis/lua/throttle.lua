@@ -1,15 +1,16 @@
 -- Enqueues a job unless one of its kind has started within a period. If the newest that follows is to start at the end
 -- of the period, it is scheduled for then, and replaces the one that waits for that, whose id it gets. Times are by
 -- Redis's clock.
--- KEYS    the kind of jobs, queue, scheduled; if the queue may have a limit: the hash of limits that were set at run
---         time
+-- KEYS    the kind of jobs, queue, scheduled, the hash of counted duplicates; if the queue may have a limit: the hash of
+--         limits that were set at run time
 -- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; the period (seconds);
---         1 if the newest starts at its end; 1 if it goes to the front of its queue; if the queue may have a limit: the
---         job name, and the limit that the enqueuer has (0 for none)
+--         1 if the newest starts at its end; 1 if it goes to the front of its queue; the job name; if the queue may
+--         have a limit: the limit that the enqueuer has (0 for none)
 -- Returns {0, waiting, limit} if so many wait that the limit allows no more, else {what, id, due}. what: 1: it was
 --         enqueued, or scheduled; 0: it was not: the job `id` is that of the period; 2: the job `id`, which waits, has
 --         its arguments now. due: when the job starts, epoch seconds, as text.
 -- include max_waiting
+-- include count_duplicate
 local time = redis.call('time')
 local now, per = time[1] + time[2] / 1000000, tonumber(ARGV[4])
 local before, after = ARGV[1], ARGV[3]
@@ -29,7 +30,7 @@ local function note(id, starts, waiting)
   redis.call('expire', KEYS[1], string.format('%.0f', math.ceil(starts + per - now) + 1))
 end
 if not at or now >= at + per then
-  local refused = refusal(KEYS[4], ARGV[7], ARGV[8], KEYS[2])
+  local refused = refusal(KEYS[5], ARGV[7], ARGV[8], KEYS[2])
   if refused then
     return refused
   end
@@ -38,6 +39,7 @@ if not at or now >= at + per then
   return {1, ARGV[2], string.format('%.0f', now)}
 end
 if ARGV[5] ~= '1' then
+  count_duplicate(KEYS[4], ARGV[7], 'dropped')
   return {0, held[1], string.format('%.0f', at)}
 end
 -- The end of the period, or of the one before, if a job waits for that.
@@ -46,6 +48,7 @@ local score = string.format('%.0f', math.ceil(due))
 local what, id = 1, ARGV[2]
 if at > now and held[3] ~= '' and type(redis.pcall('zscore', KEYS[3], held[3])) == 'string' then
   what, id = 2, held[1]
+  count_duplicate(KEYS[4], ARGV[7], 'replaced')
   payload = before .. id .. after
 end
 redis.call('zadd', KEYS[3], score, payload)

@@ -10,7 +10,7 @@ from ..._jobs.location import JobSet
 from ..._jobs.printable import plural
 from ..._redis.delayed import DelayedJobs
 from ..._redis.deletions import Deletions
-from ..._redis.member import Member
+from ..._redis.located_payload import LocatedPayload
 from ..._redis.namespace import Namespace
 
 logger = logging.getLogger("asyncwork")
@@ -51,7 +51,7 @@ class DeadTrimmer:
             self._trimmed = 0
         return self._period
 
-    async def _oldest(self) -> list[Member]:
+    async def _oldest(self) -> list[LocatedPayload]:
         """Return the next dead jobs to delete."""
         before = -math.inf
         if self._seconds:
@@ -60,7 +60,7 @@ class DeadTrimmer:
         # Nearly always there is nothing to do, and one job is enough to see that.
         return await self._too_many_or_old(1, before) and await self._too_many_or_old(_BATCH, before)
 
-    async def _too_many_or_old(self, limit: int, before: float) -> list[Member]:
+    async def _too_many_or_old(self, limit: int, before: float) -> list[LocatedPayload]:
         """Return which of the oldest jobs are too many, or died before a time (epoch seconds).
 
         :param limit: how many jobs are read.
@@ -68,7 +68,7 @@ class DeadTrimmer:
         # In this order: if another pool deletes some in between, fewer are too many.
         page = await self._delayed.page(JobSet.DEAD, 0, limit)
         excess = await self._delayed.count(JobSet.DEAD) - self._most if self._most else 0
-        return [Member(raw, at, rank) for rank, (raw, at) in enumerate(page) if rank < excess or at < before]
+        return [LocatedPayload(raw, at, rank) for rank, (raw, at) in enumerate(page) if rank < excess or at < before]
 
     def _limits(self) -> str:
         limits = [f"at most {self._most} are kept"] if self._most else []

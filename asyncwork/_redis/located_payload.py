@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Member(NamedTuple):
+class LocatedPayload(NamedTuple):
     """A payload in its location.
 
     :ivar at: the score; ``None`` in a list.
