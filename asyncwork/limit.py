@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ._jobs.option_checks import check_whole
 from ._jobs.printable import shown
@@ -16,6 +17,9 @@ from ._jobs.times import seconds_of
 from .decisions import RateLimited
 from .errors import RedisUnavailable, UsageError
 from .rate import Rate
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger: logging.Logger = logging.getLogger("asyncwork")
 
@@ -29,6 +33,8 @@ MOST_CONCURRENCY = 2**31 - 1
 # Seconds for which a slot is kept without being renewed, and between two renewals.
 LEASE = 30
 _RENEWED_EVERY = 8.0
+# The longest time in seconds that giving a slot back may hold up a task that is cancelled.
+_LONGEST_RELEASE = 5.0
 # Seconds between two attempts to take a slot while none is free.
 _BUSY_PAUSE = 0.05
 
@@ -96,6 +102,7 @@ class Limit:
         self.rate: Rate | None = rate
         self.concurrency: int = concurrency
         self._source: Callable[[], SlotSource] = source
+        self._made_at = time.monotonic()
 
     @property
     def numbers(self) -> str:
@@ -103,6 +110,11 @@ class Limit:
         if self.rate is None and not self.concurrency:
             return ""
         return f"{'none' if self.rate is None else self.rate} {self.concurrency}"
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was made. Of different numbers in two processes, those that were made last hold."""
+        return time.monotonic() - self._made_at
 
     @asynccontextmanager
     async def slot(self, cost: int = 1, *, wait: float | timedelta = 0.0) -> AsyncIterator[None]:
@@ -115,24 +127,41 @@ class Limit:
         :param wait: how long to wait for them and for a place, seconds or a ``timedelta``.
         :raises RateLimited: when there is none within that time. Its ``retry_after`` says when there may be. A job that
             does not catch it goes back to its queue, which rests for so long.
-        :raises UsageError: when no process has given the limit any numbers, or there can never be so many tokens.
+        :raises UsageError: when no process has given the limit any numbers, or it costs more than the burst in the code
+            of this one.
         :raises RedisUnavailable: when Redis refuses or cannot be reached. When that happens later, the block goes on.
         """
         check_whole(cost, "cost", 1, MOST_COST)
+        check_burst([self], cost, "cost")
         import asyncio
 
         source, slot = self._source(), secrets.token_hex(12)
         await self._take(source, slot, cost, seconds_of(wait, "wait"))
-        renewing = asyncio.create_task(self._renew(source, slot), name=f"asyncwork renews a slot of {self.name}")
+        ended = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(source, slot, ended), name=f"asyncwork renews a slot of {self.name}")
         try:
             yield
         finally:
-            renewing.cancel()
-            await asyncio.wait([renewing])
+            ended.set()
+            await self._release(source, slot, renewing)
+
+    async def _release(self, source: SlotSource, slot: str, renewing: asyncio.Task[None] | None = None) -> None:
+        """Give a slot back, even while the task is cancelled again and again, as anyio does.
+
+        :param renewing: what ends as soon as no renewal is under way, which would take the slot again.
+        """
+        import anyio
+
+        with anyio.move_on_after(_LONGEST_RELEASE, shield=True) as scope:
             try:
+                if renewing is not None:
+                    await renewing
                 await source.release(self, slot)
             except RedisUnavailable as error:
                 logger.warning("a slot of limit %s is free in %d s, because Redis fails: %s", self.name, LEASE, error)
+        if scope.cancelled_caught:
+            text = "a slot of limit %s is free in %d s, because Redis fails: no reply in %g s"
+            logger.warning(text, self.name, LEASE, _LONGEST_RELEASE)
 
     async def _take(self, source: SlotSource, slot: str, cost: int, wait: float) -> None:
         import asyncio
@@ -144,8 +173,7 @@ class Limit:
                 what, number = await source.take(self, slot, cost)
             except asyncio.CancelledError:
                 # The reply is lost, and Redis may have given the slot.
-                with suppress(RedisUnavailable):
-                    await source.release(self, slot)
+                await self._release(source, slot)
                 raise
             if what == "taken":
                 return
@@ -153,20 +181,21 @@ class Limit:
                 raise UsageError(
                     f"limit {self.name!r} has no numbers: pass them to pool.limit, or set them with client.set_limit"
                 )
-            if what == "costly":
-                raise UsageError(f"cost must be at most {number}, the burst of limit {self.name!r}, not {cost}")
             pause = number / 1_000_000 if what == "wait" else _BUSY_PAUSE
             left = until - loop.time()
             if (what == "wait" and pause > left) or left <= 0:
                 raise RateLimited(pause if what == "wait" else 1.0)
             await asyncio.sleep(min(pause, left))
 
-    async def _renew(self, source: SlotSource, slot: str) -> None:
+    async def _renew(self, source: SlotSource, slot: str, ended: asyncio.Event) -> None:
         import asyncio
 
         failing = False
         while True:
-            await asyncio.sleep(_RENEWED_EVERY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RENEWED_EVERY):
+                    await ended.wait()
+                return
             try:
                 await source.renew(self, slot)
                 failing = False
@@ -204,15 +233,15 @@ def check_limits(limits: Any, cost: object) -> tuple[Limit, ...]:
 
 
 def check_burst(limits: Sequence[Limit], cost: int, what: str) -> None:
-    """Check that there can be so many tokens at once.
+    """Check that there can be so many tokens at once, by the numbers of the code.
 
     :raises UsageError: when there cannot.
     """
     for each in limits:
         if each.rate is not None and cost > each.rate.tokens:
             raise UsageError(
-                f"{what} must be at most {each.rate.tokens}, the burst of limit {each.name!r}, not {cost}, or the job "
-                f"could never start: pass a larger burst, as in Rate(…, burst={cost})"
+                f"{what} must be at most {each.rate.tokens}, the burst of limit {each.name!r}, not {cost}: pass a "
+                f"larger burst, as in Rate(…, burst={cost})"
             )
 
 

@@ -324,6 +324,7 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
         made = self._launcher_type(self._redis, self._options, job_types, periodic, context, self._clock, hooks)
         made._steps.threads = self._thread_limiter
         made._worker_set.on_changed = self._resize_threads
+        made._services.rate_reader.add_limits(registry.limits.values())
         self._on_new_id(made.pool_id)
         self._job_flows.start()
         return made

@@ -18,6 +18,7 @@ from asyncwork._jobs.enqueue_options import EnqueueOptions
 from asyncwork._jobs.ids import make_identifier
 from asyncwork._jobs.location import JobSet
 from asyncwork._redis.commands import (
+    AdmitPopped,
     ClaimJobs,
     Collecting,
     CommandBatch,
@@ -94,10 +95,9 @@ class World:
         """Have the jobs of the queue have a shared limit, or no more."""
         redis, keys = self.bench.redis, self.bench.keys
         if not shared:
-            await redis.delete(keys.limits, keys.limit_jobs("llm"))
+            await redis.delete(keys.limits)
         elif self.shared:
             await redis.hset(keys.limits, mapping={"code:llm": f"3000/1/6 {SHARED}", f"job:{NAME}": "pool 2 llm"})
-            await redis.sadd(keys.limit_jobs("llm"), NAME)
 
     async def send(self, pool: Pool, batch: CommandBatch) -> list[Any]:
         commands = pool.work_queue.encode.batch(batch)
@@ -125,12 +125,14 @@ class World:
 
     async def push_as_go_does(self) -> None:
         tenant = self.chance.choice(TENANTS)
-        fields: dict[str, Any] = {"name": NAME, "id": make_identifier(), "t": 1, "args": {"partition": "no"}}
-        if tenant:
-            # As cjson writes it after a move: in any order.
-            fields = {"partition": tenant, **fields}
-        await self.bench.redis.lpush(self.bench.keys.queue(NAME), json.dumps(fields, separators=(",", ":")))
-        self.ids[fields["id"]] += 1
+        # Sometimes more than are read at once.
+        for _ in range(70 if self.chance.random() < 0.1 else 1):
+            fields: dict[str, Any] = {"name": NAME, "id": make_identifier(), "t": 1, "args": {"partition": "no"}}
+            if tenant:
+                # As cjson writes it after a move: in any order.
+                fields = {"partition": tenant, **fields}
+            await self.bench.redis.lpush(self.bench.keys.queue(NAME), json.dumps(fields, separators=(",", ":")))
+            self.ids[fields["id"]] += 1
 
     async def fetch(self) -> None:
         pool = self.chance.choice(self.pools)
@@ -239,6 +241,27 @@ class World:
             (missing,) = await self.send(pool, CommandBatch(commands=[ClaimJobs(pool.queue, pool.jobs, 1)]))
             gone = {number - 1 for number in missing}
             pool.jobs = [each for number, each in enumerate(pool.jobs) if number not in gone]
+
+    async def admit(self) -> None:
+        """Ask whether a job may start that was taken, maybe before its tenant was paused or was to rest."""
+        pool = self.chance.choice(self.pools)
+        if pool.jobs:
+            (payload,) = self.some_one(pool)
+            resting = await self.resting(payload)
+            held = payload in await self.in_progress(pool)
+            ((verdict, _, _),) = await self.send(pool, CommandBatch(commands=[AdmitPopped(pool.queue, [payload])]))
+            assert (verdict == -1) == (not held)
+            if verdict == 1:
+                pool.jobs.append(payload)
+                assert Job.decode(payload).partition not in self.paused
+                assert not await self.resting(payload)
+            elif verdict == 0:
+                assert resting or Job.decode(payload).partition in self.paused
+
+    async def resting(self, payload: bytes) -> bool:
+        tenant = Job.decode(payload).partition
+        ends = await self.bench.redis.zscore(self.bench.keys.tenants.rests(NAME), tenant)
+        return float(ends or 0) > await self.bench.in_redis.redis.now() * 1_000_000
 
     async def delete(self) -> None:
         tenant = self.chance.choice(TENANTS)
@@ -380,6 +403,7 @@ _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {
     World.requeue_due: 2,
     World.die: 1,
     World.claim: 1,
+    World.admit: 1,
     World.delete: 1,
     World.delete_delayed: 1,
     World.empty: 1,

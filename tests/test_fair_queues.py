@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -28,9 +29,14 @@ from asyncwork import (
     sync,
 )
 from asyncwork._jobs.tenants import tenant_text
+from asyncwork._redis.commands import CommandBatch, Fetch, RequeueFront
 from asyncwork._redis.fair_listing import in_turns
 from asyncwork._redis.fair_queues import FairQueues
+from asyncwork._redis.protocol import pack
+from asyncwork._redis.recovery import Recovery
+from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker.services.tenant_reviewer import TenantReviewer
+from asyncwork.cli import main
 from asyncwork.testing import open_jobs
 
 from .conftest import LIMIT, Bench, until
@@ -85,7 +91,7 @@ async def test_small_tenants_are_through_before_a_large_one(bench: Bench) -> Non
 async def test_a_new_tenant_waits_for_no_more_than_two_rounds_of_a_thousand_tenants(bench: Bench) -> None:
     ran: list[str] = []
     pool = bench.pool(concurrency=10)
-    export, gate = exporting(pool, ran), asyncio.Event()
+    export = exporting(pool, ran)
     async with pool.running():
         pass
     calls = [export.call("large", n) for n in range(100_000)]
@@ -99,11 +105,53 @@ async def test_a_new_tenant_waits_for_no_more_than_two_rounds_of_a_thousand_tena
         await export.enqueue("new")
         before = len(ran)
         await until(at_last)
-        gate.set()
         # Those that were taken ahead before it came are as many as a pool may take.
         assert ran.index("new") - before < 2 * 1001 + 1024
         await bench.redis.delete(bench.keys.tenants.list("export", "large"))
         await FairQueues(bench.in_redis).review("export")
+        await pool.drain()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"partition_concurrency": 1}, {"ordered": True}])
+async def test_a_job_that_comes_back_before_it_has_begun_keeps_its_turn(
+    bench: Bench, options: dict[str, Any], count: int
+) -> None:
+    pool = bench.pool()
+    export = exporting(pool, [], **options)
+    async with pool.running():
+        await until(lambda: bench.blocked(pool) == 1)
+        await pool.quiet()
+        await export.enqueue_many([export.call(f"t{n:02}", number) for n in range(50) for number in range(count)])
+        work_queue = WorkQueue(bench.redis_client, bench.keys, "f" * 24)
+        queue = work_queue.queue("export", 1)
+        queue.fair = pack(*queue.tenant_keys)
+        connection = await bench.redis_client.open()
+        await connection.load_scripts()
+
+        async def send(batch: CommandBatch) -> Any:
+            commands = work_queue.encode.batch(batch)
+            (reply,) = await connection.request(commands, len(commands))
+            return reply
+
+        async def take(count: int) -> list[bytes]:
+            fetch = Fetch([queue], count, 0.0)
+            return [
+                payload
+                for _, payload, _ in work_queue.parse_fetched(await send(CommandBatch(fetch=fetch)), [queue]).jobs
+            ]
+
+        try:
+            # As a pool does that has looked ahead, and stands still for a moment. The tenants have more jobs, or none.
+            taken = await take(20)
+            await send(CommandBatch(commands=[RequeueFront(queue, taken)]))
+            assert sorted(await take(20)) == sorted(taken)
+            await Recovery(bench.in_redis).reap("f" * 24, ["export"], None)
+            assert sorted(await take(20)) == sorted(taken)
+        finally:
+            await Recovery(bench.in_redis).reap("f" * 24, ["export"], None)
+            await connection.close()
+    async with pool.running():
         await pool.drain()
 
 
@@ -382,6 +430,77 @@ async def test_an_ordered_job_that_is_dead_or_deleted_keeps_nobody_waiting(bench
         await until(lambda: ran == [2, 3])
 
 
+async def test_ordered_jobs_stay_in_order_where_one_sleeps_or_its_event_is_early(bench: Bench) -> None:
+    ran: list[str] = []
+    pool, early = bench.pool(concurrency=10), asyncio.Event()
+
+    @pool.job(partition="tenant", ordered=True)
+    async def export(job: Job, tenant: str, n: int) -> None:
+        if n == 0 and tenant == "sleeps":
+            await job.sleep("a while", timedelta(seconds=1))
+        if n == 0 and tenant == "early":
+            # When the event comes before the job has deferred, the job goes back to its queue at once.
+            await early.wait()
+        if n == 0 and tenant != "sleeps":
+            await job.event("go", str, timeout=timedelta(seconds=1000))
+        ran.append(f"{tenant} {n}")
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        first = [await export.enqueue(tenant, 0) for tenant in ("sleeps", "waits", "early")]
+        await export.enqueue_many(
+            [export.call(tenant, n) for n in range(1, 4) for tenant in ("sleeps", "waits", "early")]
+        )
+        await until(lambda: _has(bench, "scheduled", 2))
+        state = await state_of(bench, "waits")
+        assert (state.waiting, state.running, state.held, state.retry_of) == (3, 0, True, first[1].id)
+        assert ran == []
+        await client.signal(first[1].id, "go", "now")
+        await client.signal(first[2].id, "go", "now")
+        early.set()
+        await until(lambda: len(ran) == 12)
+    for tenant in ("sleeps", "waits", "early"):
+        assert [each for each in ran if each.startswith(tenant)] == [f"{tenant} {n}" for n in range(4)]
+
+
+async def test_jobs_that_are_no_longer_ordered_wait_for_no_retry(bench: Bench) -> None:
+    ran: list[int] = []
+    before, after = bench.pool(), bench.pool()
+
+    @before.job(partition="tenant", ordered=True, backoff=lambda job: 900)
+    async def export(tenant: str, n: int) -> None:
+        raise ValueError(n)
+
+    @after.job(name := "export", partition="tenant")
+    async def unordered(tenant: str, n: int) -> None:
+        ran.append(n)
+
+    async with before.running():
+        await export.enqueue_many([export.call("a", n) for n in range(2)])
+        await until(lambda: _has(bench, "retry", 1))
+    async with after.running():
+        await until(lambda: ran == [1])
+        assert await state_of(bench, "a", name) is None
+    await bench.redis.delete(bench.keys.retry)
+
+
+async def test_a_scheduled_job_that_is_restored_keeps_no_ordered_jobs_waiting(bench: Bench) -> None:
+    ran: list[int] = []
+    pool = bench.pool()
+
+    @pool.job(partition="tenant", ordered=True)
+    async def export(tenant: str, n: int) -> None:
+        ran.append(n)
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await export.options(delay=100_000).enqueue("a", 5)
+        (record,) = (await client.jobs("scheduled")).jobs
+        deleted = await client.delete("scheduled", [record.ref])
+        assert await client.restore(deleted.undo) == 1
+        await export.enqueue("a", 1)
+        await until(lambda: ran == [1])
+    await bench.redis.delete(bench.keys.scheduled)
+
+
 async def _has(bench: Bench, job_set: str, count: int) -> bool:
     return len(await bench.job_set(job_set)) == count
 
@@ -437,6 +556,34 @@ async def test_what_other_programs_push_is_served(bench: Bench) -> None:
         await until(lambda: len(ran) == 4)
         await export.enqueue("mine")
         await pool.drain()
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_limits_hold_for_many_jobs_of_one_tenant_that_others_have_pushed(bench: Bench, ordered: bool) -> None:
+    ran: list[int] = []
+    running, most = 0, 0
+    pool = bench.pool(concurrency=20)
+    limit = 0 if ordered else 2
+
+    @pool.job(partition=lambda args: "other", partition_concurrency=limit, ordered=ordered)
+    async def export(n: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        ran.append(n)
+        running -= 1
+
+    jobs = [
+        json.dumps({"name": "export", "id": f"{n:024x}", "t": 1, "args": {"n": n}, "partition": "acme"}).encode()
+        for n in range(1500)
+    ]
+    async with pool.running():
+        # More than one step looks at.
+        await bench.redis.lpush(bench.keys.queue("export"), *jobs)
+        await until(lambda: len(ran) == len(jobs))
+    assert most == (limit or 1)
+    assert not ordered or ran == list(range(1500))
 
 
 async def test_a_queue_that_is_not_fair_runs_jobs_with_a_tenant_as_all_others(bench: Bench) -> None:
@@ -579,6 +726,40 @@ async def test_jobs_of_tenants_are_listed_searched_deleted_and_restored(bench: B
     assert not [key async for key in bench.redis.scan_iter(f"{bench.namespace}:tenants:*")]
 
 
+async def test_the_terminal_changes_a_tenant_and_says_what_that_does_not_do(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = bench.pool()
+    export = exporting(pool, [], partition_concurrency=2)
+
+    @pool.job(partition="tenant", ordered=True)
+    async def mail(tenant: str) -> None: ...
+
+    async def run(*words: str) -> str:
+        words = ("queues", *words, "--redis", bench.url, "--namespace", bench.namespace)
+        code = await asyncio.to_thread(main, words)
+        printed = capsys.readouterr()
+        return f"{code} {printed.out}{printed.err}".strip()
+
+    async with pool.running():
+        await until(lambda: bench.blocked(pool) == 2)
+        await pool.quiet()
+        await export.enqueue_many([export.call("acme"), export.call("")])
+        assert await run("tenant", "export", "acme", "--pause") == "0 tenant acme of queue export is paused"
+        named = "0 tenant (none) of queue export has weight 2"
+        assert await run("tenant", "export", "", "--weight", "2") == named
+        misspelled = "0 tenant acne of queue export is not paused; no job of it waits or runs"
+        assert await run("tenant", "export", "acne", "--unpause") == misspelled
+        limited = "runs at most 5 jobs at once, over all pools, but ordered jobs one after the other"
+        assert limited in await run("tenant", "mail", "a", "--concurrency", "5")
+        shown = await run("tenants", "export")
+        assert "2 tenants; at most 2 jobs of each tenant at once" in shown
+        assert "paused" in shown
+        await run("tenant", "export", "acme", "--unpause")
+    async with pool.running():
+        await pool.drain()
+
+
 async def test_tenants_are_shown_by_digests_if_arguments_are_redacted(bench: Bench) -> None:
     pool = bench.pool()
     export = exporting(pool, [])
@@ -608,7 +789,9 @@ def test_a_tenant_is_named_by_text(value: Any, text: str) -> None:
     assert tenant_text(value, "it") == text
 
 
-@pytest.mark.parametrize("value", [[1], {"a": 1}, b"x", "x" * 201, "ü" * 101, "\ud800"])
+@pytest.mark.parametrize(
+    "value", [[1], {"a": 1}, b"x", "x" * 201, "ü" * 101, "\ud800", float("nan"), pytest.param(10**5000, id="huge")]
+)
 def test_what_names_no_tenant_is_refused(value: Any) -> None:
     with pytest.raises(UsageError, match="it must name a tenant"):
         tenant_text(value, "it")

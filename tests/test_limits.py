@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from asyncwork import Client, Job, Limit, LimitInfo, Rate, RateLimited, RedisUnavailable, UsageError, WorkerPool
 from asyncwork import limit as limit_module
+from asyncwork._redis.limits import LimitSlots
 from asyncwork._worker.services import shared_limits
 from asyncwork.cli import main
 
@@ -164,6 +166,60 @@ async def test_a_slot_is_renewed_and_free_after_a_crash(
         assert (await info(client)).slots == 1
 
 
+async def test_a_slot_is_free_when_its_block_is_cancelled_again_and_again(bench: Bench, client: Client) -> None:
+    await client.set_limit("llm", concurrency=1)
+    inside = asyncio.Event()
+    with anyio.CancelScope() as scope:
+        async with client.limit("llm").slot():
+            inside.set()
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert inside.is_set()
+    async with client.limit("llm").slot():
+        pass
+
+
+async def test_no_renewal_takes_a_slot_again_that_was_given_back(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.set_limit("llm", concurrency=1)
+    monkeypatch.setattr(limit_module, "_RENEWED_EVERY", 0.001)
+    renewing, renew = asyncio.Event(), LimitSlots.renew
+
+    async def renew_slowly(self: LimitSlots, *args: Any) -> None:
+        renewing.set()
+        await asyncio.sleep(0.05)
+        await renew(self, *args)
+
+    monkeypatch.setattr(LimitSlots, "renew", renew_slowly)
+    async with client.limit("llm").slot():
+        await renewing.wait()
+    assert (await info(client)).slots == 0
+
+
+async def test_the_newest_code_decides_about_a_limit_that_only_slots_have(
+    bench: Bench, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, after = bench.pool(), bench.pool()
+    old, new = before.limit("llm", concurrency=1), after.limit("llm", concurrency=2)
+    old._made_at -= 60
+    async with before.enqueuer, after.enqueuer:
+        async with old.slot():
+            assert (await info(client)).concurrency == 1
+            async with new.slot():
+                pass
+        assert (await info(client)).concurrency == 2
+        assert "limit llm changed to none 2, that of this process; another one had announced none 1" in caplog.text
+        # A process with older code changes nothing, whenever it takes its first slot.
+        async with old.slot(), old.slot():
+            assert (await info(client)).concurrency == 2
+    latest = bench.pool()
+    latest.limit("llm", concurrency=3)
+    async with latest.running(), after.enqueuer, new.slot():
+        # Before anyone has taken a slot of it.
+        assert (await info(client)).concurrency == 3
+
+
 async def test_a_slot_of_the_limit_of_a_pool_needs_no_running_pool(bench: Bench, client: Client) -> None:
     pool = bench.pool()
     limit = pool.limit("llm", concurrency=1)
@@ -174,18 +230,34 @@ async def test_a_slot_of_the_limit_of_a_pool_needs_no_running_pool(bench: Bench,
                 pass
 
 
-async def test_jobs_that_could_never_start_are_set_aside_and_block_nothing(bench: Bench, client: Client) -> None:
-    pool = bench.pool()
-    ran, hold, _ = add_jobs(pool, pool.limit("llm", rate=Rate(100, burst=5)), cost=lambda args: args["tokens"])
-    hold.set()
-    job = await bench.enqueuer.enqueue("one", {"tokens": 6}, cost=6)
-    await bench.enqueuer.enqueue("one", {"tokens": 5}, cost=5)
-    async with pool.running():
-        await until(lambda: ran == ["one"])
-        (record,) = (await client.jobs("quarantine")).jobs
-        assert job.id.encode() in await bench.redis.lindex(bench.keys.quarantine, 0)
-        assert record.reason is not None
-        assert "it costs 6, more than the burst of limit llm, 5: it could never start" in record.reason
+async def test_a_job_that_costs_more_than_the_burst_starts_when_all_tokens_are_there_and_owes_the_others(
+    bench: Bench, client: Client
+) -> None:
+    pool, starts = bench.pool(), list[tuple[int, float]]()
+    llm = pool.limit("llm", rate=Rate(100, burst=50))
+
+    @pool.job(limits=[llm], cost=lambda args: args["tokens"])
+    async def ask(tokens: int) -> None:
+        starts.append((tokens, asyncio.get_running_loop().time()))
+
+    async with pool.enqueuer:
+        await ask.enqueue_many([ask.call(tokens) for tokens in (30, 40, 5, 5)])
+        # By a person who does not know what the jobs cost.
+        await client.set_limit("llm", rate=Rate(100, burst=10))
+        async with pool.running():
+            await until(lambda: len(starts) == 4)
+            async with client.limit("llm").slot(20, wait=20):
+                assert (await info(client)).tokens == 0
+            # More than come in an hour are a mistake.
+            await bench.enqueuer.enqueue("ask", {"tokens": 1}, cost=10**9)
+            await until(lambda: len(starts) == 5)
+            assert 3590 < await bench.redis.pttl(bench.keys.limit("llm")) / 1000 < 3602
+    assert [tokens for tokens, _ in starts] == [30, 40, 5, 5, 1]
+    began = [at - starts[0][1] for _, at in starts]
+    # The others have come again, and all of the burst; then 30 more, and what the next one costs.
+    assert began[1] >= 0.29
+    assert began[2] >= began[1] + 0.34
+    assert await bench.redis.exists(bench.keys.quarantine) == 0
 
 
 async def test_the_task_computes_the_cost_and_refuses_what_could_never_start(bench: Bench) -> None:
@@ -252,8 +324,8 @@ async def test_two_pools_with_different_numbers_are_warned(bench: Bench, caplog:
     add_jobs(second, second.limit("llm", concurrency=3))
     caplog.set_level(logging.WARNING, "asyncwork")
     async with first.running(), second.running():
-        await until(lambda: "this pool has 1/86400/10 0 in its code" in caplog.text)
-    assert "limit llm changed to none 3, that of this pool; another pool had announced 1/86400/10 0" in caplog.text
+        await until(lambda: "this one has 1/86400/10 0 in its code" in caplog.text)
+    assert "limit llm changed to none 3, that of this process; another one had announced 1/86400/10 0" in caplog.text
 
 
 async def test_limits_that_no_pool_has_any_more_are_withdrawn(
@@ -340,7 +412,7 @@ async def test_bad_slots(client: Client) -> None:
     with pytest.raises(UsageError, match="limit 'llm' has no numbers"):
         async with limit.slot():
             pass
-    await client.set_limit("llm", rate=Rate(10, burst=2))
+    limit = Limit("llm", lambda: None, Rate(10, burst=2))
     with pytest.raises(UsageError, match="cost must be at most 2, the burst of limit 'llm', not 3"):
         async with limit.slot(3):
             pass
@@ -358,7 +430,6 @@ async def test_a_name_that_is_forgotten_has_no_limits(bench: Bench, client: Clie
         pass
     await client.forget("one")
     assert (await info(client)).jobs == ("two",)
-    assert await bench.redis.smembers(bench.keys.limit_jobs("llm")) == {b"two"}
 
 
 async def test_why_a_job_waits(bench: Bench, client: Client) -> None:
@@ -371,8 +442,14 @@ async def test_why_a_job_waits(bench: Bench, client: Client) -> None:
         assert "limit llm has no token left (1 per 86400 s)" in await client.waiting_reason(job.id)
         await client.set_limit("llm", concurrency=1)
         assert "limit llm is reached: 1 of 1 are in use" in await client.waiting_reason(job.id)
+        await client.set_limit("llm", rate=Rate(1, per=86_400, burst=3))
+        await until(lambda: ran == ["two", "one"])
+        job = await bench.enqueuer.enqueue("one", {"n": 1}, cost=3)
+        reason = "it costs 3, and limit llm has 1 token left (1 per 86400 s)"
+        assert reason in await client.waiting_reason(job.id)
+        await client.set_limit("llm")
         hold.set()
-        await until(lambda: len(ran) == 2)
+        await until(lambda: len(ran) == 3)
 
 
 async def test_what_is_no_limit_in_redis_blocks_nothing(bench: Bench, client: Client) -> None:
@@ -382,12 +459,9 @@ async def test_what_is_no_limit_in_redis_blocks_nothing(bench: Bench, client: Cl
     async with pool.running():
         await bench.redis.hset(bench.keys.limits, "set:llm", "rubbish")
         await bench.redis.set(bench.keys.slots("llm"), "x")
-        await bench.redis.delete(bench.keys.limit_jobs("llm"))
-        await bench.redis.set(bench.keys.limit_jobs("llm"), "x")
         await bench.enqueuer.enqueue("two")
         await until(lambda: ran == ["two"])
         assert (await info(client)).rate == str(ONCE)
-    await bench.redis.delete(bench.keys.limit_jobs("llm"))
 
 
 async def test_the_doctor_finds_and_removes_what_is_no_limit(bench: Bench, client: Client) -> None:
@@ -425,6 +499,8 @@ async def test_the_pages_show_and_change_limits(bench: Bench, client: Client) ->
         assert "Shared limits" in page
         assert "5/60/3" in page
         assert "set at run time" in page
+        queue = (await web.get("/queue?name=one", headers={"accept": "text/html"})).text
+        assert "0 of 2 in use, 3 tokens left" in queue
         await web.post("/api/limits/set", json={"limit": "llm", "rate": "code"})
         assert (await info(client)).concurrency == 9
         refused = await web.post("/api/limits/set", json={"limit": "a b", "rate": "none"})
@@ -445,8 +521,13 @@ async def test_the_terminal_shows_and_changes_limits(
     assert line in await run("limits set llm --rate 100/60 --concurrency 50")
     assert "100/60/1" in await run("limits ls")
     assert '"concurrency":50' in (await run("limits ls --json")).replace(" ", "")
-    assert "has the numbers of the code" in await run("limits reset llm")
+    assert "0 limit llm is no longer set, and there are no numbers of code" in await run("limits reset llm")
     assert await client.limits() == []
+    assert "1 asyncwork limits: there is no limit 'llm' in this namespace" in await run("limits reset llm")
+    pool = bench.pool()
+    limit = pool.limit("llm", concurrency=1)
+    async with pool.enqueuer, limit.slot():
+        assert "0 limit llm has the numbers of the code" in await run("limits reset llm")
     for line, message in {
         "limits set llm": "set needs --rate, --concurrency, or both",
         "limits set": "set needs the name of one limit",

@@ -258,6 +258,7 @@ async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(benc
     """One is killed and one is stopped meanwhile; what they had runs again, and takes tokens again."""
     rate, taken = child.RATE, list[tuple[float, int]]()
     queue = f'"{bench.keys.queue("rated")}'
+    # While the processes start, there may be no command for long.
     monitoring = Redis.from_url(bench.url, protocol=2, socket_timeout=LIMIT)
 
     async def watch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import defaultdict
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, Rate, RateLimited, Task, UsageError, WorkerPool
+from asyncwork._redis.commands import RequeueAndRest
 from asyncwork._redis.fair_queues import FairQueues
+from asyncwork._redis.fair_queues import tenant_of as job_tenant
+from asyncwork._worker.fetcher import Fetcher
 
 from .conftest import Bench, until
 
@@ -136,6 +140,39 @@ async def test_a_rate_limited_job_has_its_tenant_rest(bench: Bench, caplog: pyte
         await client.unpause_partition("export", "a")
         await until(lambda: len(ran) == 7)
     assert ran[4:] == ["a0", "a1", "a2"]
+
+
+async def test_no_job_of_a_tenant_starts_that_was_taken_before_its_rest(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested, after = set[str](), list[str]()
+    rest = Fetcher.rest
+
+    def note(self: Fetcher, command: RequeueAndRest) -> None:
+        rested.add(job_tenant(command.payloads[0]))
+        rest(self, command)
+
+    monkeypatch.setattr(Fetcher, "rest", note)
+    pool = bench.pool(concurrency=10)
+
+    @pool.job
+    async def other() -> None:
+        await asyncio.sleep(0)
+
+    @pool.job(partition="tenant")
+    async def export(tenant: str, n: int) -> None:
+        if tenant in rested:
+            after.append(tenant)
+        if n == 50:
+            raise RateLimited(retry_after=1000)
+
+    async with pool.running():
+        for turn in range(10):
+            # Batches of many jobs are under way, also of another queue, when one is rate limited.
+            await bench.enqueuer.enqueue_many([export.call(f"{turn} {n % 5}", n // 5) for n in range(500)])
+            await bench.enqueuer.enqueue_many([other.call() for _ in range(500)])
+            await until(lambda turn=turn: len(rested) == 5 * (turn + 1))
+    assert after == []
 
 
 async def test_a_rest_of_a_tenant_ends(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from .._redis.fair_queues import tenant_of
 from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, Record, checked_id, history_of, newer_id, status_of
 from .._redis.job_scan import JobScan
+from .._redis.limits import cost_of
 from .._redis.located_payload import LocatedPayload
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
@@ -41,12 +42,14 @@ class WaitingJob(NamedTuple):
     :ivar before: how many jobs of its queue are fetched before it, in a fair queue of those of its tenant; 0 in a
         sorted set.
     :ivar tenant: to which it belongs; empty for none.
+    :ivar cost: how many tokens of its limits it takes; ``None`` for what its type says.
     """
 
     location: str
     record: JobRecord
     before: int
     tenant: str = ""
+    cost: int | None = None
 
 
 class JobStatusReader:
@@ -208,8 +211,8 @@ class JobStatusReader:
         while time.monotonic() < deadline and (members := await scan.step()):
             for member in members:
                 if id_among(member.raw, wanted) is not None:
-                    before, tenant = _before(member, scan.total), tenant_of(member.raw)
-                    return WaitingJob(location, reader.record(*member), before, tenant)
+                    of_limits = tenant_of(member.raw), cost_of(member.raw)
+                    return WaitingJob(location, reader.record(*member), _before(member, scan.total), *of_limits)
             if (members[-1].at or 0.0) < oldest:
                 break
             scan.mark_seen(members)

@@ -106,10 +106,10 @@ class WaitingReasonReader:
         if queue.rate and not queue.tokens:
             reasons.append(_rate(queue))
             is_blocked = True
-        for limit in await self._limits.show():
-            if name in limit.jobs and (text := _shared(limit)):
-                reasons.append(text)
-                is_blocked = True
+        shared = await self._of_limits(name, job.cost)
+        if shared:
+            reasons += shared
+            is_blocked = True
         fetching = [each for each in live if _fetches(each, name)]
         busy = Counter(each.pool_id for each in await self._inspector.observations(fetching))
         if fetching and all(busy[each.pool_id] >= each.concurrency for each in fetching):
@@ -128,6 +128,16 @@ class WaitingReasonReader:
         if queue.fair and not is_blocked and queue.tenants - queue.tenants_held > 1:
             reasons.append(f"its tenant takes turns with {plural(queue.tenants - queue.tenants_held - 1, 'other')}")
         return reasons or ["it is the next in its queue, and a pool is about to fetch it"]
+
+    async def _of_limits(self, name: str, cost: int | None) -> list[str]:
+        """Return what of the shared limits of a queue is used up.
+
+        :param cost: how many tokens of each the job takes; ``None`` for what its type says.
+        """
+        limits = [each for each in await self._limits.show() if name in each.jobs]
+        if cost is None and limits and (of_type := (await self._limits.read()).types.get(name)) is not None:
+            cost = of_type.cost
+        return [text for each in limits if (text := _shared(each, cost or 1))]
 
     async def _of_tenant(self, name: str, tenant: str) -> list[str]:
         """Return the reasons for which no job of a tenant is started."""
@@ -209,10 +219,14 @@ def _rate(queue: QueueInfo) -> str:
     return f"the rate of {printable(queue.name)} is used up ({rate.label}), and a token comes every {_every(rate)}"
 
 
-def _shared(limit: LimitInfo) -> str:
-    """Return what of a shared limit is used up; an empty text if there is something left."""
-    if limit.rate and not limit.tokens:
-        return f"limit {printable(limit.name)} has no token left ({Rate.parse(limit.rate).label})"
+def _shared(limit: LimitInfo, cost: int) -> str:
+    """Return what of a shared limit is used up; an empty text if there is enough left for a job."""
+    rate = Rate.parse(limit.rate) if limit.rate else None
+    if rate is not None and not limit.tokens:
+        return f"limit {printable(limit.name)} has no token left ({rate.label})"
+    if rate is not None and limit.tokens < min(cost, rate.tokens):
+        left = plural(limit.tokens, "token")
+        return f"it costs {cost:,}, and limit {printable(limit.name)} has {left} left ({rate.label})"
     used = limit.running + limit.slots
     if 0 < limit.concurrency <= used:
         return f"limit {printable(limit.name)} is reached: {used:,} of {limit.concurrency:,} are in use"

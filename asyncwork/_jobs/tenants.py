@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import ArgumentEncodingError, UsageError
 from .error_text import type_name_of
 from .printable import printable, shown
 
@@ -79,7 +79,11 @@ def tenant_text(value: object, what: str) -> str:
         # Late, because commands that do not enqueue start without the codec.
         from .._json.codec import encode_args
 
-        text = encode_args({"": value})[4:-1].decode()
+        try:
+            text = encode_args({"": value})[4:-1].decode()
+        except ArgumentEncodingError as error:
+            reason = str(error).partition(": ")[2]
+            raise UsageError(f"{what} must name a tenant by text or a number: {reason}") from None
     else:
         raise UsageError(f"{what} must name a tenant by text or a number, not by {type_name_of(value)}: {shown(value)}")
     try:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._jobs.location import JobSet, queue_name
+from .._json import codec
 from ..errors import PayloadError
 from ..job import Job
 from .batches import batches
@@ -27,6 +28,8 @@ _REMEMBERED = 1.0
 _FIELDS = 12
 # Tenants that are read in one step.
 _BATCH = 500
+# An id in a payload, maybe of an argument.
+_ID = re.compile(rb'"id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 # Members that one step of a scan returns.
 _STEP = 1000
 # The last field of a new job, as scripts look for it, and the most bytes that it has.
@@ -187,10 +190,11 @@ class FairQueues:
 
     async def delayed(self, job_ids: Collection[str]) -> set[str]:
         """Return which of these jobs are in the retry or scheduled set. An id counts even as an argument there."""
-        raw, found = {each.encode(): each for each in job_ids}, set[str]()
+        wanted, found = frozenset(job_ids), set[str]()
         for job_set in (JobSet.RETRY, JobSet.SCHEDULED):
             async for member, _ in self._redis.client().zscan_iter(getattr(self._keys, job_set.value), count=_STEP):
-                found.update(name for text, name in raw.items() if text in member)
+                # By each id that it may have, because both sets may be large, and many tenants may wait.
+                found |= wanted.intersection(map(_unescaped, _ID.findall(member)))
         return found
 
     async def forget(self, name: str) -> bool:
@@ -260,6 +264,16 @@ def _tenanted_job(payload: bytes) -> Job | None:
         return Job.decode(payload)
     except PayloadError:
         return None
+
+
+def _unescaped(raw: bytes) -> str:
+    """Return the text of a JSON string without its quotes."""
+    if b"\\" not in raw:
+        return decode(raw)
+    try:
+        return str(codec.decode(b'"%b"' % raw))
+    except PayloadError:
+        return ""
 
 
 def _options(text: bytes) -> FairOptions:

@@ -4,8 +4,8 @@ They are gocraft/work's; ``quarantine``, ``periodic``, ``periodic_fired``, ``per
 ``crashes``, ``crashes:``, ``reapers``, ``cancels``, ``digest_key``, ``stats:``, ``deleted:``, ``deletions``,
 ``deployments``, ``look_ahead_paused``, ``results``, ``finished``, ``queue_options``, ``max_waiting``, ``rates``,
 ``rate:``, ``job:``, ``stream:``, ``step:``, ``hold:``, ``debounce:``, ``throttle:``, ``fair_queues``, ``tenants:``,
-``groups``, ``open_groups``, ``unique_flows``, ``group:``, ``limits``, ``limit:``, ``limit_jobs:``, ``slots:`` and
-``duplicates`` are asyncwork's own.
+``groups``, ``open_groups``, ``unique_flows``, ``group:``, ``limits``, ``limit:``, ``slots:`` and ``duplicates`` are
+asyncwork's own.
 
 One file for all keys, because who adds one has to see that no other key can have its name.
 """
@@ -80,7 +80,6 @@ _KINDS_BY_START = (
     ("stats:", "string"),
     ("rate:", "string"),
     ("limit:", "string"),
-    ("limit_jobs:", "set"),
     ("slots:", "zset"),
     ("job:", "hash"),
     ("stream:", "stream"),
@@ -234,10 +233,6 @@ class Keys:
     def limit(self, name: str) -> str:
         """How many tokens of a shared limit are taken, and when that was."""
         return f"{self.prefix}limit:{name}"
-
-    def limit_jobs(self, name: str) -> str:
-        """The set of the job names that share a limit."""
-        return f"{self.prefix}limit_jobs:{name}"
 
     def slots(self, name: str) -> str:
         """The sorted set of the slots of a limit that other code than jobs has: until when, epoch seconds."""

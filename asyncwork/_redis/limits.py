@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..errors import UsageError
+from .._jobs.printable import printable
+from .._json import codec
+from ..errors import PayloadError, UsageError
 from ..limit import LEASE, Limit
 from ..models.limits import LimitInfo
 from ..rate import Rate
@@ -16,6 +19,8 @@ from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import decode, encode, value_of
 from .rates import NONE, tokens_left
+
+logger = logging.getLogger("asyncwork")
 
 _CODE, _SET, _JOB = "code:", "set:", "job:"
 
@@ -64,6 +69,18 @@ class KnownLimits:
     numbers: Mapping[str, LimitNumbers]
     types: Mapping[str, TypeLimits]
     invalid: Mapping[str, str] = field(default_factory=dict)
+
+
+def cost_of(payload: bytes) -> int | None:
+    """Return how many tokens a job costs; ``None`` if it does not say it, or is not a job."""
+    if b'"cost"' not in payload:
+        return None
+    try:
+        fields = codec.decode(payload)
+    except PayloadError:
+        return None
+    cost = fields.get("cost") if isinstance(fields, dict) else None
+    return cost if type(cost) is int and cost >= 1 else None
 
 
 def parse_numbers(text: str) -> tuple[Rate | None, int] | None:
@@ -118,32 +135,26 @@ class Limits:
                 raise
             return KnownLimits({}, {})
 
-    async def announce(self, limits: Sequence[Limit], types: Mapping[str, TypeLimits], before: KnownLimits) -> None:
-        """Write the limits of a pool's code, and which job types have them. The pool that does so last decides."""
-        fields = {_CODE + each.name: each.numbers for each in limits if each.numbers}
-        fields |= {_JOB + name: f"{each.owner} {each.text}" for name, each in types.items()}
-        if not fields:
-            return
-        await self._write(fields)
-        for name, each in types.items():
-            for limit in each.limits:
-                await self._redis.client().sadd(self._keys.limit_jobs(limit), encode(name))
-            old = before.types.get(name)
-            for limit in set(old.limits if old else ()) - set(each.limits):
-                await self._redis.client().srem(self._keys.limit_jobs(limit), encode(name))
+    async def announce(self, limits: Sequence[Limit], types: Mapping[str, TypeLimits], at: float) -> None:
+        """Write the limits of a pool's code, and which job types have them. The pool that does so last decides.
 
-    async def withdraw(self, types: Mapping[str, TypeLimits]) -> None:
-        """Forget that job types have limits."""
-        for name, each in types.items():
-            await self._redis.client().hdel(self._keys.limits, encode(_JOB + name))
-            for limit in each.limits:
-                await self._redis.client().srem(self._keys.limit_jobs(limit), encode(name))
+        :param at: when the pool was started, by Redis's clock, epoch seconds.
+        """
+        fields = {_CODE + each.name: f"{each.numbers} {at:.6f}" for each in limits if each.numbers}
+        fields |= {_JOB + name: f"{each.owner} {each.text}" for name, each in types.items()}
+        if fields:
+            await self._write(fields)
+
+    async def withdraw(self, names: Iterable[str]) -> None:
+        """Forget that the jobs of these names have limits."""
+        fields = [encode(_JOB + name) for name in names]
+        if fields:
+            await self._redis.client().hdel(self._keys.limits, *fields)
 
     async def forget(self, name: str) -> None:
         """Forget that the jobs of a name have limits."""
-        found = (await self.read()).types.get(name)
-        if found is not None:
-            await self.withdraw({name: found})
+        if name in (await self.read()).types:
+            await self.withdraw([name])
 
     async def remove_invalid(self, fields: Iterable[str]) -> int:
         """Remove those of these fields that still cannot be read; return how many there were."""
@@ -227,7 +238,10 @@ class LimitSlots:
 
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
-        what, number = await self._call(limit, slot, cost)
+        what, number, before = await self._call(limit, slot, cost)
+        if before:
+            text = "limit %s changed to %s, that of this process; another one had announced %s"
+            logger.warning(text, limit.name, limit.numbers, printable(decode(before)))
         return decode(what), int(number)
 
     async def renew(self, limit: Limit, slot: str) -> None:
@@ -245,9 +259,9 @@ class LimitSlots:
         with translated_errors(self._redis.masked_url):
             await self._redis.client().zrem(self._keys.slots(limit.name), slot)
 
-    async def _call(self, limit: Limit, slot: str, cost: int, *, renews: bool = False) -> tuple[bytes, int]:
+    async def _call(self, limit: Limit, slot: str, cost: int, *, renews: bool = False) -> tuple[bytes, int, bytes]:
         keys = [self._keys.limits, self._keys.slots(limit.name)]
-        args = [limit.name, slot, cost, LEASE, limit.numbers, int(renews)]
+        args = [limit.name, slot, cost, LEASE, limit.numbers, f"{limit.age:.6f}", int(renews)]
         with translated_errors(self._redis.masked_url):
-            what, number = await run_script(self._redis.client(), "take_slot", keys, args)
-        return what, number
+            what, number, before = await run_script(self._redis.client(), "take_slot", keys, args)
+        return what, number, before

@@ -83,7 +83,7 @@ def tokens_left(rate: Rate, state: bytes | None, now: float) -> int:
     if state is None:
         return rate.tokens
     try:
-        debt, at, cost = map(int, state.split(b" "))
+        debt, at, cost = map(int, state.removesuffix(b" owes").split(b" "))
     except ValueError:
         return 0
     if cost <= 0:
@@ -91,8 +91,10 @@ def tokens_left(rate: Rate, state: bytes | None, now: float) -> int:
     if cost != rate.token_cost:
         debt = -(-debt * rate.token_cost // cost)
     elapsed = max(0, round(now * 1_000_000) - at)
-    debt = max(0, min(full, debt) - elapsed * rate.units_per_microsecond)
-    return (full - debt) // rate.token_cost
+    if not state.endswith(b" owes"):
+        debt = min(full, debt)
+    debt = max(0, debt - elapsed * rate.units_per_microsecond)
+    return max(0, full - debt) // rate.token_cost
 
 
 class Rates:

@@ -266,6 +266,7 @@ class Fetcher:
             self.state.rest(command.queue, command.seconds, self._loop.time())
             self._openings.plan()
         self.rests.append(command)
+        self.state.requeueing.begin_rest(_resting(command.queue, command.payloads[0]))
         others = self._keep_resting(list(self.ready.jobs))
         if len(others) < len(self.ready.jobs):
             self.ready.jobs.clear()
@@ -288,7 +289,11 @@ class Fetcher:
         for command in reversed(rests):
             self.state.job_done()
             self.state.on_requeueing(command.payloads, self._loop.time())
-            self._results.add(command, partial(self._on_requeued, command.payloads))
+            self._results.add(command, partial(self._on_rested, command))
+
+    def _on_rested(self, command: RequeueAndRest, reply: Any) -> None:
+        self.state.requeueing.on_rested(_resting(command.queue, command.payloads[0]), self._loop.time())
+        self._on_requeued(command.payloads, reply)
 
     def _keep_resting(self, jobs: Sequence[HeldJob]) -> Sequence[HeldJob]:
         """Return the jobs whose queues, or tenants, are not about to rest. The others are requeued."""
@@ -387,10 +392,15 @@ class Fetcher:
 
     def _revalidate(self, queue: Queue, payload: bytes) -> None:
         """Ask Redis whether a job that it has returned may start."""
-        self._results.add(AdmitPopped(queue, [payload]), partial(self._on_revalidated, queue, payload))
+        on_reply = partial(self._on_revalidated, queue, payload, self._loop.time())
+        self._results.add(AdmitPopped(queue, [payload]), on_reply)
 
-    def _on_revalidated(self, queue: Queue, payload: bytes, reply: Sequence[int]) -> None:
+    def _on_revalidated(self, queue: Queue, payload: bytes, requested_at: float, reply: Sequence[int]) -> None:
         verdict, waiting, crashes = Verdict(reply[0]), reply[1], reply[2]
+        if verdict is Verdict.ADMITTED and self.state.requeueing.may_rest(_resting(queue, payload), requested_at):
+            # Redis may have decided before it knew that this is to rest.
+            self._revalidate(queue, payload)
+            return
         step = self.state.on_revalidated(queue, payload, verdict, waiting, self._loop.time())
         if step is NextStep.RUN:
             self.run([(queue, payload, crashes)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 
+from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob
 
 
@@ -25,6 +27,8 @@ class Requeueing:
         self._postponed: dict[bytes, HeldJob] = {}
         # Replies to requests that were sent before this time are revalidated.
         self._distrusted_until = float("-inf")
+        # Replies to requests that were sent before this time may not know that a queue, or a tenant of it, is to rest.
+        self._rests: dict[tuple[Queue, str], float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._payloads)
@@ -47,6 +51,19 @@ class Requeueing:
     def distrust(self, now: float) -> None:
         """Have replies to requests that were sent until now revalidated."""
         self._distrusted_until = now
+
+    def begin_rest(self, resting: tuple[Queue, str]) -> None:
+        """A queue, or a tenant of it, is to rest."""
+        self._rests[resting] = math.inf
+
+    def on_rested(self, resting: tuple[Queue, str], now: float) -> None:
+        """Redis has replied that it rests."""
+        self._rests = {each: at for each, at in self._rests.items() if at > now - self._stale_after}
+        self._rests[resting] = now
+
+    def may_rest(self, resting: tuple[Queue, str], requested_at: float) -> bool:
+        """Return whether the reply to a request may be too old to know that a queue, or a tenant of it, rests."""
+        return requested_at <= self._rests.get(resting, -math.inf)
 
     def add(self, payloads: Iterable[bytes]) -> None:
         """Redis is asked about these jobs."""

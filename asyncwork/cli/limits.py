@@ -7,12 +7,13 @@ import asyncio
 from dataclasses import asdict
 
 from .._environment import number
-from .._jobs.printable import printable
+from .._jobs.printable import printable, shown
 from ..errors import UsageError
 from ..limit import check_limit_name
 from ..models.limits import LimitInfo
 from ..rate import Rate
 from . import json_text, settings
+from .errors import NothingMatches
 from .session import Session
 from .table import Column, Row, table
 
@@ -34,6 +35,7 @@ def limits(options: argparse.Namespace) -> int:
     :raises UsageError: when an option is invalid.
     :raises RedisUnavailable: when Redis refuses, or cannot be reached.
     :raises OutputError: when standard output cannot be written.
+    :raises NothingMatches: when there is no such limit.
     """
     session = Session(options)
     if options.verb != "set" and (options.rate is not None or options.concurrency is not None):
@@ -93,7 +95,13 @@ async def _set(session: Session, name: str, rate: Rate | None, concurrency: int)
 
 
 async def _reset(session: Session, name: str) -> None:
-    async with session.client:
-        await session.client.reset_limit(name)
+    async with session.client as client:
+        known = any(each.name == name for each in await client.limits())
+        await client.reset_limit(name)
+        has_code = any(each.name == name for each in await client.limits())
+    if not known:
+        raise NothingMatches(f"there is no limit {shown(name)} in this namespace")
     line = f"limit {printable(name)} has the numbers of the code"
+    if not has_code:
+        line = f"limit {printable(name)} is no longer set, and there are no numbers of code"
     session.print_lines([line], line)

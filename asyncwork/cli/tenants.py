@@ -148,14 +148,15 @@ async def change_tenant(client: Client, name: str, tenant: str, change: TenantCh
         await client.set_partition(name, tenant, concurrency=change.concurrency, weight=change.weight, rate=change.rate)
     if change.paused is not None:
         await (client.pause_partition if change.paused else client.unpause_partition)(name, tenant)
-    done = []
+    queue = await client.tenants(name)
+    ordered, done = ", but ordered jobs one after the other" if queue.ordered else "", list[str]()
     if change.concurrency is not None:
         done.append(
             "has the limit of the queue"
             if change.concurrency == "default"
-            else f"runs at most {plural(change.concurrency, 'job')} at once, over all pools"
+            else f"runs at most {plural(change.concurrency, 'job')} at once, over all pools{ordered}"
             if change.concurrency
-            else "runs any number of jobs at once"
+            else f"runs any number of jobs at once{ordered}"
         )
     if change.rate is not None:
         done.append(
@@ -169,4 +170,7 @@ async def change_tenant(client: Client, name: str, tenant: str, change: TenantCh
         done.append(f"has weight {change.weight:g}")
     if change.paused is not None:
         done.append("is paused" if change.paused else "is not paused")
-    return f"tenant {printable(tenant) or '(none)'} of queue {printable(name)} {', '.join(done)}"
+    # It may be misspelled.
+    has_jobs = any(each.name == tenant and (each.waiting or each.running) for each in queue.tenants)
+    nothing = "" if has_jobs else "; no job of it waits or runs"
+    return f"tenant {printable(tenant) or '(none)'} of queue {printable(name)} {', '.join(done)}{nothing}"

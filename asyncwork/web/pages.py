@@ -144,6 +144,7 @@ async def _queue(page: PageRequest) -> PageContent:
         "listing": await listing.list_jobs(page, queue_location(name), job_query, newest_first=False),
         "fair": await page.client.tenants(name) if queue.fair else None,
         "most_tenants": _MOST_TENANTS,
+        "limits": [each for each in await page.client.limits() if name in each.jobs],
     }
     return PageContent("queue.html", "/queue", name, values)
 

@@ -12,12 +12,15 @@ local function refuse_if_full(q, tenant)
   end
 end
 
+-- Those that move jobs back which have not begun.
+local RETURNS = {admit = true, requeue_front = true}
 local function put_all(q, verb, payloads)
   local length = 0
   read_options(q)
   for _, payload in ipairs(payloads) do
     local tenant = tenant_of(payload)
     if ENQUEUES[script_name] then refuse_if_full(q, tenant) end
+    if RETURNS[script_name] then return_turn(q, q.is_fair and tenant or '') end
     -- An ordered job that waits for an event which is there already comes first, as others for which its tenant waits.
     length = put(q, script_name == 'defer' and q.ordered and 'rpush' or verb, payload, tenant)
   end
@@ -98,6 +101,7 @@ local function move_to_front(q, source)
   if payload then
     read_options(q)
     local tenant = q.is_fair and tenant_of(payload) or ''
+    return_turn(q, tenant)
     redis.call('lmove', source, list_of(q, tenant), 'LEFT', 'RIGHT')
     add_waiting(q, tenant, 1)
     if length_of(q, tenant) == 1 then enter(q, tenant) end
@@ -122,20 +126,23 @@ local function owner_of(key)
   return of_lists[key]
 end
 
--- Has a tenant of an ordered queue wait for a job that was moved to be tried again, or no longer wait for one that has
--- left there.
+-- Has a tenant of an ordered queue wait for a job that is to run again later, or no longer wait for one that has left
+-- there.
 local function note_order(verb, key, payload)
   for _, q in ipairs(fair_queues) do
     read_options(q)
     local name = q.ordered and field_of_job(payload, 'name') or ''
     if name ~= '' and string.sub(q.plain, -#name - 5) == 'jobs:' .. name then
       local tenant, id = tenant_of(payload), field_of_job(payload, 'id')
-      local is_moved = (script_name == 'move' or script_name == 'defer') and not q.noted
-      if verb == 'zadd' and (script_name == 'restore' or is_moved) and not string.find(key, 'dead$') then
-        -- Only the first is the job that is moved.
-        q.noted = true
-        redis.call('hset', q.order, tenant, id)
-        review(q, tenant)
+      if verb == 'zadd' and script_name == 'restore' then
+        -- A scheduled job may be one that never ran, for which no other job waits.
+        if string.find(key, 'retry$') then
+          redis.call('hset', q.order, tenant, id)
+          review(q, tenant)
+        end
+      elseif verb == 'zadd' and not string.find(key, 'dead$') and id ~= '' then
+        -- If it leaves an in-progress list in this step, it is to run again: not so for a batch's callback.
+        q.delayed[id] = tenant
       elseif verb == 'zrem' and redis.call('hget', q.order, tenant) == id then
         redis.call('hdel', q.order, tenant)
         review(q, tenant)
@@ -155,6 +162,14 @@ local function rest_tenant(q, verb, milliseconds)
   read_options(q)
   local ends = q.has_opens and tonumber(redis.pcall('zscore', q.rests, tenant))
   return ends and math.max(0, math.ceil((ends - now_micros()) / 1000)) or -2
+end
+
+-- Whether a job that was taken, and has not begun, must go back: its queue is paused, or its tenant is, or rests.
+local function is_closed(q, paused_key)
+  local tenant = tenant_of(ARGV[2])
+  local _, _, is_paused = settings_of(q, tenant)
+  local ends = q.has_opens and tonumber(redis.pcall('zscore', q.rests, tenant)) or 0
+  return (is_paused or ends > now_micros() or redis.call('exists', paused_key) == 1) and 1 or 0
 end
 
 -- Returns, for each fair queue from which jobs were to be taken and whose tenants have rates or rest, its number and in
@@ -187,6 +202,8 @@ local function call(verb, key, ...)
     return of_in_progress[verb](owner_of(key), key, ...)
   elseif script_name == 'rest' and key == KEYS[5] and fair_queues[1] and (verb == 'set' or verb == 'pttl') then
     return rest_tenant(fair_queues[1], verb, (select(3, ...)))
+  elseif script_name == 'admit' and key == KEYS[3] and verb == 'exists' then
+    return is_closed(fair_queues[1], key)
   elseif verb == 'zadd' or verb == 'zrem' then
     note_order(verb, key, (select(select('#', ...), ...)))
   end

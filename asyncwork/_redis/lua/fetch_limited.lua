@@ -1,7 +1,7 @@
 -- Takes up to a number of jobs from queues as `fetch` does. Some of the queues have a rate: each of their jobs that is
 -- taken takes a token, after all other checks, and as many tokens as it costs of each limit that its name shares with
--- others. A job that is requeued does not return its tokens. One that costs more than the burst of a limit could never
--- start, and is put into the quarantine.
+-- others. A job that is requeued does not return its tokens. One that costs more than the burst of a limit starts when
+-- all tokens are there, and the next ones wait for those that it owes.
 -- KEYS    the hash of crashes, the hash of cancels, look_ahead_paused, the hash of rates, then for each queue: queue,
 --         in-progress, paused, lock, lock_info, max_concurrency, the state of its rate
 -- ARGV    pool id, how many jobs are wanted, 1 if the pool looks ahead, how many of these jobs can begin at once, then
@@ -52,28 +52,12 @@ local function take_jobs(position, queue, inprogress, room)
   return #found
 end
 
--- Returns bytes as a JSON string, unless they are no UTF-8.
-local function quoted(text)
-  return '"' .. string.gsub(text, '[%c"\\]', function(c) return string.format('\\u%04x', string.byte(c)) end) .. '"'
-end
-
--- Sets jobs aside that could never start, and returns how many of a queue may start, and when to look again. Their limits
--- are checked last; nothing is taken yet.
-local function fitting(name, queue, limits, usual, room)
-  while true do
-    -- pcall: what is wrong with the queue, take_jobs reports.
-    local waiting = redis.pcall('lrange', queue, -math.min(room, MOST), -1)
-    if waiting.err or #waiting == 0 then return room end
-    for _, limit in ipairs(limits) do limit.cost = 0 end
-    local n, micros, exceeded, cost = how_many_fit(limits, waiting, usual)
-    if not exceeded or n > 0 then return n, micros or exceeded and 1 end
-    local text = string.format('it costs %.0f, more than the burst of limit %s, %.0f: it could never start', cost,
-      exceeded.name, exceeded.rate.burst)
-    local entry = string.format('{"at" : %s, "from" : %s, "reason" : %s, "payload" : %s}', redis.call('time')[1],
-      quoted(name), quoted(text), quoted(waiting[#waiting]))
-    redis.call('lpush', prefix .. 'quarantine', entry)
-    redis.call('rpop', queue)
-  end
+-- Returns how many jobs of a queue may start, and when to look again. Their limits are checked last; nothing is taken yet.
+local function fitting(queue, limits, usual, room)
+  -- pcall: what is wrong with the queue, take_jobs reports.
+  local waiting = redis.pcall('lrange', queue, -math.min(room, MOST), -1)
+  if waiting.err or #waiting == 0 then return room end
+  return how_many_fit(limits, waiting, usual)
 end
 
 local function note_opening(position, micros)
@@ -115,7 +99,7 @@ for i = 5, #KEYS, 7 do
       if name ~= '' and room > 0 then limits, usual = limits_of(prefix, name) end
       if limits then
         room = math.max(0, math.min(room, at_once - (wanted - want)))
-        if room > 0 then room, again = fitting(name, queue, limits, usual, room) end
+        if room > 0 then room, again = fitting(queue, limits, usual, room) end
         if again then note_opening(position, again) end
       end
       if room > 0 then n, failed = take_jobs(position, queue, inprogress, room) end
@@ -123,7 +107,7 @@ for i = 5, #KEYS, 7 do
       if n > 0 then
         want = want - n
         for _, limit in ipairs(limits or {}) do
-          if limit.rate then take_tokens(limit.tokens, limit.rate, limit.cost) end
+          if limit.rate then take_tokens(limit.tokens, limit.rate, limit.cost, true) end
         end
         sync_share(inprogress, lock, lock_info, pool)
         if rate then spent, left, micros = take_tokens(state, rate, n) end

@@ -16,6 +16,8 @@ read_options(q, not corrects)
 local function all(reply)
   return type(reply) == 'table' and not reply.err and reply or {}
 end
+-- Its jobs are not ordered any more.
+if corrects and not q.ordered then redis.call('del', q.order) end
 local wrong = {}
 local last = 2 + 2 * tonumber(ARGV[2])
 for i = 3, last, 2 do

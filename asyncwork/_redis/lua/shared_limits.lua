@@ -19,12 +19,24 @@ local function limit_of(prefix, name, otherwise)
   return limit
 end
 
+-- By job name, the names of its limits, each between spaces.
+local limited_jobs
+local function read_limited_jobs(prefix)
+  limited_jobs = {}
+  -- pcall: a key of another type must block no queue.
+  local fields = redis.pcall('hgetall', prefix .. 'limits')
+  for at = 1, fields.err and 0 or #fields, 2 do
+    local job, names = string.match(fields[at], '^job:(.*)$'), string.match(fields[at + 1], '^%S+ %d+( .+)$')
+    if job and names then limited_jobs[job] = names .. ' ' end
+  end
+end
+
 -- Returns how many jobs of a limit run, and how many slots of other code are taken. Drops slots whose lease has ended.
 local function used_of(prefix, name)
   local running, slots = 0, prefix .. 'slots:' .. name
-  local jobs = redis.pcall('smembers', prefix .. 'limit_jobs:' .. name)
-  if not jobs.err then
-    for _, job in ipairs(jobs) do
+  if not limited_jobs then read_limited_jobs(prefix) end
+  for job, names in pairs(limited_jobs) do
+    if string.find(names, ' ' .. name .. ' ', 1, true) then
       running = running + count_of(redis.pcall('get', prefix .. 'jobs:' .. job .. ':lock'))
     end
   end
@@ -47,7 +59,7 @@ local function limits_of(prefix, name)
         local running, slots = used_of(prefix, each)
         limit.free = limit.most - running - slots
       end
-      limit.name, limit.cost = each, 0
+      limit.cost = 0
       limits[#limits + 1] = limit
     end
   end
@@ -59,24 +71,30 @@ end
 local function cost_of(payload, usual)
   local last = string.match(payload, ',"cost"%s*:(%d+)}$') or
     string.match(string.sub(payload, -250), ',"cost"' .. ':(%d+),"partition"' .. ':"[^"\\]*"}$')
-  if last then return tonumber(last) end
+  last = tonumber(last)
+  if last and last >= 1 and last < 2^31 then return last end
   if not string.find(payload, '"cost"', 1, true) then return usual end
   local is_json, job = pcall(cjson.decode, payload)
   local cost = is_json and type(job) == 'table' and job.cost
   return type(cost) == 'number' and cost >= 1 and cost < 2^31 and math.floor(cost) or usual
 end
 
--- Returns how many of these payloads, which are in the order of the list, may start beginning with the last one; in how
--- many microseconds to look again if one may not; and the limit whose burst the next one exceeds.
+-- Returns how many tokens must be there for a job or a slot. One that costs more than the burst starts when all are there,
+-- and owes the others.
+local function needed(limit, cost)
+  return math.min(cost, limit.rate.burst)
+end
+
+-- Returns how many of these payloads, which are in the order of the list, may start beginning with the last one; and in
+-- how many microseconds to look again if one may not.
 local function how_many_fit(limits, payloads, usual)
   for at = #payloads, 1, -1 do
     local cost = cost_of(payloads[at], usual)
     for _, limit in ipairs(limits) do
       local started = #payloads - at
-      if limit.rate and cost > limit.rate.burst then return started, nil, limit, cost end
       if limit.free and started >= limit.free then return started, 50000 end
-      if limit.rate and limit.cost + cost > limit.left then
-        local lacking = limit.cost + cost - limit.left
+      local lacking = limit.rate and limit.cost + needed(limit, cost) - limit.left or 0
+      if lacking > 0 then
         return started, math.max(1, math.ceil(lacking * limit.rate.each / limit.rate.units))
       end
     end

@@ -45,19 +45,8 @@ local function take_first(q, count)
   return #taken > 0 and taken or false
 end
 
--- Removes the next job, which is in the quarantine because it could never start.
-local function drop_first(q)
-  local tenant = q.dealt[1].name
-  local payload = redis.call('rpop', list_of(q, tenant))
-  add_waiting(q, tenant, -1)
-  leave_if_empty(q, tenant)
-  q.dealt = nil
-  return payload
-end
-
 local take_without_limits = of_queue.rpop
 of_queue.rpop = function(q, wanted)
   if not q.dealt then return take_without_limits(q, wanted) end
-  if not wanted then return drop_first(q) end
   return take_first(q, tonumber(wanted))
 end

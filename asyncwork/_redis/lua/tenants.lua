@@ -15,8 +15,9 @@ local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'setting
   'tokens', 'lists'}
 -- A batch of more would not fit on Lua's stack.
 local MOST_TAKEN = 1000
--- So many jobs at the front of the plain list are read in one step, because some may belong to other tenants.
-local MOST_SORTED = 64
+-- So many jobs at the front of the plain list are read at once, because some may belong to other tenants; and so many
+-- times in one step.
+local MOST_SORTED, MOST_SORTINGS = 64, 16
 local LONGEST_TENANT = 200
 -- Seconds for which jobs that wait are counted after an enqueue has asked how many there are.
 local KEPT_COUNT = 3600
@@ -24,7 +25,7 @@ local KEPT_COUNT = 3600
 local MOST_OPENED = 1000
 local fair_queues, by_plain = {}, {}
 for _ = 1, tonumber(table.remove(ARGV)) do
-  local q, first = {ended = {}, started = {}, touched = false}, #KEYS - #FIELDS
+  local q, first = {ended = {}, started = {}, removed = {}, delayed = {}, returned = {}, touched = false}, #KEYS - #FIELDS
   for at = #FIELDS, 1, -1 do
     q[FIELDS[at]] = KEYS[first + at]
     KEYS[first + at] = nil
@@ -157,7 +158,8 @@ local function hold_until(q, tenant, at)
 end
 
 -- Gives a tenant with waiting jobs a turn, or holds it. Its turn is one after the lowest in the ring, whatever it was
--- before: so silence brings no credit, and a tenant that comes again and again is not served before those that wait.
+-- before: so silence brings no credit, and a tenant that comes again and again is not served before those that wait. One
+-- whose job was taken, and comes back because it has not begun, has not had its turn: it is among the next.
 local function enter(q, tenant)
   local limit, weight, paused, rate = settings_of(q, tenant)
   local running = limit > 0 and tonumber(redis.pcall('hget', q.running, tenant)) or 0
@@ -173,8 +175,19 @@ local function enter(q, tenant)
     return
   end
   local lowest = redis.call('zrange', q.ring, 0, 0, 'WITHSCORES')[2]
-  redis.call('zadd', q.ring, 'NX', lowest and tonumber(lowest) + 1 / weight or 0, tenant)
+  redis.call('zadd', q.ring, 'NX', lowest and tonumber(lowest) + (q.returned[tenant] and 0 or 1 / weight) or 0, tenant)
   q.touched = true
+end
+
+-- Gives a tenant the turn again in which a job was taken that comes back.
+local function return_turn(q, tenant)
+  q.returned[tenant] = true
+  local turn = tonumber(redis.call('zscore', q.ring, tenant))
+  if turn then
+    local _, weight = settings_of(q, tenant)
+    local lowest = tonumber(redis.call('zrange', q.ring, 0, 0, 'WITHSCORES')[2])
+    redis.call('zadd', q.ring, math.max(lowest, turn - 1 / weight), tenant)
+  end
 end
 
 -- Checks a tenant again that was held. One that waits for a token goes on doing so.
@@ -250,6 +263,15 @@ local function put(q, verb, payload, tenant)
   return length
 end
 
+-- Has the tenant of the plain list, to which other programs push, enter or leave.
+local function enter_plain(q)
+  if length_of(q, '') == 0 then
+    leave_if_empty(q, '')
+  elseif not redis.call('zscore', q.ring, '') and redis.call('sismember', q.held, '') == 0 then
+    enter(q, '')
+  end
+end
+
 -- Moves jobs that other programs have put into the plain list to their tenants. Those at its front that stay are counted
 -- in `unsorted`.
 local function sort_plain(q)
@@ -266,11 +288,7 @@ local function sort_plain(q)
       q.unsorted = q.unsorted + 1
     end
   end
-  if length_of(q, '') == 0 then
-    leave_if_empty(q, '')
-  elseif not redis.call('zscore', q.ring, '') and redis.call('sismember', q.held, '') == 0 then
-    enter(q, '')
-  end
+  enter_plain(q)
 end
 
 -- Returns those of some tenants in the ring whose jobs may start, with what their turns depend on, and how many tenants
@@ -307,6 +325,12 @@ local function candidates_of(q, flat)
       if rate then found[#found].rate, found[#found].room = rate, room end
       if name == '' and q.unsorted < found[#found].left then
         found[#found].left, found[#found].has_more = q.unsorted, true
+        if q.unsorted == 0 then
+          -- Nothing is known of its jobs: they may be those of other tenants. It enters again when they were read, so
+          -- that its turn is not left behind by those of others.
+          found[#found] = nil
+          redis.call('zrem', q.ring, name)
+        end
       end
     end
   end
@@ -378,6 +402,7 @@ end
 -- Takes note of how many jobs were taken. The reply of the fetch says when the next tenant may go on, so that no other pool
 -- has to be woken for it.
 local function note_taken(q, taken)
+  if q.unsorted == 0 then enter_plain(q) end
   q.touched, q.counted, q.was_read, q.wakes = true, #taken > 0, true, false
 end
 
@@ -387,12 +412,14 @@ local function take(q, wanted)
   local taken = {}
   wanted = math.min(wanted, MOST_TAKEN)
   open_due(q)
+  local sortings = 0
   repeat
     sort_plain(q)
+    sortings = sortings + 1
     local next_ones = redis.call('zrange', q.ring, 0, wanted - #taken - 1, 'WITHSCORES')
     local candidates, looked = candidates_of(q, next_ones)
     take_dealt(q, deal(candidates, wanted - #taken), taken)
-  until looked == 0 or #taken >= wanted
+  until looked == 0 or #taken >= wanted or (#candidates == 0 and sortings >= MOST_SORTINGS)
   note_taken(q, taken)
   return #taken > 0 and taken or false
 end
@@ -410,6 +437,21 @@ end
 local function count_ended(q, payload, count)
   local tenant = tenant_of(payload)
   q.ended[tenant] = (q.ended[tenant] or 0) + count
+  q.removed[#q.removed + 1] = payload
+end
+
+-- Has tenants of ordered jobs wait for those that have left their in-progress list to run again later.
+local function hold_for_delayed(q)
+  if not next(q.delayed) then return end
+  for _, payload in ipairs(q.removed) do
+    local id = field_of_job(payload, 'id')
+    local tenant = q.delayed[id]
+    if tenant then
+      q.delayed[id] = nil
+      redis.call('hset', q.order, tenant, id)
+      review(q, tenant)
+    end
+  end
 end
 
 -- Returns how many jobs of all tenants wait. They are counted once, and from then on as they come and go.
@@ -434,6 +476,7 @@ end
 -- keeps the bell.
 local function settle_tenants()
   for _, q in ipairs(fair_queues) do
+    hold_for_delayed(q)
     for tenant, count in pairs(q.ended) do
       read_options(q)
       add_running(q, tenant, -count)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from ..._jobs.printable import printable
 from ..._redis.namespace import Namespace
 from ..._redis.rates import QueueRate, Rates
+from ...limit import Limit
 from ...rate import Rate
 from .shared_limits import SharedLimits
 
@@ -67,6 +68,11 @@ class RateReader:
         self._known: dict[str, QueueRate] = {}
         # By name, since when the pool that announced its rate has been gone, by this process's monotonic clock.
         self._gone_since: dict[str, float] = {}
+
+    def add_limits(self, limits: Iterable[Limit]) -> None:
+        """Have shared limits announced that no job type has, for their slots."""
+        if self._shared is not None:
+            self._shared.add(limits)
 
     def ignore(self) -> None:
         """Have the pool obey no rates, for tests of applications."""

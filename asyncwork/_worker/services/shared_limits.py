@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ..._jobs.printable import printable
 from ..._redis.limits import KnownLimits, LimitNumbers, Limits, TypeLimits
@@ -32,32 +32,40 @@ class SharedLimits:
         self._limits = Limits(namespace)
         self._rates = Rates(namespace)
         self._names = options.keys()
-        found = [each for one in options.values() for each in one.limits]
-        self._own: dict[str, Limit] = {each.name: each for each in found if each.numbers}
+        self._own: dict[str, Limit] = {}
+        for one in options.values():
+            self.add(one.limits)
         self._types = {
             name: TypeLimits(pool_id, 1 if callable(one.cost) else one.cost, tuple(each.name for each in one.limits))
             for name, one in options.items()
             if one.limits
         }
+        self._redis = namespace.redis
         self._pool_id = pool_id
+        # When the pool was started, by Redis's clock, epoch seconds.
+        self._started_at = 0.0
         self._warned: dict[str, str] = {}
         # By job type, since when the pool that announced its limits has been gone, by this process's monotonic clock.
         self._gone_since: dict[str, float] = {}
+
+    def add(self, limits: Iterable[Limit]) -> None:
+        """Have limits of the code announced, also those that no job type has, for their slots."""
+        self._own |= {each.name: each for each in limits if each.numbers}
 
     async def start(self) -> None:
         """Announce the limits of the code, and warn of those that were different.
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        if not self._types:
+        if not (self._types or self._own):
             return
-        before = await self._limits.read()
-        await self._limits.announce(list(self._own.values()), self._types, before)
+        before, self._started_at = await self._limits.read(), await self._redis.now()
+        await self._limits.announce(list(self._own.values()), self._types, self._started_at)
         await self._rates.wake_pools()
         for name, each in self._own.items():
             code = before.numbers.get(name, LimitNumbers()).code
             if code not in ("", each.numbers):
-                text = "limit %s changed to %s, that of this pool; another pool had announced %s"
+                text = "limit %s changed to %s, that of this process; another one had announced %s"
                 logger.warning(text, printable(name), each.numbers, printable(code))
 
     async def read(self) -> Collection[str]:
@@ -79,7 +87,7 @@ class SharedLimits:
                 self._warned.pop(name, None)
             elif self._warned.get(name) != code:
                 self._warned[name] = code
-                text = "limit %s is %s now, which another pool has announced; this pool has %s in its code"
+                text = "limit %s is %s now, which another process has announced; this one has %s in its code"
                 logger.warning(text, printable(name), printable(code), each.numbers)
 
     async def _keep_announced(self, found: KnownLimits) -> bool:
@@ -95,8 +103,8 @@ class SharedLimits:
         again = {name: each for name, each in self._types.items() if name in over or name not in found.types}
         lost = [each for name, each in self._own.items() if not found.numbers.get(name, LimitNumbers()).code]
         if again or lost:
-            await self._limits.announce(lost, again, found)
-        withdrawn = {name: others[name] for name in over - self._types.keys()}
+            await self._limits.announce(lost, again, self._started_at)
+        withdrawn = sorted(over - self._types.keys())
         if withdrawn:
             await self._limits.withdraw(withdrawn)
             for name in withdrawn:

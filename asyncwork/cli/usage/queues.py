@@ -26,7 +26,7 @@ verbs:
                      says. A rate that is set here holds until it is reset with code
   tenants NAME       show the tenants of a fair queue: how many of their jobs wait and run, their limits and weights
   tenant NAME TENANT change a tenant of a fair queue: --pause, --unpause, --concurrency N,
-                     --rate RATE, --weight W
+                     --rate RATE, --weight W; '' for the jobs without a tenant
   empty NAME …       delete the jobs that wait in these queues; it can be undone for ten minutes
   forget NAME …      remove the names, their pauses and limits. No job of the name may wait or run, and no running pool
                      may have a handler for it
