@@ -157,7 +157,7 @@ async def test_steps_are_gone_on_with_whose_entry_is_gone(bench: Bench, monkeypa
             assert await findings(client) == []
             assert await bench.redis.zrem(bench.keys.scheduled, entry) == 1
             await bench.redis.hdel(keys[4], "settle")
-            assert f"flow {flow.id}: 2 steps are left that nobody takes" in await bench.audit()
+            assert f"flow {flow.id}: 2 steps are left that no pool takes" in await bench.audit()
             ((kind, text),) = await findings(client)
             assert kind == "halted_flow"
             assert text.startswith(f"flow {flow.id} has 2 steps left that no pool takes")

@@ -25,7 +25,7 @@ from asyncwork._doctor.flow_reader import FlowReading, read_flows
 from asyncwork._doctor.flow_rules import flow_findings
 from asyncwork._jobs.flow_nodes import Node, Nodes
 from asyncwork._jobs.location import JobSet
-from asyncwork._jobs.membership import MemberState, member_id, member_in
+from asyncwork._jobs.membership import Member, MemberState, member_id, member_in
 from asyncwork._jobs.quarantine import write_entry
 from asyncwork._pool.job_flows import _RunningFlow
 from asyncwork._redis import flow_writer, scripts
@@ -97,6 +97,8 @@ class FlowWorld(World):
         self.is_starting = False
         # The ids of jobs that were somewhere.
         self.seen: set[str] = set()
+        # By flow that was cancelled, those of them that were until then.
+        self.cancelled_since: dict[str, set[str]] = {}
         self.steps: Any = (
             *(self.create,) * 2,
             *(self.add,) * 2,
@@ -367,7 +369,10 @@ class FlowWorld(World):
             model = self.flows[flow_id]
             raws = [raw for raw, _ in await self.bench.job_set("scheduled")]
             raws += await self.bench.redis.lrange(self.bench.keys.queue("work"), 0, -1)
-            await self.client.cancel_batch(flow_id)
+            self.seen.update(await self.places())
+            status = await self.client.cancel_batch(flow_id)
+            if status is not None and status.cancellation:
+                self.cancelled_since.setdefault(flow_id, set(self.seen))
             if model.ended:
                 return
             model.cancelled = True
@@ -388,6 +393,10 @@ class FlowWorld(World):
         assert not wrong, wrong
         places = await self.places()
         self.seen.update(places)
+        for flow_id, before in self.cancelled_since.items():
+            for number, node in self.flows[flow_id].nodes.items():
+                late = node.before and places[job_id := member_id(flow_id, number)] and job_id not in before
+                assert not late, f"node {number} of {flow_id} was released, although its flow was cancelled"
         for flow_id, model in self.flows.items():
             reading, flow, counts = readings[flow_id], flows[flow_id], model.counts()
             status = reading.status
@@ -528,3 +537,27 @@ async def test_flows_are_what_a_plain_model_says(bench: Bench, kind: str) -> Non
             assert await bench.audit() == []
             await bench.delete_keys()
             await bench.redis.sadd(bench.keys.known_jobs, "work")
+
+
+async def test_a_flow_that_is_cancelled_releases_no_more(bench: Bench, small_bounds: None) -> None:
+    """Not even nodes whose turn has come before, and which wait for others to be released first."""
+    await bench.redis.sadd(bench.keys.known_jobs, "work")
+    flow = bench.enqueuer.flow()
+    flow.add_many("work", [{} for _ in range(9)], after=flow.add("work"))
+    await flow.start()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        world = FlowWorld(bench, client, 0, drains=False, simple=True)
+        await bench.redis.rpop(bench.keys.queue("work"))
+        await world.store.settle([Member(flow.id, 0)], MemberState.DONE)
+        released = await bench.job_set("scheduled")
+        # And the entry by which the others are to be.
+        assert 1 < len(released) < 9
+        status = await client.cancel_batch(flow.id)
+        assert status is not None
+        assert 0 < status.left < 9
+        world.flows[flow.id] = ModelFlow()
+        await world.drain()
+        assert await bench.job_set("scheduled") == []
+        status = await client.cancel_batch(flow.id)
+        assert status is not None
+        assert (status.done, status.cancelled, status.ended) == (1, 9, True)
