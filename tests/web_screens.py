@@ -251,19 +251,16 @@ class Demo:
         for each in groups:
             group = {"first": number, "count": each.total, "name": each.name, "label": each.label, "when": each.when}
             stored.append({**group, "after": [stored[at]["first"] for at in each.after], "set": number})
-            state = next(iter(each.states)) if len(each.states) == 1 else ""
-            sets[f"set:{number}"] = (
-                f"{number} {each.count} {state if state in ('waiting', 'skipped') else 'released'} 0 0 0"
-            )
+            kept = next((state for state in ("waiting", "skipped") if state in each.states), "released")
+            sets[f"set:{number}"] = f"{number} {each.total} {kept} 0 0 0"
             for state, count in each.states.items():
-                for node in range(number, number + count):
-                    for bit in {"failed": ("ended", "failed"), "cancelled": ("ended", "cancelled")}.get(
-                        state, ("ended",)
-                    ):
-                        if state not in ("waiting", "enqueued"):
-                            bits[bit][node // 8] |= 0x80 >> node % 8
+                if state in ("waiting", "enqueued"):
+                    left += count
+                else:
+                    for bitmap in {"ended", state} & set(bits):
+                        for node in range(number, number + count):
+                            bits[bitmap][node // 8] |= 0x80 >> node % 8
                 number += count
-                left += count if state in ("waiting", "enqueued") else 0
         counts = {state: sum(each.states.get(state, 0) for each in groups) for state in ("failed", "cancelled")}
         fields = {"name": name, "tags": '["acme"]', "created_at": int(now - age), "total": total, "left": left}
         fields |= {**counts, "next": total, "flow": "cancel", "unique": f"{name} 42"}

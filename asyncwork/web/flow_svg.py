@@ -150,7 +150,7 @@ _FOLDED = {
 def _single(box: Box, state: NodeState) -> str:
     group = box.groups[0]
     name = f" · {group.name}" if group.label and group.name != group.label else ""
-    columns = _COLUMNS + 4 - (len(_SHORT_WHEN[group.when]) + 2 if _SHORT_WHEN[group.when] else 0)
+    columns = _COLUMNS + 4 - (len(_SHORT_WHEN[group.when]) + 4 if _SHORT_WHEN[group.when] else 0)
     return cut(f"{state}{name}", columns)
 
 
