@@ -947,7 +947,7 @@ def test_the_terminal_shows_batches_and_acts_on_them(redis_url: str, capsys: pyt
     (shown,) = json.loads(run("show", batch_id, "--json")[1])["batches"]
     assert (shown["state"], shown["failures"][0]["id"]) == ("running", f"{batch_id}-3")
     assert [each["id"] for each in json.loads(run("--json")[1])["batches"]] == [batch_id]
-    assert run("retry", batch_id) == (0, f"batch {batch_id} (nightly): 1 dead member put on their queues\n")
+    assert run("retry", batch_id) == (0, f"batch {batch_id} (nightly): 1 dead member put on its queue\n")
     assert run("retry", batch_id)[0] == 1
     code, out = run("cancel", batch_id, "--yes")
     assert (code, "2 members ended by that" in out) == (0, True)

@@ -353,7 +353,7 @@ def test_the_terminal_shows_flows_and_acts_on_them(redis_url: str, capsys: pytes
     )
     for given in (["graph"], ["graph", flow_id, batch_id], ["graph", flow_id, "--json"]):
         assert run(*given)[0] == 2
-    assert run("retry", flow_id) == (0, f"flow {flow_id} (import): 1 dead node put on their queues\n")
+    assert run("retry", flow_id) == (0, f"flow {flow_id} (import): 1 dead node put on its queue\n")
     assert run("retry", flow_id) == (1, "asyncwork batches: no node of the flow is dead\n")
     code, out = run("cancel", flow_id, "--yes")
     assert (code, f"flow {flow_id} (import) is cancelled: " in out) == (0, True)

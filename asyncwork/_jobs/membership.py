@@ -111,7 +111,7 @@ def check_batch_id(batch_id: object) -> str:
     """
     if isinstance(batch_id, str) and _BATCH_ID.fullmatch(batch_id):
         return batch_id
-    raise UsageError(f"the id of a batch is 24 hex digits, not {shown(batch_id)}")
+    raise UsageError(f"the id of a batch is 24 hex digits, and that of a flow 'w' and 23, not {shown(batch_id)}")
 
 
 def check_flow_id(flow_id: object) -> str:

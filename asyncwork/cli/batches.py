@@ -205,7 +205,8 @@ class _Batches:
             async with progress(f"retrying the dead {_members(each)}s of {_label(each)}"):
                 result = await self._client.retry_batch(each.id)
             done += result.done
-            line = f"{_kind(each)} {_label(each)}: {plural(result.done, f'dead {_members(each)}')} put on their queues"
+            queues = "its queue" if result.done == 1 else "their queues"
+            line = f"{_kind(each)} {_label(each)}: {plural(result.done, f'dead {_members(each)}')} put on {queues}"
             if result.done:
                 self._session.print_lines([line], line)
         if not done:
