@@ -122,7 +122,12 @@ local function end_batches(scheduled, cancels, open_batches, unique_flows)
         due = due + flows().advance(first, batch, scheduled)
         -- A node waits again.
         if batch.left > 0 and redis.call('hdel', KEYS[first], 'ended_at') == 1 then
-          redis.pcall('zadd', open_batches, redis.call('hget', KEYS[first], 'created_at'), string.sub(KEYS[first], -24))
+          local id, found = string.sub(KEYS[first], -24), redis.call('hmget', KEYS[first], 'created_at', 'unique')
+          redis.pcall('zadd', open_batches, found[1], id)
+          -- It runs again, so that no other one of its text may start; if one has started, it keeps the text.
+          if found[2] then
+            redis.pcall('hsetnx', unique_flows, found[2], id)
+          end
         end
       end
       for _, field in ipairs({'left', 'failed', 'cancelled'}) do
