@@ -609,6 +609,41 @@ async def test_a_unique_flow_is_started_once_until_it_has_ended(bench: Bench) ->
     assert app.ran == ["a", "b", "a", "b"]
 
 
+async def test_a_unique_flow_that_is_retried_is_unique_again(app: App) -> None:
+    def make() -> Flow:
+        flow = app.pool.flow(unique="account-42")
+        flow.add(app.work.call("b", how="wait"), after=flow.add(app.work.call("a")))
+        return flow
+
+    redis, texts = app.bench.redis, app.bench.keys.unique_flows
+    app.fail = {"a"}
+    first, second = make(), make()
+    assert (await ended(first)).batch.state is BatchState.FAILED
+    assert not await redis.exists(texts)
+    app.fail = set()
+    await client_of(app.bench, lambda client: client.retry_batch(first.id))
+    with pytest.raises(UniqueConflictError) as caught:
+        await second.start()
+    assert caught.value.holder_id == first.id
+    app.go_on.set()
+    await until(lambda: _has_ended(app.bench, first.id))
+    assert not await redis.exists(texts)
+
+    # One that has the text by then keeps it.
+    app.fail = {"a"}
+    third = make()
+    await ended(third)
+    app.fail = set()
+    app.go_on.clear()
+    await second.start()
+    await client_of(app.bench, lambda client: client.retry_batch(third.id))
+    assert await redis.hget(texts, "account-42") == second.id.encode()
+    app.go_on.set()
+    await until(lambda: _has_ended(app.bench, third.id))
+    await until(lambda: _has_ended(app.bench, second.id))
+    assert not await redis.exists(texts)
+
+
 async def test_a_flow_that_is_gone_keeps_no_other_from_starting(app: App) -> None:
     for gone in ("w" + "0" * 23, "x"):
         await app.bench.redis.hset(app.bench.keys.unique_flows, "text", gone)
@@ -837,6 +872,8 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
         (r"after must be what flow\.add", call, {"after": 7}),
         (r"after must be what flow\.add", call, {"after": "x"}),
         (r"after must be what flow\.add", call, {"after": [node, call]}),
+        ("must not have None in it", call, {"after": [node, None]}),
+        ("a key cannot be the result of a node", app.work.call("a", {node.result: 1}), {}),
         (f"after is of flow {other.id}: nodes follow those of their own flow, {flow.id}", call, {"after": foreign}),
         ("the result of a node is of flow", app.work.call("a", foreign.result), {}),
         ("when must be 'success', 'done' or 'failure', not 'x'", call, {"after": node, "when": "x"}),
@@ -859,8 +896,11 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
     for wrong, job, options in nodes:
         with pytest.raises(UsageError, match=wrong):
             flow.add(job, **options)
-    with pytest.raises(ArgumentEncodingError):
+    # The message names the node in its group, however many the flow has.
+    with pytest.raises(ArgumentEncodingError, match=r"^args\[\"value\"\]"):
         flow.add(app.work.call("a", object()))
+    with pytest.raises(ArgumentEncodingError, match=r"^node 1: args\[\"value\"\]"):
+        flow.add_many([call, app.work.call("a", object())])
     with pytest.raises(UsageError, match=r"node 1: a node must be a task\.call"):
         flow.add_many([call, 7])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="there is no job to add"):
@@ -897,6 +937,16 @@ async def test_a_result_outside_of_a_flow_is_no_argument(app: App) -> None:
     node = app.pool.flow().add(app.double.call(1))
     with pytest.raises(ArgumentEncodingError, match="number"):
         await app.double.enqueue(node.result)
+
+
+async def test_a_result_is_no_value_before_its_node_has_returned(app: App) -> None:
+    flow = app.pool.flow()
+    node, nodes = flow.add(app.double.call(1)), flow.add_many([app.double.call(2)])
+    for misuse in (str, bool, "{:>9}".format, lambda result: f"order {result}", "order %s".__mod__):
+        for result in (node.result, nodes.results):
+            with pytest.raises(UsageError, match=r"has no value yet: pass it whole"):
+                misuse(result)
+    assert repr(node.result) == f"<result of node 0 of flow {flow.id}>"
 
 
 # Reading

@@ -94,7 +94,11 @@ class FlowBuilder:
             spans = [Span(after.first, len(after))]
             self._check(after.flow_id, range(after.first, after.first + len(after)), "after")
         elif isinstance(after, Iterable) and not isinstance(after, (str, bytes, Mapping)):
-            return [span for each in after if each is not None for span in self._spans(each)]
+            each_of = list(after)
+            # Without the node that is missing there, this one would run too early.
+            if None in each_of:
+                raise UsageError("a list of what a node runs after must not have None in it: leave it out")
+            spans = [span for each in each_of for span in self._spans(each)]
         else:
             raise UsageError(f"after must be what flow.add(…) has returned, or a list of such, not {shown(after)}")
         return spans

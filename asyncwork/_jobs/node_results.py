@@ -49,6 +49,19 @@ class NodeResults:
         """Return what stands for it in a payload."""
         return {RESULT: self.first} if self.count is None else {RESULTS: [self.first, self.count]}
 
+    # As text, a key or a condition, it would stand for nothing, and the handler would get what looks like a value.
+    def __str__(self) -> str:
+        raise UsageError(
+            f"{self!r} has no value yet: pass it whole, as an argument or within a list or mapping that is one, and "
+            "have the handler make of it what you want"
+        )
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+    def __bool__(self) -> bool:
+        return bool(str(self))
+
     def __repr__(self) -> str:
         what = "result of node" if self.count is None else f"results of {self.count} nodes from"
         return f"<{what} {self.first} of flow {self.flow_id}>"
@@ -75,6 +88,8 @@ def _without(value: Any, path: str, found: list[NodeResults], depth: int) -> Any
     if depth > _DEEPEST:
         return value
     if isinstance(value, dict):
+        if any(isinstance(key, NodeResults) for key in value):
+            raise UsageError(f"{path}: a key cannot be the result of a node: pass it as a value")
         if RESULT in value or RESULTS in value:
             raise UsageError(
                 f"{path}: the keys {RESULT!r} and {RESULTS!r} stand for results of nodes: pass node.result, or give "

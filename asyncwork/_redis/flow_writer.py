@@ -67,11 +67,11 @@ class NewNodes:
         counts = len(self.roots.jobs), len(self.waiting.jobs)
         ids = (member_id(flow_id, number) for number in range(span.first, span.stop))
         try:
-            for call, job_id, is_root in zip(calls, ids, roots, strict=True):
+            for position, (call, job_id, is_root) in enumerate(zip(calls, ids, roots, strict=True)):
                 if not is_root and (wait := _wait_of(call.options)):
                     self._waits[len(self.waiting.jobs)] = wait
                 new = self.roots if is_root else self.waiting
-                new.add_all([call], iter((job_id,)))
+                new.add_all([call], iter((job_id,)), f"node {position}: " if span.size > 1 else "")
         except BaseException:
             self.roots.truncate(counts[0])
             self.waiting.truncate(counts[1])

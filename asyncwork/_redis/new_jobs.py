@@ -111,11 +111,11 @@ class NewJobs:
         """Return the bytes of the jobs from a position on, as they are sent."""
         return sum(map(len, self._packed[start:]))
 
-    def add_all(self, jobs: Iterable[object], ids: Iterator[str] | None = None) -> None:
+    def add_all(self, jobs: Iterable[object], ids: Iterator[str] | None = None, label: str | None = None) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.
 
         :param ids: their ids; ``None`` for new ones.
-
+        :param label: what messages about a job begin with; ``None`` for its position.
         :raises UsageError, ArgumentEncodingError: as :meth:`add`; the message says for which job. Also when ``jobs``
             cannot be iterated over.
         """
@@ -154,7 +154,8 @@ class NewJobs:
                 )
                 append_job(EnqueuedJob(name, random_id, args, now, now))
             except UsageError as error:
-                raise type(error)(f"job {len(self.jobs)}: {error}") from None
+                which = f"job {len(self.jobs)}: " if label is None else label
+                raise type(error)(f"{which}{error}") from None
 
     def ignore_limits(self) -> None:
         """Have the jobs written however many wait in their queues."""
