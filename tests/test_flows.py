@@ -17,6 +17,7 @@ from asyncwork import (
     ArgumentEncodingError,
     BatchEndedError,
     BatchState,
+    CancelResult,
     Client,
     Debounce,
     Discard,
@@ -674,6 +675,24 @@ async def test_cancelling_a_flow_ends_what_runs_and_what_waits(bench: Bench) -> 
     assert app.ran == ["slow"]
     # Nothing is put back.
     assert (await handle.retry()).done == 0
+
+
+async def test_a_node_that_waits_is_not_cancelled_alone(app: App) -> None:
+    flow = app.pool.flow()
+    first = flow.add(app.work.call("a", how="wait"))
+    second = flow.add(app.work.call("b"), after=first)
+    handle = await flow.start()
+    await until(lambda: app.ran == ["a"])
+    async with Client(app.bench.url, namespace=app.bench.namespace) as client:
+        # As GONE, it would be taken for one that does not run.
+        with pytest.raises(UsageError, match=rf"{second.id} waits for others .* client\.cancel_batch\('{flow.id}'\)"):
+            await client.cancel(second.id)
+        assert not await app.bench.redis.exists(app.bench.keys.cancels)
+        assert await client.cancel(first.id) is CancelResult.ASKED
+        assert (await handle.wait(30)).batch.cancelled == 2
+        # Its payload is kept, but it has ended.
+        assert await client.cancel(second.id) is CancelResult.GONE
+    assert app.ran == ["a"]
 
 
 async def test_a_deleted_node_cancels_those_after_it(bench: Bench) -> None:

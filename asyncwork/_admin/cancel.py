@@ -14,11 +14,13 @@ from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
 from .._jobs.location import BUSY, JobSet, check_location, queue_location, queue_name
+from .._jobs.membership import is_flow, member_of
 from .._jobs.names import is_utf8
 from .._jobs.printable import shown
 from .._jobs.times import seconds_of
 from .._redis.cancels import CancelMark, Cancels
 from .._redis.deletions import Deletions
+from .._redis.flow_store import FlowStore
 from .._redis.inspector import Inspector
 from .._redis.job_record import MOST_ALIASES, newer_id
 from .._redis.job_scan import JobScan
@@ -72,6 +74,7 @@ class JobCanceller:
         self._deletions = Deletions(namespace)
         self._cancels = Cancels(namespace)
         self._running = RunningJobs(namespace)
+        self._flows = FlowStore(namespace)
 
     async def cancel(self, job_id: str, reason: str, who: str, seconds: float | timedelta) -> CancelResult:
         """Cancel the job with an id."""
@@ -81,6 +84,7 @@ class JobCanceller:
                 f"job, not {shown(job_id)}"
             )
         mark, deadline = new_mark(reason, who), time.monotonic() + seconds_of(seconds, "seconds")
+        await self._refuse_waiting_node(job_id)
         result = CancelResult.GONE
         for _ in range(MOST_ALIASES):
             result = await self._cancel_one(job_id, deadline, mark)
@@ -88,6 +92,15 @@ class JobCanceller:
                 break
             job_id = newer
         return result
+
+    async def _refuse_waiting_node(self, job_id: str) -> None:
+        # It is in no location yet, so it would be taken for gone, and run all the same.
+        node = member_of(job_id)
+        if node is not None and is_flow(node.batch_id) and await self._flows.waits(node.batch_id, node.number):
+            raise UsageError(
+                f"node {job_id} waits for others of its flow, and cannot be cancelled alone: cancel the flow, "
+                f"client.cancel_batch({node.batch_id!r}), or one of the nodes before it"
+            )
 
     async def _cancel_one(self, job_id: str, deadline: float, mark: CancelMark) -> CancelResult:
         await self._cancels.mark([job_id], mark)

@@ -125,7 +125,8 @@ class JobClient(StreamClient):
         :param reason: is logged by the job's pool.
         :param seconds: how long to search for the job. If it is not found in that time, it will not start, and the
             result is :attr:`CancelResult.ASKED`.
-        :raises UsageError: also when the id has another form than those of jobs.
+        :raises UsageError: also when the id has another form than those of jobs, or is that of a node that waits for
+            others of its flow, which ends with them or with :meth:`Client.cancel_batch`.
         """
         with self._redis_errors():
             cancelling = asyncio.create_task(self._canceller.cancel(job_id, reason, who, seconds))

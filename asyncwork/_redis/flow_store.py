@@ -67,6 +67,19 @@ class FlowStore:
             return 0
         return read_count(words[3].encode()) or 0
 
+    async def waits(self, flow_id: str, number: int) -> bool:
+        """Return whether a node waits for those before it."""
+        (job,) = await self._fields(flow_id, [f"job:{number}"])
+        if job is None:
+            return False
+        try:
+            # The payload of a node that was cancelled is kept, in case that it is to run after all.
+            return not await self._redis.client().getbit(self._keys.batch(flow_id)[1], number)
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return False
+
     async def scan(self, flow_id: str) -> AsyncIterator[Mapping[bytes, bytes]]:
         """Yield the fields of the hash of the nodes, some at a time. A field may come twice."""
         key, cursor = self._keys.batch(flow_id)[4], 0
