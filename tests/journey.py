@@ -37,6 +37,7 @@ from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.fair_queues import FairQueues
+from asyncwork._redis.flow_store import FlowStore
 from asyncwork._redis.pool_registry import PoolRegistry
 from asyncwork.gocraft import GocraftClient
 from asyncwork.schedule import Schedule
@@ -469,6 +470,8 @@ async def flows_end(traveller: Traveller) -> None:
     await client.unpause("{other}")
     assert (await handle.wait(LIMIT)).batch.state is BatchState.CANCELLED
     assert (await client.delete_matching("dead", JobQuery(text=flow.id))).done == 1
+    # One that is not stuck stays as it is.
+    assert await FlowStore(traveller.bench.in_redis).repair(flow.id, [], [], []) == 0
 
 
 async def keys_are_held(traveller: Traveller) -> None:
