@@ -1,4 +1,4 @@
-"""Random flows with real pools, of which some are killed: each node runs if and only if those before it say so."""
+"""Random flows with real pools, some of which are stopped: each node runs if and only if those before it say so."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -47,18 +49,16 @@ class FlowHandle:
         :raises ResultTimeout: when it has not ended in time.
         :raises ResultLost, RedisUnavailable: as :meth:`status`.
         """
-        seconds = None if timeout is None else seconds_of(timeout, "timeout")
-        delay, limit = _FIRST_READING, asyncio.timeout(seconds)
-        try:
-            async with limit, self._make_client() as client:
-                while not await client._has_flow_ended(self.id):
-                    await asyncio.sleep(delay)
-                    delay = min(1.5 * delay, _LAST_READING)
-                return await self._status(client)
-        except TimeoutError:
-            if limit.expired():
-                raise ResultTimeout(f"flow {self.id} has not ended within {seconds:g} s") from None
-            raise
+        seconds = math.inf if timeout is None else seconds_of(timeout, "timeout")
+        # Between two commands, because a command that is cut off costs its connection.
+        until, delay = time.monotonic() + seconds, _FIRST_READING
+        async with self._make_client() as client:
+            while not await client._has_flow_ended(self.id):
+                if (left := until - time.monotonic()) <= 0:
+                    raise ResultTimeout(f"flow {self.id} has not ended within {seconds:g} s")
+                await asyncio.sleep(min(delay, left))
+                delay = min(1.5 * delay, _LAST_READING)
+            return await self._status(client)
 
     async def cancel(self, reason: str = "", *, who: str = "") -> BatchStatus | None:
         """Cancel its nodes that have not ended, as :meth:`Client.cancel_batch` does.

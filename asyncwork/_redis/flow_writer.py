@@ -117,8 +117,6 @@ class FlowWriter(BatchWriter):
     def __init__(self, source: BatchSource, flow_id: str, flow: FlowOptions | None) -> None:
         super().__init__(source, flow_id, None if flow is None else flow.batch)
         self._flow = flow
-        # Whether it was sent what creates it, so that it may be in Redis although no reply has said so.
-        self._is_sent = False
         # Nodes that are counted although nothing will ever schedule them.
         self._lost: list[int] = []
         # Nodes that were sent, and whose sets were not, except maybe the last ones.
@@ -157,7 +155,7 @@ class FlowWriter(BatchWriter):
 
     def _begin(self, flow: FlowOptions) -> Steps[None]:
         """Create the flow if no other one has its text."""
-        self._is_sent = True
+        self._was_sent = True
         keys, unique = self._keys, encode(flow.unique)
         fields = self._fields(flow.batch, is_open=True)
         names = [keys.unique_flows, *keys.batch(self.batch_id), keys.batches, keys.open_batches]
@@ -185,7 +183,6 @@ class FlowWriter(BatchWriter):
         return fields
 
     def _write_parts(self, plan: FlowPlan, nodes: NewNodes, parts: Sequence[_Part], *, is_open: bool) -> Steps[None]:
-        self._is_sent = True
         with ExitStack() as traces:
             for new in (nodes.roots, nodes.waiting):
                 traces.enter_context(new.traced(self._source.tracing, self._source.namespace))
@@ -243,9 +240,6 @@ class FlowWriter(BatchWriter):
 
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
         """
-        if self._is_sent and not self.created:
-            (found,) = yield Request([], [command(b"EXISTS", encode(self._keys.batch(self.batch_id)[0]))])
-            self.created = found == 1
         yield from super().abandon(reason)
         if self.created:
             yield from self._cancel_unlinked()

@@ -225,7 +225,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if not (job_type.keeper or marked or may_be_member or job._hold or env.step_types):
+                if not (job_type.keeper or marked or may_be_member or job._hold or queue.name in env.step_types):
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
