@@ -425,6 +425,23 @@ async def test_the_terminal_shows_a_running_job_a_result_and_an_error(bench: Ben
     assert json.loads(out)["result"] == 7
 
 
+async def test_the_terminal_shows_a_node_that_waits_in_its_flow(bench: Bench) -> None:
+    flow = bench.enqueuer.flow()
+    node = flow.add("wat", after=flow.add("wat"))
+    unknown = f"job {node.id} is unknown: it has ended and is not kept, or never was in this namespace\n"
+    assert await run("job", node.id, *where(bench)) == (1, unknown, "")
+    handle = await flow.start()
+    code, out, _ = await run("job", node.id, *where(bench))
+    reason = f"it waits for 1 node of flow {flow.id} that has not ended"
+    assert (code, facts(out)) == (0, {"state": "waiting in its flow", "waits": reason})
+    code, out, _ = await run("job", node.id, "--json", *where(bench))
+    assert (code, json.loads(out)["waiting_reason"]) == (0, reason)
+    code, _, err = await run("cancel", node.id, *where(bench))
+    assert (code, f"node {node.id} waits for others of its flow" in err) == (2, True)
+    await handle.cancel()
+    assert await run("job", node.id, *where(bench)) == (1, unknown, "")
+
+
 async def test_an_unknown_job(bench: Bench) -> None:
     text = "job nobody is unknown: it has ended and is not kept, or never was in this namespace\n"
     for more in ((), ("--follow",)):

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from .._doctor.wording import shell_word
+from .._jobs.membership import is_flow, member_of
 from .._jobs.printable import printable, utc_time
 from ..client import Client
 from ..errors import AsyncworkError, RedisUnavailable
@@ -47,6 +48,11 @@ class _View(NamedTuple):
     has_result: bool = False
     result: Any = None
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is known of it: a node that waits for others of its flow is in no location yet."""
+        return self.status.state is JobState.UNKNOWN and not self.reason
+
 
 def job(options: argparse.Namespace) -> int:
     """Run the command; return the exit code.
@@ -66,7 +72,7 @@ async def _show(client: Client, printer: _Printer, job_id: str, *, follow: bool)
     async with client:
         view = await _read(client, job_id)
         printer.print_all(view)
-        if view.status.state is JobState.UNKNOWN:
+        if view.is_unknown:
             return FAILED
         unknown, pause = 0, _POLL
         # A job that moves on while it is searched for may be missed once.
@@ -74,7 +80,7 @@ async def _show(client: Client, printer: _Printer, job_id: str, *, follow: bool)
             await asyncio.sleep(pause)
             began = time.monotonic()
             view = await _read(client, job_id)
-            unknown = unknown + 1 if view.status.state is JobState.UNKNOWN else 0
+            unknown = unknown + 1 if view.is_unknown else 0
             if unknown != 1:
                 printer.print_changes(view)
             # At least half of the time goes by without a search, however long that takes.
@@ -84,7 +90,7 @@ async def _show(client: Client, printer: _Printer, job_id: str, *, follow: bool)
 
 async def _read(client: Client, job_id: str) -> _View:
     status = await client.status(job_id)
-    if status.state in _WAITING:
+    if status.state in _WAITING or (status.state is JobState.UNKNOWN and _is_node(job_id)):
         return _View(status, await client.waiting_reason(job_id))
     if status.state is not JobState.DONE or status.problem:
         return _View(status)
@@ -95,6 +101,11 @@ async def _read(client: Client, job_id: str) -> _View:
     except AsyncworkError:
         # The record has expired meanwhile, or what it holds cannot be read.
         return _View(status)
+
+
+def _is_node(job_id: str) -> bool:
+    member = member_of(job_id)
+    return member is not None and is_flow(member.batch_id)
 
 
 class _Printer:
@@ -142,14 +153,14 @@ class _Printer:
 
     def _lines(self, view: _View) -> Iterator[str]:
         status, now = view.status, time.time()
-        if status.state is JobState.UNKNOWN:
+        if view.is_unknown:
             yield f"job {printable(self._job_id)} is {_UNKNOWN}"
             return
         yield from (f"{label:12}{text}" for label, text in _facts(view, now))
         if status.traceback:
             yield "traceback"
             yield from (f"{'':12}{printable(line)}" for line in status.traceback.splitlines())
-        if not status.state.ended:
+        if status.state is not JobState.UNKNOWN and not status.state.ended:
             yield ""
             for step in status.steps:
                 if step.kind == "event" and step.state == "waits":
@@ -179,7 +190,8 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
     if status.name:
         yield "job", f"{printable(status.name)} {printable(status.id)}"
     overdue = ", overdue: it goes on although it was to end" if status.overdue else ""
-    yield "state", _UNKNOWN if status.state is JobState.UNKNOWN else f"{status.state}{overdue}"
+    unknown = _UNKNOWN if view.is_unknown else "waiting in its flow"
+    yield "state", unknown if status.state is JobState.UNKNOWN else f"{status.state}{overdue}"
     if status.cancellation and status.state is JobState.RUNNING:
         yield "ending", printable(status.cancellation)
     if view.reason:

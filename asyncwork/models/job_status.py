@@ -17,7 +17,7 @@ class JobState(StrEnum):
 
     ``LOST``: it was waited for, but was nowhere, so the doctor has ended the wait. ``UNKNOWN``: it is nowhere. There
     was none with that id, or it has ended and nothing is kept of that, or not any more, or it is a node that waits for
-    others of its flow, whose state :meth:`Client.flow_nodes` tells.
+    others of its flow, whose state :meth:`Client.flow_nodes` returns.
     """
 
     QUEUED = "queued"
