@@ -142,6 +142,20 @@ async def test_cancel(bench: Bench, web: httpx.AsyncClient, caplog: pytest.LogCa
     assert line in [record.getMessage() for record in caplog.records]
 
 
+async def test_a_node_that_waits_in_its_flow_keeps_no_other_job_from_being_cancelled(
+    bench: Bench, web: httpx.AsyncClient
+) -> None:
+    flow = bench.enqueuer.flow()
+    node = flow.add("wat", after=flow.add("wat", label="first"))
+    handle = await flow.start()
+    job_id = (await bench.enqueuer.enqueue("wat", delay=60)).id
+    response = await web.post("/api/jobs/cancel", json={"id": [node.id, job_id]})
+    assert (response.status_code, f"node {node.id} waits for others" in response.json()["error"]) == (400, True)
+    assert not [each for each in await bench.job_set("scheduled") if job_id.encode() in each[0]]
+    assert (await handle.status()).batch.left == 2
+    await handle.cancel()
+
+
 async def test_a_form_is_sent_back_to_its_page(bench: Bench, web: httpx.AsyncClient) -> None:
     job_id = (await bench.enqueuer.enqueue("wat", delay=60)).id
     response = await web.post("/api/jobs/cancel", data={"id": job_id, "back": f"/jobs/{job_id}"})
