@@ -134,15 +134,15 @@ async def _cancel(request: Request) -> Response:
     results: dict[str, CancelResult] = {}
 
     async def cancel_each() -> ActionResult:
-        refusals: list[UsageError] = []
+        errors: list[UsageError] = []
         for job_id in ids:
             try:
                 results[job_id] = await client.cancel(job_id, reason, who=request.state.user)
             except UsageError as error:
                 # A node that waits in its flow. It must not keep the others from being cancelled.
-                refusals.append(error)
-        if refusals:
-            raise refusals[0]
+                errors.append(error)
+        if errors:
+            raise errors[0]
         return ActionResult(sum(each is not CancelResult.GONE for each in results.values()), len(ids))
 
     logged = ",".join(ids[:_LOGGED_REFS]) + (",…" if len(ids) > _LOGGED_REFS else "")
