@@ -65,6 +65,7 @@ def unset_bounds() -> None:
     """Have scripts read again when they are called next."""
     scripts.digest.cache_clear()
     scripts.head.cache_clear()
+    scripts._names_by_digest.cache_clear()
 
 
 @pytest.fixture

@@ -123,23 +123,22 @@ async def test_the_rates_of_tenants_of_the_queue_and_of_the_limit_hold_together(
     await bench.redis.delete(bench.keys.max_concurrency("export"))
 
 
-async def test_jobs_that_could_never_start_are_set_aside(bench: Bench, client: Client) -> None:
+async def test_jobs_of_tenants_that_cost_more_than_the_burst_owe_tokens(bench: Bench, client: Client) -> None:
     ran: list[str] = []
-    pool = bench.pool()
+    pool = bench.pool(concurrency=1)
     exporting(pool, pool.limit("llm", rate=ONCE), ran)
     await declare(pool)
     for tenant, cost in (("a", 11), ("b", 1), ("a", 2), ("c", 99)):
         await bench.enqueuer.enqueue("export", {"tenant": tenant}, partition=tenant, cost=cost)
     async with pool.running():
-        await until(lambda: len(ran) == 2)
-        await until(lambda: bench.redis.llen(bench.keys.quarantine))
-
-        async def both() -> bool:
-            return int(await bench.redis.llen(bench.keys.quarantine)) == 2
-
-        await until(both)
-    assert sorted(ran) == ["a", "b"]
-    await bench.redis.delete(bench.keys.quarantine)
+        await until(lambda: len(ran) == 1)
+        (found,) = await client.limits()
+        assert found.tokens == 0
+        await client.set_limit("llm", rate=Rate(1000, burst=10))
+        await until(lambda: len(ran) == 4)
+    assert ran[0] == "a"
+    assert sorted(ran) == ["a", "a", "b", "c"]
+    assert await bench.redis.exists(bench.keys.quarantine) == 0
 
 
 async def test_a_chunk_of_a_tenant_takes_what_its_jobs_cost(bench: Bench, client: Client) -> None:

@@ -412,7 +412,8 @@ async def test_the_text_for_mermaid_is_copied(bench: Bench, browser: Browser, se
 async def test_an_event_is_sent_on_the_page_of_its_job(bench: Bench, shown: Tab) -> None:
     pool, got = bench.pool(), list[Any]()
 
-    @pool.job
+    # The page follows the job, also when it has ended.
+    @pool.job(result=60)
     async def order(job: Job) -> None:
         await job.step("charge", str, "x")
         got.append(await job.event("approved", timeout=3600))
