@@ -776,19 +776,19 @@ async def test_a_tenant_whose_list_is_full_refuses_the_flow(bench: Bench) -> Non
     @pool.job(partition="tenant", partition_max=1)
     async def fair(tenant: str) -> None: ...
 
+    # Its queue is fair from then on. While it runs, a pop may take the job.
     async with pool.running():
-        await pool.quiet()
-        await fair.enqueue("acme")
         await until(lambda: bench.redis.exists(bench.keys.fair_queues))
-        flow = pool.flow()
-        flow.add(fair.call("other"), after=flow.add(fair.call("acme")))
-        with pytest.raises(QueueFull):
-            await flow.start()
+    await fair.enqueue("acme")
+    flow = pool.flow()
+    flow.add(fair.call("other"), after=flow.add(fair.call("acme")))
+    with pytest.raises(QueueFull):
+        await flow.start()
+    async with pool.running():
         await until(lambda: _has_ended(bench, flow.id))
+        await pool.drain()
     status = await client_of(bench, lambda client: client.flow(flow.id))
     assert states(status) == ["cancelled", "cancelled"]
-    async with pool.running():
-        await pool.drain()
 
 
 async def test_the_rest_of_a_flow_is_gone_on_with_after_a_go_pool_has_killed_its_entry(bench: Bench) -> None:
