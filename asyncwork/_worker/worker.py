@@ -181,10 +181,10 @@ class Worker:
             self.start()
 
     async def _run_ready_jobs(self, task: WorkerTask) -> bool:
-        """Run jobs as long as there are any and nothing refers to the task that did not before; return whether the task
-        can run more jobs. On the hot path, the time at which a job ends is that at which the next one starts.
-        """
+        """Run what is ready, each job from the end of the one before; return whether the task can run more jobs."""
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
+        # Of most pools, this is empty.
+        stepped = env.step_types
         job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
         references = task.references = task.references or getrefcount(task)
         while ready.jobs:
@@ -225,7 +225,7 @@ class Worker:
             else:
                 started, now = now, clock()
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if not (job_type.keeper or marked or may_be_member or job._hold or queue.name in env.step_types):
+                if not (job_type.keeper or marked or may_be_member or job._hold or (stepped and queue.name in stepped)):
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
