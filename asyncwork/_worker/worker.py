@@ -183,7 +183,6 @@ class Worker:
     async def _run_ready_jobs(self, task: WorkerTask) -> bool:
         """Run what is ready, each job from the end of the one before; return whether the task can run more jobs."""
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
-        # Of most pools, this is empty.
         stepped = env.step_types
         job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
         references = task.references = task.references or getrefcount(task)
@@ -192,11 +191,10 @@ class Worker:
             if now > lease.expires or lease.reaped:
                 dispatcher.hold_back(held)
                 break
-            self.queue, self.payload = queue, payload
+            self.queue, self.payload, suspended, failed = queue, payload, None, False
             if (job := self._decode(queue, payload)) is None:
                 continue
             job_type, enqueued_at = job_types.get(job.name), job.enqueued_at  # before the handler can replace them
-            suspended, failed = None, False
             try:
                 if job.unique and not job.fails:
                     unlocked = await self._free_unique_key(queue, job)

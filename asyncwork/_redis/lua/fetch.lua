@@ -57,7 +57,10 @@ for i = 4, #KEYS, 6 do
       if n > 0 then
         want = want - n
         sync_share(inprogress, lock, lock_info, pool)
-        if limit > 0 and n == room and want > 0 and redis.call('exists', queue) == 1 then
+        -- The lock may have been wrong, and is right afterwards.
+        if limit > 0 and n == room and want > 0 and redis.call('exists', queue) == 1
+          and concurrency_left(limit, lock, lock_info) <= 0
+        then
           closed[#closed + 1] = position
         end
       end

@@ -111,7 +111,12 @@ for i = 5, #KEYS, 7 do
         end
         sync_share(inprogress, lock, lock_info, pool)
         if rate then spent, left, micros = take_tokens(state, rate, n) end
-        if n == slots and want > 0 and redis.call('exists', queue) == 1 then closed[#closed + 1] = position end
+        -- The lock may have been wrong, and is right afterwards.
+        if n == slots and want > 0 and redis.call('exists', queue) == 1
+          and concurrency_left(limit, lock, lock_info) <= 0
+        then
+          closed[#closed + 1] = position
+        end
       end
       if limits and not rate and not again and at_once <= wanted - want then
         local waiting = redis.pcall('llen', queue)
