@@ -443,6 +443,23 @@ async def test_a_queue_at_its_concurrency_limit_is_closed_and_takes_no_tokens(be
     await bench.delete_keys()
 
 
+@pytest.mark.parametrize("limited", [False, True])
+async def test_a_queue_that_reaches_its_limit_by_a_wrong_lock_stays_open(bench: Bench, limited: bool) -> None:
+    work_queue = WorkQueue(bench.redis_client, bench.keys, "pool")
+    queue = work_queue.queue("wat", 1)
+    await bench.redis.set(bench.keys.max_concurrency("wat"), 6)
+    # Four jobs of pools of which nothing else is known.
+    await bench.redis.set(bench.keys.lock("wat"), 4)
+    await bench.redis.hset(bench.keys.lock_info("wat"), "pool", "no number")
+    await put(bench, range(5))
+    fetch = Fetch([queue], 3, 0.0, limited=frozenset([queue] if limited else ()), at_once=3)
+    (reply,) = await work_queue.send_pooled(CommandBatch(fetch=fetch))
+    fetched = work_queue.parse_fetched(reply, [queue])
+    assert (len(fetched.jobs), fetched.closed) == (2, [])
+    assert int(await bench.redis.get(bench.keys.lock("wat"))) == 2
+    await bench.delete_keys()
+
+
 async def tokens_of(client: Client, tokens: int) -> bool:
     (queue,) = await client.queues()
     return queue.tokens == tokens
