@@ -392,7 +392,7 @@ class Scripts(RuleBasedStateMachine):
         # By the script for limited queues in every second step. None has a rate, because the model has no clock.
         self.fetches += 1
         rated = frozenset(queues) if self.fetches % 2 else frozenset()
-        fetch = Fetch(queues, wanted, 0.0, looks_ahead, rated, at_once=wanted)
+        fetch = Fetch(queues, wanted, 0.0, looks_ahead, limited=rated, at_once=wanted)
         (reply,) = self.ground.send(work_queue, CommandBatch(fetch=fetch))
         fetched = work_queue.parse_fetched(reply, queues)
         assert fetched.paused == (looks_ahead and self.model.crashed is not None)

@@ -115,7 +115,7 @@ class CommandEncoder:
         return b"*%d\r\n%b%b" % (8 + len(payloads), start, pack(*payloads))
 
     def _fetch(self, fetch: Fetch) -> bytes:
-        if fair := [queue.fair for queue in fetch.queues if queue.fair]:
+        if fetch.fair and (fair := [queue.fair for queue in fetch.queues if queue.fair]):
             return self._fetch_fairly(fetch, fair)
         keys = 3 + 6 * len(fetch.queues)
         packed_keys = b"".join([queue.fetch_keys for queue in fetch.queues])

@@ -259,6 +259,7 @@ class Fetch:
     :ivar limit: the most jobs to return.
     :ivar requested_at: by the event loop's clock, seconds.
     :ivar looks_ahead: whether the pool may hold jobs that have not begun.
+    :ivar fair: whether some of the queues may be fair.
     :ivar limited: the queues of the pool that may have a rate; empty if none of the requested ones does.
     :ivar at_once: how many of the jobs can begin at once, if some queues are limited.
     :ivar collecting: for whose chunks, if the jobs of the only queue run in chunks of one tenant each; else ``None``.
@@ -268,6 +269,7 @@ class Fetch:
     limit: int
     requested_at: float
     looks_ahead: bool = False
+    fair: bool = True
     limited: Set[Queue] = frozenset()
     at_once: int = 0
     collecting: Collecting | None = None

@@ -202,6 +202,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Open the pipelines and begin to fetch."""
+        self._state.open.fair = any(queue.fair for queue in self.queues)
         self._pipelines = [self._open_pipeline() for _ in range(self._limits.pipelines)]
 
     async def quiet(self) -> None:

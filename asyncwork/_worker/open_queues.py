@@ -31,6 +31,7 @@ class OpenQueues:
     :param many: whether fetches name only queues that a poll has found to be filled.
     :ivar backlog: whether jobs are thought to wait. Then they are fetched for all free workers; otherwise pops block.
     :ivar closed: queues from which nothing may be taken now: paused, at their concurrency limit, or unreadable.
+    :ivar fair: whether some of the queues may be fair.
     :ivar limited: which queues have a rate, and which of them wait for a token.
     :ivar poll_wanted: whether a poll is to be made with the next batch.
     :ivar polls: when :meth:`poll` is due.
@@ -43,6 +44,7 @@ class OpenQueues:
         self.backlog = False
         self.closed: set[Queue] = set()
         self._crowded = crowded
+        self.fair = True
         self.limited = LimitedQueues()
         # Live. Without limited queues it is always empty.
         self._waiting = self.limited.opens_at
@@ -106,18 +108,18 @@ class OpenQueues:
             if not queues:
                 self.backlog = len(self._filled) > 0
                 return None
-            fetch = Fetch(queues, limit, now, looks_ahead)
+            fetch = Fetch(queues, limit, now, looks_ahead, self.fair)
             self._filled.on_fetch(fetch)
             return fetch
         if self.backlog and not (blocked or self._crowded or self._waiting):
             sampler = self._idle_samplers.pop() if self._idle_samplers else QueueSampler(self.queues)
-            fetch = Fetch(sampler.step(), limit, now, looks_ahead)
+            fetch = Fetch(sampler.step(), limit, now, looks_ahead, self.fair)
             self._samplers[fetch] = sampler
             return fetch
         if self.backlog or (acked and len(blocked) < len(self.queues)):
             queues = self._available(blocked)
             if queues or not self._waiting:
-                return Fetch(queues, limit, now, looks_ahead)
+                return Fetch(queues, limit, now, looks_ahead, self.fair)
             # Only tokens, or the ends of rests, are waited for.
             self.backlog = False
         return None

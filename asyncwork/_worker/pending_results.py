@@ -108,18 +108,19 @@ class PendingResults:
                 self.acks[queue] += payloads
                 error = self._checked(reply)
             at += 1
-        for queue, ends in batch.ends.items():
-            if isinstance(reply := replies[at], ErrorReply):
-                self.ends[queue] += ends
-                error = self._checked(reply)
-            at += 1
-        for queue, members in batch.members.items():
-            if isinstance(reply := replies[at], ErrorReply):
-                self.members[queue] += members
-                error = self._checked(reply)
-            elif reply:
-                self.on_due()
-            at += 1
+        if batch.ends or batch.members:
+            for queue, ends in batch.ends.items():
+                if isinstance(reply := replies[at], ErrorReply):
+                    self.ends[queue] += ends
+                    error = self._checked(reply)
+                at += 1
+            for queue, members in batch.members.items():
+                if isinstance(reply := replies[at], ErrorReply):
+                    self.members[queue] += members
+                    error = self._checked(reply)
+                elif reply:
+                    self.on_due()
+                at += 1
         for command in batch.commands:
             reply = replies[at]
             at += 1
