@@ -59,6 +59,7 @@ def scrape_of(names: int) -> tuple[float, int]:
         "run": histogram_of([(metrics.run_counts, metrics.run)]),
         "wait": histogram_of([(metrics.wait_counts, float(metrics.waited))], WAIT_BOUNDS),
         "chunks": histogram_of([], CHUNK_BOUNDS),
+        "steps": {},
     }
     report = {**ProcessSource().report(), "jobs": {f"job_{number}": job for number in range(names)}}
     started = time.process_time()

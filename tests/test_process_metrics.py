@@ -332,6 +332,7 @@ def job(done: int) -> Any:
         "run": {"counts": [done, 1], "sum": done / 2},
         "wait": {"counts": [done], "sum": 0.0},
         "chunks": {"counts": [0, 1], "sum": 2.0},
+        "steps": {"step": 3, "sleep": 1, "event": 1, "event_timeout": 0},
     }
 
 

@@ -884,3 +884,28 @@ async def test_jobs_of_a_fair_queue_take_steps(bench: Bench) -> None:
         await until(ended)
         assert await bench.audit(running=True) == []
     assert sorted(steps) == ["ada", "ada", "bob"]
+
+
+async def test_metrics_count_steps_and_waits(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def order(job: Job) -> None:
+        await job.step("charge", at_once, job)
+        await job.sleep("to object", 1.5)
+        with pytest.raises(EventTimeout):
+            await job.event("approved", timeout=0)
+
+    @pool.job
+    async def plain() -> None: ...
+
+    await order.enqueue()
+    await plain.enqueue()
+    async with pool.running():
+        await until(lambda: bench_is_empty(bench))
+        text = pool.metrics_text()
+    counts = dict(line.split() for line in text.splitlines() if line.startswith("asyncwork_steps_total"))
+    name = "asyncwork_steps_total{job_name=\"order\",kind=\"%s\"}"
+    # The second attempt takes the step from the record, and waits no more.
+    expected = {"step": "1", "sleep": "1", "event": "1", "event_timeout": "1"}
+    assert counts == {name % kind: count for kind, count in expected.items()}

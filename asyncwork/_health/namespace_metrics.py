@@ -81,7 +81,7 @@ def namespace_metrics(
     _queues(out, overview.queues)
     _limits(out, limits)
     _today(out, today)
-    out.metric("asyncwork_namespace_open_batches", "gauge", "Batches that have not ended.")
+    out.metric("asyncwork_namespace_open_batches", "gauge", "Batches and flows that have not ended.")
     out.sample(open_batches)
     out.metric("asyncwork_namespace_problems", "gauge", "Problems that one reading shows, by kind.")
     for kind, count in sorted(Counter(each.kind for each in overview.problems).items()):

@@ -37,12 +37,14 @@ class JobReport(TypedDict):
     :ivar run: how long the attempts took.
     :ivar wait: how long their jobs had waited in their queue.
     :ivar chunks: how many jobs the calls had that took a chunk; the sum is that of the jobs.
+    :ivar steps: what was recorded of their steps, by kind; empty if nothing was.
     """
 
     outcomes: dict[str, int]
     run: HistogramReport
     wait: HistogramReport
     chunks: HistogramReport
+    steps: dict[str, int]
 
 
 class HealthReport(TypedDict):

@@ -101,6 +101,7 @@ def _job_of(jobs: Sequence[JobReport]) -> JobReport:
         "run": _histogram_of(each["run"] for each in jobs),
         "wait": _histogram_of(each["wait"] for each in jobs),
         "chunks": _histogram_of(each["chunks"] for each in jobs),
+        "steps": _counts_of(each["steps"] for each in jobs),
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .._health import decision
 from .._health.histogram import CHUNK_BOUNDS, WAIT_BOUNDS, histogram_of
 from .._health.report import MOST_KINDS, MOST_NAMES, JobReport, LabelLimit, ProcessReport, empty_report, health_report
-from .._worker.metrics import OUTCOMES, QueueMetrics
+from .._worker.metrics import OUTCOMES, STEP_KINDS, QueueMetrics
 from .._worker.pool_probe import PoolProbe
 from ..models.pools import PoolHealth
 
@@ -68,7 +68,9 @@ class Reporter:
         busy, concurrency = probe.busy, probe.concurrency
         by_label: dict[str, list[QueueMetrics]] = {}
         kinds: Counter[str] = Counter()
-        some = {name: each.metrics for name, each in probe.job_types.items() if each.metrics.processed}
+        counts = {name: each.metrics for name, each in probe.job_types.items()}
+        # A long attempt takes steps before it ends.
+        some = {name: each for name, each in counts.items() if each.processed or each.steps}
         # If there are too many names, those with most attempts are distinguished.
         for name, metrics in sorted(some.items(), key=lambda each: -each[1].processed):
             by_label.setdefault(self._names.label(name), []).append(metrics)
@@ -95,9 +97,10 @@ class Reporter:
 
     def _job(self, label: str, metrics: Sequence[QueueMetrics]) -> JobReport:
         before = self._last["jobs"].get(label)
-        outcomes = Counter[str]()
+        outcomes, steps = Counter[str](), Counter[str]()
         for each in metrics:
             outcomes.update(each.outcomes())
+            steps.update(each.steps.copy())
         if before is not None:
             # While the event loop records an attempt that failed, it seems to have succeeded for a moment. A count must
             # not decrease after that.
@@ -107,6 +110,8 @@ class Reporter:
             "run": histogram_of((each.run_counts, each.run) for each in metrics),
             "wait": histogram_of(((each.wait_counts, float(each.waited)) for each in metrics), WAIT_BOUNDS),
             "chunks": histogram_of(((each.chunk_counts, float(each.chunked)) for each in metrics), CHUNK_BOUNDS),
+            # All kinds, so that each counter begins at 0.
+            "steps": {kind: steps[kind] for kind in STEP_KINDS} if steps else {},
         }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -18,7 +18,7 @@ from .._jobs.hold import read_hold
 from .._jobs.ids import make_identifier
 from .._jobs.job_steps import sources
 from .._jobs.payload import with_time
-from .._jobs.step_fields import EVENT, field_of
+from .._jobs.step_fields import EVENT, SLEEP, STEP, WAIT, field_of
 from .._jobs.step_names import KEPT_FOR
 from .._jobs.step_run import StepRun
 from .._jobs.step_waits import Deferred
@@ -32,6 +32,9 @@ from .dispatcher import Dispatcher
 if TYPE_CHECKING:
     from .worker import Worker
 
+# What a field says of a step that is recorded, as it is counted.
+_KIND_OF = {STEP: "step", SLEEP: "sleep", WAIT: "event", EVENT: "event_timeout"}
+
 
 class PoolSteps:
     """The steps of the jobs that one pool runs.
@@ -41,6 +44,7 @@ class PoolSteps:
     :param step_types: gets their names.
     :param clock: returns the time by Redis's clock, epoch seconds.
     :param ending: returns whether the workers are to end.
+    :param counts: by name of the jobs, what counts a step that is recorded, by its kind.
     :ivar threads: limits how many plain functions run at once.
     """
 
@@ -52,9 +56,11 @@ class PoolSteps:
         step_types: set[str],
         clock: Clock,
         ending: Callable[[], bool],
+        counts: Mapping[str, Callable[[str], None]],
     ) -> None:
         self._dispatcher = dispatcher
         self._ending = ending
+        self._counts = counts
         self._workers = workers
         self._stepped = stepped
         self._step_types = step_types
@@ -78,9 +84,11 @@ class PoolSteps:
         worker = next((each for each in self._workers if each.job is job), None)
         if worker is None or worker.queue is None or worker.payload is None:
             return None
-        store = _RedisStore(self._dispatcher, worker.queue, worker.payload, self._clock, self._ending)
+        queue = worker.queue
+        count = self._counts[queue.name]
+        store = _RedisStore(self._dispatcher, queue, worker.payload, self._clock, self._ending, count)
         self._stepped.add(job)
-        self._step_types.add(worker.queue.name)
+        self._step_types.add(queue.name)
         return PoolStepRun(job, store, self._clock, self.threads)
 
 
@@ -119,10 +127,17 @@ class _RedisStore:
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, queue: Queue, payload: bytes, clock: Clock, ending: Callable[[], bool]
+        self,
+        dispatcher: Dispatcher,
+        queue: Queue,
+        payload: bytes,
+        clock: Clock,
+        ending: Callable[[], bool],
+        count: Callable[[str], None],
     ) -> None:
         self._dispatcher = dispatcher
         self._ending = ending
+        self._count = count
         self.queue = queue
         self.payload = payload
         # The handler may have replaced it.
@@ -135,7 +150,12 @@ class _RedisStore:
 
     async def record(self, field: bytes, value: bytes) -> bytes | None:
         reply = await self._written(RecordStep(self.queue, [self.payload], self.job_id, field, value, KEPT_FOR))
-        return None if reply == 0 else reply
+        if reply == 0:
+            return None
+        # Else there is another value, which was counted when it came.
+        if reply == value and (kind := _KIND_OF.get(field.decode().partition(":")[0] + ":")) is not None:
+            self._count(kind)
+        return bytes(reply)
 
     async def move(self, field: bytes, value: bytes) -> bool:
         return bool(await self._written(self._moved(field, value)))

@@ -134,7 +134,9 @@ class Launcher:
         overdue = self._options.tuning.overdue
         workers = WorkerSet(self.workers, lambda: Worker(environment, overdue), self._dispatcher)
         stepped = environment.stepped, environment.step_types
-        return workers, PoolSteps(self._dispatcher, self.workers, *stepped, self._now_in_redis, self._workers_end)
+        counts = {name: each.metrics.record_step for name, each in self._job_types.items()}
+        steps = PoolSteps(self._dispatcher, self.workers, *stepped, self._now_in_redis, self._workers_end, counts)
+        return workers, steps
 
     def _environment(self, keys: Keys, context: Callable[[], Any], dispatcher: Dispatcher) -> WorkerEnvironment:
         return WorkerEnvironment(

@@ -13,6 +13,9 @@ from .outcome import Cancelled, Dead, Expired, Outcome, Rest, RetryAt, RunAt
 
 # How an attempt may end, as QueueMetrics.outcomes() distinguishes it.
 OUTCOMES = ("done", "retried", "dead", "dropped", "snoozed", "rate_limited", "expired", "cancelled")
+# What is recorded of steps: a step that has returned, a sleep and an event that a job begins to wait for, and an event
+# that has not come in time.
+STEP_KINDS = ("step", "sleep", "event", "event_timeout")
 # Classes of exceptions that the metrics of a queue distinguish, because a handler may make any number of classes.
 _MOST_KINDS = 50
 # More than any clock can measure, so that no index needs a check.
@@ -40,6 +43,7 @@ class QueueMetrics:
     :ivar chunked: the jobs of these calls.
     :ivar chunk_counts: the calls by their number of jobs: at index n, those with up to 2**n that are not at an index
         before; empty until there is one.
+    :ivar steps: what was recorded of their steps, by kind; see :data:`STEP_KINDS`.
     :ivar waited: the time that their jobs had spent on the queue before, whole seconds.
     """
 
@@ -47,7 +51,7 @@ class QueueMetrics:
         *("_longer_runs", "_longer_waits", "_quick", "_unwaited"),
         *("chunk_counts", "chunked", "chunks"),
         *("cancelled", "dead", "excused", "expired", "failed", "failures", "rate_limited", "retried", "run", "snoozed"),
-        "waited",
+        *("steps", "waited"),
     )
 
     def __init__(self) -> None:
@@ -57,6 +61,8 @@ class QueueMetrics:
         # Made with the first chunk, because few types have any.
         self.chunk_counts: list[int] = []
         self.failures: dict[str, int] = {}
+        # Those kinds of which there are any.
+        self.steps: dict[str, int] = {}
         self.run = 0.0
         # The first buckets have counts of their own, because to count there is on the hot path of short jobs.
         self._quick = self._unwaited = 0
@@ -102,6 +108,13 @@ class QueueMetrics:
         self.chunks += 1
         self.chunked += jobs
         self.chunk_counts[(jobs - 1).bit_length()] += 1
+
+    def record_step(self, kind: str) -> None:
+        """Count what was recorded of a step.
+
+        :param kind: one of :data:`STEP_KINDS`.
+        """
+        self.steps[kind] = self.steps.get(kind, 0) + 1
 
     def record_failure(self, outcome: Outcome, error: BaseException, *, failed: bool) -> None:
         """Count the outcome of an attempt that did not succeed, in addition to :meth:`record_attempt`.
