@@ -25,6 +25,7 @@ from asyncwork import (
     UsageError,
 )
 from asyncwork._jobs.printable import shown
+from asyncwork._jobs.step_names import EARLY_LIMIT, MOST_EARLY
 from asyncwork.embedded import EmbeddedRedis
 from asyncwork.testing import make_job, open_jobs
 
@@ -886,6 +887,53 @@ async def test_jobs_of_a_fair_queue_take_steps(bench: Bench) -> None:
     assert sorted(steps) == ["ada", "ada", "bob"]
 
 
+async def test_the_events_are_bounded_that_a_job_has_not_waited_for(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(job: Job) -> None:
+        assert await job.event("0", int, timeout=0) == 0
+        await job.event("wanted", timeout=60)
+        await job.event("also wanted", timeout=60)
+
+    job = await wat.enqueue()
+    async with await client_of(bench) as client:
+        for number in range(MOST_EARLY):
+            assert await client.signal(job.id, str(number), number)
+        refused = rf"event 'more' is not sent to job '{job.id}': it has 1,000 events that it has not waited for"
+        with pytest.raises(UsageError, match=refused):
+            await client.signal(job.id, "more")
+        # It has that one already, which is no error.
+        assert not await client.signal(job.id, "7")
+        status = await client.status(job.id)
+        assert len(status.steps) == MOST_EARLY
+        async with pool.running():
+            await until(lambda: bench.redis.zcard(bench.keys.scheduled))
+            # A job gets what it waits for, however many others there are.
+            assert await client.signal(job.id, "wanted")
+            await until(lambda: bench.redis.hexists(bench.keys.steps(job.id), "wait:also wanted"))
+            assert await client.signal(job.id, "also wanted")
+            await until(lambda: bench_is_empty(bench))
+
+
+async def test_the_values_of_these_events_are_bounded(bench: Bench) -> None:
+    pool = bench.pool()
+
+    @pool.job
+    async def wat(job: Job) -> None: ...
+
+    job = await wat.enqueue(delay=3600)
+    async with await client_of(bench) as client:
+        value = "x" * (EARLY_LIMIT // 16 - 100)
+        for number in range(16):
+            assert await client.signal(job.id, str(number), value)
+        with pytest.raises(
+            UsageError, match="the events that it has not waited for would have more than 4194304 bytes"
+        ):
+            await client.signal(job.id, "more", value)
+        assert await client.signal(job.id, "a short one", 5)
+
+
 async def test_metrics_count_steps_and_waits(bench: Bench) -> None:
     pool = bench.pool()
 
@@ -905,7 +953,7 @@ async def test_metrics_count_steps_and_waits(bench: Bench) -> None:
         await until(lambda: bench_is_empty(bench))
         text = pool.metrics_text()
     counts = dict(line.split() for line in text.splitlines() if line.startswith("asyncwork_steps_total"))
-    name = "asyncwork_steps_total{job_name=\"order\",kind=\"%s\"}"
+    name = 'asyncwork_steps_total{job_name="order",kind="%s"}'
     # The second attempt takes the step from the record, and waits no more.
     expected = {"step": "1", "sleep": "1", "event": "1", "event_timeout": "1"}
     assert counts == {name % kind: count for kind, count in expected.items()}

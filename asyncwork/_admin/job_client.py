@@ -99,7 +99,8 @@ class JobClient(StreamClient):
         :returns: whether it was recorded: ``False`` if an event of this name was sent to the job before, which stays;
             or if it comes too late, because the job has already gone on without it.
         :raises JobEndedError: when the job has ended, or there is none with that id.
-        :raises UsageError: when the id or the name is not valid, or the value is too long.
+        :raises UsageError: when the id or the name is not valid, or the value is too long; or when the job has 1,000
+            events, or 4 MiB of them, that it has not waited for.
         :raises ArgumentEncodingError: when JSON cannot hold the value.
         """
         with self._redis_errors():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._jobs.location import BUSY, JOB_SETS
 from .._jobs.printable import shown
-from .._jobs.step_names import RESULT_LIMIT, check_name
+from .._jobs.step_names import EARLY_LIMIT, MOST_EARLY, RESULT_LIMIT, check_name
 from .._json import codec
 from .._redis.job_record import MOST_ALIASES, checked_id, newer_id
 from .._redis.job_search import JobSearch
@@ -17,6 +17,10 @@ from ..errors import JobEndedError, UsageError
 _TRIES = 10
 # States in the replies of the script, see :class:`Sent`.
 _MOVED, _DELETED = -1, -2
+_WHY_NOT = {
+    -3: f"it has {MOST_EARLY:,} events that it has not waited for, the most that a job may have",
+    -4: f"the events that it has not waited for would have more than {EARLY_LIMIT} bytes together",
+}
 
 
 class JobSignaller:
@@ -35,7 +39,8 @@ class JobSignaller:
         """Send an event; return whether it is the first one of its name, and in time.
 
         :raises JobEndedError: when the job has ended, or there is none with that id.
-        :raises UsageError: when the id or the name is not valid, or the value is too long.
+        :raises UsageError: when the id or the name is not valid, the value is too long, or the job has too many events
+            that it has not waited for.
         :raises ArgumentEncodingError: when JSON cannot hold the value.
         """
         job_id, event, encoded = checked_id(job_id), check_name(event), codec.encode_value(value)
@@ -69,6 +74,11 @@ class JobSignaller:
                 sent = (await self._records.send(job_id, event, value, payload)).state
             if sent == _DELETED:
                 return None
+            if (why := _WHY_NOT.get(sent)) is not None:
+                raise UsageError(
+                    f"event {event!r} is not sent to job {shown(job_id)}: {why}; send one event with a list, or send "
+                    "them as the job asks for them"
+                )
             if sent != _MOVED:
                 return bool(sent)
         return None

@@ -11,6 +11,8 @@ LONGEST_NAME = 200
 MOST_STEPS = 1_000
 # Bytes of the JSON of a result, an event or a position; and of all of a job together, which are read at once.
 RESULT_LIMIT, TOTAL_LIMIT = 262_144, 16_777_216
+# Events that a job has not waited for, and bytes of the JSON of their values: nothing else bounds what is sent to it.
+MOST_EARLY, EARLY_LIMIT = 1_000, 4_194_304
 # Seconds for which a job's steps are kept after the last change of them, or after the time until which it waits.
 KEPT_FOR = 30 * 86_400
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .._jobs.payload import with_time
 from .._jobs.step_fields import CURSOR, EVENT, SLEEP, STEP, WAIT, field_of, read
-from .._jobs.step_names import KEPT_FOR
+from .._jobs.step_names import EARLY_LIMIT, KEPT_FOR, MOST_EARLY
 from .._json import codec
 from ..errors import PayloadError
 from ..job import Job
@@ -27,7 +27,8 @@ _BATCH = 500
 class Sent(NamedTuple):
     """The reply to an event that was sent.
 
-    :ivar state: 1 if it was recorded; 0 if there is one; -1 if the job has moved; -2 if it was deleted.
+    :ivar state: 1 if it was recorded; 0 if there is one; -1 if the job has moved; -2 if it was deleted; -3 if it has
+        too many events that it has not waited for, and -4 if they are too long.
     :ivar value: of the field of the event.
     """
 
@@ -88,7 +89,8 @@ class StepRecords:
             # It has never waited, so it is moved nowhere.
             queue, renewed = self._keys.queue(""), b""
         keys = [self._keys.steps(job_id), self._keys.scheduled, queue, *([found_in] if found_in else [])]
-        args = [field_of(EVENT, event), value, KEPT_FOR, payload, renewed, "list" if is_list else "zset"]
+        kind = "list" if is_list else "zset"
+        args = [field_of(EVENT, event), value, KEPT_FOR, payload, renewed, kind, MOST_EARLY, EARLY_LIMIT]
         state, found = await run_script(self._redis.client(), "signal", map(encode, keys), args, fair=fair)
         return Sent(state, found)
 
