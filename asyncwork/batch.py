@@ -194,7 +194,13 @@ class Batch(BaseBatch):
         """
         self._begin()
         if self._parent is not None:
-            self._writer.parent = await self._parent._run(self._parent._writer.add_batch)
+            parent = self._parent
+            try:
+                await parent._run(lambda: parent._writer.add_batch(self._writer))
+            except (AsyncworkError, asyncio.CancelledError):
+                # It may have been written although there was no reply.
+                await self._abandon(NOT_BEGUN)
+                raise
         return self
 
     async def __aexit__(
@@ -332,7 +338,12 @@ class SyncBatch(BaseBatch):
         """
         self._begin()
         if self._parent is not None:
-            self._writer.parent = self._parent._run(self._parent._writer.add_batch)
+            parent = self._parent
+            try:
+                parent._run(lambda: parent._writer.add_batch(self._writer))
+            except (AsyncworkError, KeyboardInterrupt):
+                self._abandon(NOT_BEGUN)
+                raise
         return self
 
     def __exit__(
@@ -381,6 +392,10 @@ class SyncBatch(BaseBatch):
 
     def _child(self, writer: BatchWriter, parent: Self) -> Self:
         return type(self)(self._source, writer, self._run_steps, parent=parent)
+
+
+# Why a batch is cancelled whose block has not begun.
+NOT_BEGUN = "its creator could not add it to the other batch"
 
 
 def new_writer(

@@ -54,6 +54,7 @@ class ModelBatch:
     """What a batch should be.
 
     :ivar members: by number: ``left``, ``done``, ``failed`` or ``cancelled``.
+    :ivar incomplete: whether it was cancelled while its creator could add members.
     :ivar scheduled: the callbacks that were.
     :ivar parent: its member in another batch.
     :ivar told: whether the parent has to be told of an end.
@@ -61,6 +62,7 @@ class ModelBatch:
 
     open: bool = True
     cancelled: bool = False
+    incomplete: bool = False
     members: dict[int, str] = field(default_factory=dict)
     scheduled: set[str] = field(default_factory=set)
     ended: bool = False
@@ -83,7 +85,7 @@ class ModelBatch:
         counts = self.counts()
         if counts["left"] or self.open:
             return
-        good = not counts["failed"] and not counts["cancelled"]
+        good = not counts["failed"] and not counts["cancelled"] and not self.incomplete
         self.told = self.told or (self.parent is not None and (good or not self.ended))
         self.ended = True
         self.scheduled.add("done")
@@ -92,7 +94,7 @@ class ModelBatch:
 
     def as_member(self) -> str:
         counts = self.counts()
-        return "failed" if counts["failed"] else "cancelled" if counts["cancelled"] else "done"
+        return "failed" if counts["failed"] else "cancelled" if counts["cancelled"] or self.incomplete else "done"
 
 
 class World:
@@ -181,8 +183,9 @@ class World:
 
     async def close_one(self, batch_id: str) -> None:
         await self.handles[batch_id].__aexit__(None, None, None)
-        self.batches[batch_id].open = False
-        self.batches[batch_id].check_end()
+        model = self.batches[batch_id]
+        model.open, model.incomplete = False, model.incomplete or model.cancelled
+        model.check_end()
 
     async def fetch(self) -> None:
         pool = self.random.choice(POOLS)
@@ -299,7 +302,7 @@ class World:
         for number in sorted(each.number for each in waiting if each.batch_id == batch_id):
             model.settle(number, "cancelled")
         if model.open and not model.counts()["left"]:
-            model.open = False
+            model.open, model.incomplete = False, True
             model.check_end()
 
     async def lose(self) -> None:

@@ -832,6 +832,61 @@ async def test_the_doctor_closes_a_batch_whose_creator_died(bench: Bench) -> Non
         assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind]
 
 
+async def test_a_member_batch_is_there_from_the_moment_when_it_is_counted(bench: Bench) -> None:
+    app = app_of(bench)
+    outer = await app.batch("outer").__aenter__()
+    await outer.add(app.work.call(number=1))
+    # Its creator has begun its block, and dies in it.
+    inner = await outer.add_batch("inner", on_success=app.note.call("inner")).__aenter__()
+    await outer.__aexit__(None, None, None)
+    async with app.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        await until(lambda: app.ran)
+        # A creator that is alive may take its time.
+        assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind or "lost" in each.kind]
+        await bench.redis.hset(bench.keys.batch(inner.id)[0], "created_at", int(time.time()) - 3700)
+        found = await client.diagnose(0)
+        (problem,) = [each for each in found.problems if "batch" in each.kind or "lost" in each.kind]
+        assert (problem.kind, problem.subject) == ("abandoned_batch", inner.id)
+        assert [line async for line in client.repair(found)] == [
+            f"closed batches, so that they end with their members: {inner.id}"
+        ]
+        status = await app.ended(outer.id)
+        assert (status.total, status.done, status.cancelled, status.state) == (2, 1, 1, BatchState.CANCELLED)
+        status = await app.ended(inner.id)
+        assert (status.state, status.incomplete) == (BatchState.CANCELLED, True)
+        assert status.cancellation == "cancelled: its creator had added no member in an hour"
+        await app.until_called("done")
+        assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind or "lost" in each.kind]
+
+
+@pytest.mark.parametrize("members", [0, 3])
+async def test_a_batch_whose_block_fails_never_succeeds(app: App, members: int) -> None:
+    async with app.batch("outer") as outer:
+        with pytest.raises(ZeroDivisionError):
+            async with outer.add_batch("inner", on_success=app.note.call("inner")) as inner:
+                await inner.add_many(app.work, numbers(members))
+                await inner.flush()
+                await until(lambda: len(app.ran) == members)
+                await until(lambda: _counts(app.bench, inner.id, (members, 0, 0)))
+                raise ZeroDivisionError
+    status = await app.ended(inner.id)
+    assert (status.total, status.done, status.state, status.incomplete) == (
+        *(members, members, BatchState.CANCELLED, True),
+    )
+    status = await app.ended(outer.id)
+    assert (status.cancelled, status.state) == (1, BatchState.CANCELLED)
+    await app.until_called("done")
+
+
+async def test_a_batch_that_is_cancelled_before_it_has_members_never_succeeds(app: App) -> None:
+    async with app.batch("outer") as outer, outer.add_batch("inner", on_success=app.note.call("inner")) as inner:
+        await client_of(app.bench, lambda client: client.cancel_batch(inner.id))
+    status = await app.ended(inner.id)
+    assert (status.total, status.state) == (0, BatchState.CANCELLED)
+    assert (await app.ended(outer.id)).cancelled == 1
+    await app.until_called("done")
+
+
 async def test_the_doctor_counts_members_as_failed_that_are_nowhere(bench: Bench) -> None:
     app = app_of(bench)
     async with app.batch() as batch:

@@ -922,7 +922,7 @@ async def test_the_values_of_these_events_are_bounded(bench: Bench) -> None:
     @pool.job
     async def wat(job: Job) -> None: ...
 
-    job = await wat.enqueue(delay=3600)
+    job = await wat.options(delay=3600).enqueue()
     async with await client_of(bench) as client:
         value = "x" * (EARLY_LIMIT // 16 - 100)
         for number in range(16):

@@ -259,6 +259,7 @@ def read_batch(batch_id: str, fields: BatchFields) -> BatchStatus:
         waiting=tuple(each.value for each in Callback if f"on_{each.value}".encode() in fields),
         cancellation="" if mark is None else str(CancelMark.decode(mark)),
         parent=_parent(fields.get(b"parent")),
+        incomplete=b"incomplete" in fields,
     )
 
 

@@ -12,7 +12,7 @@ from .._redis.namespace import Namespace
 from .._redis.protocol import read_count
 from ..errors import PayloadError
 from ..job import Job
-from ..models.batches import BatchStatus
+from ..models.batches import BatchState, BatchStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ async def read_batches(namespace: Namespace, batch_ids: Sequence[str]) -> list[B
 
 def _reading(batch_id: str, fields: BatchFields, bits: tuple[int, int, int], ended_bits: bytes) -> BatchReading:
     status = read_batch(batch_id, fields)
-    good = status.ended and not status.failed and not status.cancelled
+    good = status.state is BatchState.SUCCEEDED
     is_due = {Callback.FAILURE: status.failed > 0, Callback.DONE: status.ended, Callback.SUCCESS: good}
     overdue = [each.value for each in Callback if is_due[each] and each.value in status.waiting]
     numbers = read_count(fields.get(b"next")) or 0

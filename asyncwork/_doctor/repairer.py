@@ -8,7 +8,7 @@ from .._jobs.membership import Member, MemberState
 from .._jobs.printable import plural
 from .._redis.batch_store import BatchStore
 from .._redis.batches import batches
-from .._redis.cancels import Cancels
+from .._redis.cancels import CancelMark, Cancels
 from .._redis.client import run_script
 from .._redis.fair_queues import FairQueues
 from .._redis.flow_store import FlowStore
@@ -29,6 +29,9 @@ from .reader import END_SLACK_MS, NamespaceReader, lock_keys
 # Seconds for which records and streams without an expiry are kept from then on, as are those of lost jobs.
 _EXPIRY = 86_400
 _LOST = "it did not exist when the namespace was repaired; a pool that keeps no results may have run it"
+
+# Why a batch without members is cancelled.
+_ABANDONED = "its creator had added no member in an hour"
 
 
 class Repairer:
@@ -82,7 +85,7 @@ class Repairer:
             yield f"ended the waits for jobs that do not exist: {await self._end_waits(repairs.awaited)}"
         if repairs.abandoned:
             for batch_id in repairs.abandoned:
-                await self._batches.close(batch_id)
+                await self._batches.close(batch_id, CancelMark.new(_ABANDONED, ""))
             yield f"closed batches, so that they end with their members: {', '.join(repairs.abandoned)}"
         for batch_id, lost in repairs.lost_members.items():
             settled = await self._settle_lost(batch_id, lost)

@@ -9,6 +9,7 @@ from .._jobs.location import JobSet
 from .._jobs.membership import Member, MemberState, member_in, member_of
 from ..job import Job
 from .batches import batches
+from .cancels import CancelMark
 from .client import run_script
 from .delayed import Scored
 from .errors import ErrorReply, is_wrong_type
@@ -113,10 +114,14 @@ class BatchStore:
         if members := [member for each in payloads if (member := member_in(each)) is not None]:
             await self.settle(members, MemberState.FAILED)
 
-    async def close(self, batch_id: str) -> None:
-        """Let a batch end with its last member, although its creator has not said that it adds no more."""
+    async def close(self, batch_id: str, empty: CancelMark | None = None) -> None:
+        """Let a batch end with its last member, although its creator has not said that it adds no more.
+
+        :param empty: with which it is cancelled if it has no members.
+        """
         keys = [*shared_keys(self._keys), *self._keys.batch(batch_id)]
-        await run_script(self._redis.client(), "close_batch", keys, [0, 1])
+        args: list[int | bytes] = [0, 1, *([] if empty is None else [empty.encode()])]
+        await run_script(self._redis.client(), "close_batch", keys, args)
 
     async def settle_parents(self, job_set: JobSet, entries: Sequence[tuple[Scored, Job]]) -> tuple[set[bytes], bool]:
         """Settle the members that are batches which have ended, and go on with the steps of flows, by their entries in

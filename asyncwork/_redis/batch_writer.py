@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from .._jobs.batch_options import BatchOptions, check_members
-from .._jobs.membership import SETTLE_NAME, Member, MemberState, is_flow, member_id
+from .._jobs.membership import SETTLE_NAME, Member, is_flow, member_id
 from .._jobs.payload import encode_job
 from ..errors import BatchEndedError, UniqueConflictError
 from . import scripts
@@ -62,8 +62,8 @@ class BatchWriter:
         self._source = source
         self._keys, self._masked_url = source.keys, source.masked_url
         self._options = options
-        # Whether it was sent to Redis, maybe without a reply.
-        self._was_sent = False
+        # Whether it was sent to Redis, maybe without a reply; and any members of it.
+        self._was_sent = self._sent_members = False
         self.parent: Member | None = None
         # The members that wait to be written; the number of the next, and the first number that is not reserved.
         self._new = NewJobs(self._keys, source.now)
@@ -128,7 +128,7 @@ class BatchWriter:
         new, self._new = self._new, NewJobs(self._keys, self._source.now)
         self.lacks_members = True
         all_positions = list(new.batches()) or [range(0)]
-        at_once = close and not self.created and len(all_positions) == 1 and bool(new.jobs)
+        at_once = close and not self._sent_members and len(all_positions) == 1 and bool(new.jobs)
         if at_once:
             at_once = not any(each.unique or each.limited for each in new.writes(all_positions[0]))
         missing, failure = 0, None
@@ -147,6 +147,10 @@ class BatchWriter:
         """Write some members in one transaction; return how many were not written, and why if Redis refused them."""
         writes, names = new.writes(positions) if positions else [], new.names(positions)
         before = [*self._creation(names, is_open=is_open), *self._counts(len(positions))]
+        if self.created and not is_open:
+            # It was created without members, as a member of another batch is.
+            before.append(command(b"HDEL", encode(self._keys.batch(self.batch_id)[0]), b"open"))
+        self._sent_members = self._sent_members or bool(positions)
         return self._not_written(new, (yield from self._write_together(new, names, before, writes)))
 
     def _write_together(
@@ -228,9 +232,13 @@ class BatchWriter:
         fields = (b"total", b"left") if count else ()
         return [command(b"HINCRBY", batch, each, b"%d" % count) for each in fields]
 
-    def add_batch(self) -> Steps[Member]:
-        """Add a member that is another batch, whose end settles it; return the member. The members that wait are
-        written before.
+    def add_batch(self, child: BatchWriter) -> Steps[None]:
+        """Add a member that is another batch, whose end settles it. The members that wait are written before.
+
+        The other batch is created in the same transaction: without it, nothing would settle the member if this program
+        died before it writes the members of that.
+
+        :param child: writes the other batch, which is new.
 
         :raises BatchEndedError: when this batch takes no more members.
         :raises EnqueueManyError, RedisError, OSError: when Redis refuses or cannot be reached.
@@ -239,12 +247,15 @@ class BatchWriter:
             yield from self.write(close=False)
         if self._next == self._reserved:
             yield from self.reserve(MOST_MEMBERS if self._options is not None else 1)
-        member = Member(self.batch_id, self._next)
+        child.parent = Member(self.batch_id, self._next)
         self._next += 1
-        replies = yield from self._in_transaction(Request([], self._counts(1)))
+        names: list[str] = []
+        creation = child._creation(names, is_open=True)
+        child._was_sent = True
+        replies = yield from self._in_transaction(Request(names, [*creation, *self._counts(1)]))
         if (failed := next((each for each in replies if isinstance(each, Exception)), None)) is not None:
             raise failed
-        return member
+        child.created = True
 
     def add_all(self, jobs: Iterator[object]) -> Steps[None]:
         """Have jobs written with the next members, and write those for which there is no more room.
@@ -284,8 +295,6 @@ class BatchWriter:
             (found,) = yield Request([], [command(b"HEXISTS", encode(self._keys.batch(self.batch_id)[0]), b"next")])
             self.created = found == 1
         if not self.created:
-            if self.parent is not None:
-                yield from self._settle_in_parent(self.parent)
             return
         mark = CancelMark.new(reason, "").encode()
         keys, raw_id = pack(encode(self._keys.cancels)), self.batch_id.encode()
@@ -297,11 +306,6 @@ class BatchWriter:
             [command(b"HSETNX", batch, b"cancel", mark), command(b"PUBLISH", encode(self._keys.wake_channel()), b"")],
         )
         yield from self._close(0, close=True)
-
-    def _settle_in_parent(self, parent: Member) -> Steps[None]:
-        keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(parent.batch_id)]))
-        args = [b"5", b"%d" % parent.number, MemberState.CANCELLED.encode()]
-        yield from self._script("settle_members", 9, keys, args)
 
     def _script(self, name: str, count: int, keys: bytes, args: Sequence[bytes]) -> Steps[Any]:
         (reply,) = yield Request([], [scripts.call(name, count, keys, args)])

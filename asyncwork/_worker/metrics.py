@@ -61,7 +61,7 @@ class QueueMetrics:
         # Made with the first chunk, because few types have any.
         self.chunk_counts: list[int] = []
         self.failures: dict[str, int] = {}
-        # Those kinds of which there are any.
+        # Without kinds that were never recorded.
         self.steps: dict[str, int] = {}
         self.run = 0.0
         # The first buckets have counts of their own, because to count there is on the hot path of short jobs.

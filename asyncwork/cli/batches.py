@@ -257,6 +257,7 @@ def batch_json(batch: BatchStatus) -> dict[str, Any]:
         "waiting": list(batch.waiting),
         "cancellation": batch.cancellation,
         "parent": batch.parent,
+        "incomplete": batch.incomplete,
     }
 
 

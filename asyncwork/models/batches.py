@@ -19,7 +19,7 @@ class BatchState(StrEnum):
     :cvar RUNNING: all members were added, and some have not ended.
     :cvar SUCCEEDED: all members are done.
     :cvar FAILED: all members have ended, and at least one has failed.
-    :cvar CANCELLED: all members have ended, none has failed, and at least one was cancelled or deleted.
+    :cvar CANCELLED: all members have ended, none has failed, and at least one was cancelled or deleted, or never added.
     """
 
     OPEN = "open"
@@ -46,6 +46,7 @@ class BatchStatus:
     :ivar waiting: the callbacks that were not enqueued yet: ``success``, ``done`` and ``failure``.
     :ivar cancellation: who has cancelled it and why, such as ``"cancelled by ada: too slow"``; empty if it was not.
     :ivar parent: the id of the batch that it is a member of; empty if there is none.
+    :ivar incomplete: whether it was cancelled before its creator had added all members: it never succeeds.
     """
 
     id: str
@@ -61,6 +62,7 @@ class BatchStatus:
     waiting: tuple[str, ...] = ()
     cancellation: str = ""
     parent: str = ""
+    incomplete: bool = False
 
     @property
     def is_flow(self) -> bool:
@@ -84,7 +86,7 @@ class BatchStatus:
             return BatchState.OPEN if self.open else BatchState.RUNNING
         if self.failed:
             return BatchState.FAILED
-        return BatchState.CANCELLED if self.cancelled else BatchState.SUCCEEDED
+        return BatchState.CANCELLED if self.cancelled or self.incomplete else BatchState.SUCCEEDED
 
 
 @dataclass(frozen=True, slots=True)

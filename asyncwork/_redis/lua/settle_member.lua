@@ -81,13 +81,13 @@ end
 -- Ends a batch if none of its members is left and its creator adds no more. Returns how many jobs it has scheduled.
 local function end_batch(first, scheduled, cancels, open_batches, unique_flows)
   local found = redis.call(
-    'hmget', KEYS[first], 'left', 'open', 'failed', 'cancelled', 'ended_at', 'parent', 'rest', 'unique'
+    'hmget', KEYS[first], 'left', 'open', 'failed', 'cancelled', 'ended_at', 'parent', 'rest', 'unique', 'incomplete'
   )
   if not found[1] or tonumber(found[1]) > 0 or found[2] or found[7] then
     return 0
   end
   local due, now, ended = 0, redis.call('time')[1], found[5]
-  local good = tonumber(found[3]) == 0 and tonumber(found[4]) == 0
+  local good = tonumber(found[3]) == 0 and tonumber(found[4]) == 0 and not found[9]
   if not ended then
     local id = string.sub(KEYS[first], -24)
     redis.call('hset', KEYS[first], 'ended_at', now)
