@@ -114,9 +114,12 @@ class Batch(BaseBatch):
         """Add a job.
 
         :param job: a ``task.call(…)``; or a job's name or task, with its arguments.
-        :raises UsageError, ArgumentEncodingError: when it is not valid, has an id of its own or is unique by a mapping;
-            this is called outside the batch's block; or a write of members before has failed.
+        :raises UsageError, ArgumentEncodingError: when it is not valid, has an id of its own, is unique by a mapping,
+            or has a rule by which a newer job takes its place; this is called outside the batch's block; or a write
+            of members before has failed.
         :raises BatchEndedError: when the batch has ended, was cancelled or is not kept any more.
+        :raises QueueFull, UniqueConflictError: when members are refused that are written now, because too many jobs
+            wait, or another one has the key of a job with ``Unique(conflict="raise")``.
         :raises RedisUnavailable: when Redis refuses it or cannot be reached.
         """
         await self._run(lambda: self._add_steps([_member(job, args)]))
@@ -210,6 +213,7 @@ class Batch(BaseBatch):
         those that were written, and also if a write has failed before, whose error the block has caught.
 
         :raises UsageError: when a write has failed before.
+        :raises QueueFull, UniqueConflictError: as :meth:`add`. What was written is cancelled.
         :raises RedisUnavailable: when Redis refuses or cannot be reached. What was written is cancelled, if possible.
         """
         if self._use is not _Use.OPEN:

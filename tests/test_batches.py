@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import asyncwork
 from asyncwork import (
     Batch,
     BatchEndedError,
@@ -32,6 +33,7 @@ from asyncwork import (
     Snooze,
     SyncBatch,
     Task,
+    Throttle,
     Unique,
     UsageError,
     WorkerPool,
@@ -441,11 +443,72 @@ async def test_a_member_that_holds_a_key_until_it_has_ended_is_counted(bench: Be
     assert await _counts(bench, batch.id, (4, 4, 0))
     async with pool.running():
         await until(lambda: _counts(bench, batch.id, (4, 0, 2)))
-    rules: list[dict[str, Any]] = [{"unique": Unique(by=("number",), conflict="replace")}, {"debounce": Debounce(5)}]
-    for rule in rules:
-        async with pool.batch() as refused:
-            with pytest.raises(UsageError, match="cannot have a rule by which a newer job takes its place"):
-                await refused.add(hold.options(**rule).call(number=1))
+    await pool.enqueuer.close()
+
+
+@pytest.mark.parametrize("of_type", [False, True])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"unique": Unique(by=("number",), conflict="replace")},
+        {"debounce": Debounce(5)},
+        {"throttle": Throttle(60)},
+    ],
+    ids=lambda rule: next(iter(rule)),
+)
+async def test_no_member_has_a_rule_by_which_another_job_takes_its_place(
+    bench: Bench, rule: dict[str, Any], of_type: bool
+) -> None:
+    pool = bench.pool()
+
+    @pool.job(**rule if of_type else {})
+    async def ruled(number: int) -> None: ...
+
+    adds: list[Callable[[Batch], Any]] = [lambda batch: batch.add(ruled.options(**rule).call(1))]
+    if of_type:
+        adds = [
+            lambda batch: batch.add(ruled.call(1)),
+            lambda batch: batch.add(ruled, {"number": 1}),
+            lambda batch: batch.add_many(ruled, [{"number": 1}]),
+            lambda batch: batch.add_many([(ruled, {"number": 1})]),
+        ]
+    for add in adds:
+        batch = pool.batch()
+        with pytest.raises(UsageError, match=r"job 0: .* a rule by which a newer job takes its place: .*unique=False"):
+            async with batch:
+                await add(batch)
+        assert not await bench.redis.exists(bench.keys.batch(batch.id)[0])
+    # The remedy that the message names.
+    async with pool.batch() as batch:
+        await batch.add_many([ruled.options(unique=False).call(1)] * 2)
+    async with pool.running():
+        await until(lambda: _counts(bench, batch.id, (2, 0, 0)))
+    await pool.enqueuer.close()
+
+
+@pytest.mark.parametrize("refusal", ["QueueFull", "UniqueConflictError"])
+async def test_a_batch_with_a_member_that_is_refused_is_cancelled(bench: Bench, refusal: str) -> None:
+    pool, ran = bench.pool(), list[int]()
+    options: Any = {"max_waiting": 2} if refusal == "QueueFull" else {"unique": Unique(conflict="raise")}
+
+    @pool.job(**options)
+    async def bounded(number: int) -> None:
+        ran.append(number)
+
+    @pool.job
+    async def note(when: str) -> None:
+        ran.append(-1)
+
+    with pytest.raises(getattr(asyncwork, refusal)):
+        async with pool.batch(on_success=note.call("success")) as batch:
+            await batch.add_many(bounded.call(number) for number in (0, 1, 0))
+    async with pool.running():
+        await until(lambda: bench.redis.hexists(bench.keys.batch(batch.id)[0], "ended_at"))
+        status = await client_of(bench, lambda client: client.batch(batch.id))
+        assert (status.total, status.state, status.incomplete) == (2, BatchState.CANCELLED, True)
+        assert status.cancellation == "cancelled: its creator could not write all of its members"
+        await pool.drain()
+    assert not ran
     await pool.enqueuer.close()
 
 
@@ -862,13 +925,12 @@ async def test_a_member_batch_is_there_from_the_moment_when_it_is_counted(bench:
 @pytest.mark.parametrize("members", [0, 3])
 async def test_a_batch_whose_block_fails_never_succeeds(app: App, members: int) -> None:
     async with app.batch("outer") as outer:
-        with pytest.raises(ZeroDivisionError):
-            async with outer.add_batch("inner", on_success=app.note.call("inner")) as inner:
-                await inner.add_many(app.work, numbers(members))
-                await inner.flush()
-                await until(lambda: len(app.ran) == members)
-                await until(lambda: _counts(app.bench, inner.id, (members, 0, 0)))
-                raise ZeroDivisionError
+        inner = await outer.add_batch("inner", on_success=app.note.call("inner")).__aenter__()
+        await inner.add_many(app.work, numbers(members))
+        await inner.flush()
+        await until(lambda: len(app.ran) == members)
+        await until(lambda: _counts(app.bench, inner.id, (members, 0, 0)))
+        await inner.__aexit__(ZeroDivisionError, ZeroDivisionError(), None)
     status = await app.ended(inner.id)
     assert (status.total, status.done, status.state, status.incomplete) == (
         *(members, members, BatchState.CANCELLED, True),

@@ -791,6 +791,23 @@ async def test_a_tenant_whose_list_is_full_refuses_the_flow(bench: Bench) -> Non
     assert states(status) == ["cancelled", "cancelled"]
 
 
+async def test_a_bound_of_a_queue_refuses_no_node(bench: Bench) -> None:
+    pool, ran = bench.pool(), list[int]()
+
+    @pool.job(max_waiting=1)
+    async def bounded(number: int) -> None:
+        ran.append(number)
+
+    flow = pool.flow()
+    first = flow.add_many(bounded.call(number) for number in range(3))
+    flow.add_many([bounded.options(max_waiting=2).call(number) for number in range(3, 6)], after=first)
+    flow.add_many(bounded, [{"number": 6}, {"number": 7}], after=first)
+    await flow.start()
+    async with pool.running():
+        await until(lambda: _has_ended(bench, flow.id))
+    assert sorted(ran) == list(range(8))
+
+
 async def test_the_rest_of_a_flow_is_gone_on_with_after_a_go_pool_has_killed_its_entry(bench: Bench) -> None:
     app = app_of(bench)
     flow = app.pool.flow()

@@ -9,12 +9,13 @@ from typing import NamedTuple
 from .._json.codec import encode_string
 from ..errors import UsageError
 from ..unique import Debounce, Throttle
-from .enqueue_options import AT_ONCE
+from .enqueue_options import AT_ONCE, EnqueueOptions
 from .job_call import JobCall
 from .membership import Callback, callback_id
 from .names import is_utf8, job_name
 from .payload import encode_job
 from .printable import shown
+from .rule_arguments import options_of
 
 # Characters of a name or a tag, and tags of a batch.
 _LONGEST = 200
@@ -103,21 +104,31 @@ def _callback(batch_id: str, callback: Callback, call: object, now: int) -> tupl
 def check_members(jobs: Iterable[object]) -> None:
     """Check the options of jobs that are to be members of a batch.
 
-    :raises UsageError: when one has an id of its own, or is unique by a mapping.
+    :raises UsageError: when one has an id of its own, is unique by a mapping, or has a rule by which a newer job takes
+        its place, also by its type.
     """
     for position, each in enumerate(jobs):
-        if not isinstance(each, JobCall) or each.options is AT_ONCE:
+        if (options := _options_of(each)) is AT_ONCE:
             continue
-        if each.options.id is not None:
+        if options.id is not None:
             raise UsageError(f"job {position}: the id of a member says to which batch it belongs: leave out id")
-        rule = each.options.rule
+        rule = options.rule
         if isinstance(rule, (Debounce, Throttle)) or (rule is not None and rule.conflict == "replace"):
             raise UsageError(
                 f"job {position}: a member of a batch cannot have a rule by which a newer job takes its place: "
-                f"{shown(rule)}"
+                f"{shown(rule)}; enqueue it without the batch, or pass task.options(unique=False).call(…)"
             )
-        if isinstance(each.options.unique, Mapping):
+        if isinstance(options.unique, Mapping):
             raise UsageError(
                 f"job {position}: a member of a batch cannot be unique by a mapping, because a newer job would run in "
                 "its place: pass unique=True"
             )
+
+
+def _options_of(job: object) -> EnqueueOptions:
+    """Return the options of a call, or what the type says of a pair of a task and arguments."""
+    if isinstance(job, JobCall):
+        return job.options
+    if type(job) is tuple and len(job) == 2 and type(job[0]) is not str:
+        return options_of(job[0])
+    return AT_ONCE
