@@ -80,7 +80,7 @@ class CommandEncoder:
         self._members = pack(*map(encode, (keys.cancels, keys.scheduled, keys.open_batches, keys.unique_flows)))
         # How the keys of records begin.
         self._record = encode(keys.job_record(""))
-        # By queue, what is the same in all acknowledgements, but for the number of their parts.
+        # By queue that is not fair, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
 
     def batch(self, batch: CommandBatch) -> list[bytes]:
@@ -105,13 +105,11 @@ class CommandEncoder:
     def _ack(self, queue: Queue, payloads: Sequence[bytes]) -> bytes:
         start = self._ack_starts.get(queue)
         if start is None:
-            start = scripts.head("ack", 4) + queue.ack_keys + self._cancels + self._packed_pool_id
             if queue.fair:
-                keys = queue.ack_keys + self._cancels + queue.fair
-                start = scripts.head(scripts.FAIR + "ack", 4 + scripts.FAIR_KEYS) + keys + self._packed_pool_id
+                keys, args = queue.ack_keys + self._cancels, [self._pool_id, *payloads]
+                return scripts.call("ack", 4, keys, args, fair=queue.fair)
+            start = scripts.head("ack", 4) + queue.ack_keys + self._cancels + self._packed_pool_id
             self._ack_starts[queue] = start
-        if queue.fair:
-            return b"*%d\r\n%b%b$1\r\n1\r\n" % (9 + scripts.FAIR_KEYS + len(payloads), start, pack(*payloads))
         return b"*%d\r\n%b%b" % (8 + len(payloads), start, pack(*payloads))
 
     def _fetch(self, fetch: Fetch) -> bytes:
