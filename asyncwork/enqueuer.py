@@ -237,6 +237,7 @@ class Enqueuer(BaseClient):
             self._batch_source(),
             self._producer.run,
             self._make_client,
+            self._wait_for_batch,
             name,
             on_failure=on_failure,
             unique=unique,

@@ -194,12 +194,14 @@ class Flow(BaseFlow):
         source: BatchSource,
         run: Callable[[Steps[Any]], Awaitable[Any]],
         make_client: Callable[[], Client],
+        wait_for: Callable[[str, float | None], Awaitable[None]],
         name: str = "",
         **options: Any,
     ) -> None:
         super().__init__(source, name, **options)
         self._run = run
         self._make_client = make_client
+        self._wait_for = wait_for
 
     async def start(self) -> FlowHandle:
         """Write the flow, so that the nodes run that follow no others; return its handle.
@@ -223,7 +225,7 @@ class Flow(BaseFlow):
             with suppress(AsyncworkError), translated_errors(self._source.masked_url):
                 await self._run(writer.abandon(NOT_WRITTEN))
             raise
-        return FlowHandle(self.id, self._make_client)
+        return FlowHandle(self.id, self._make_client, self._wait_for)
 
 
 class SyncFlow(BaseFlow):

@@ -75,7 +75,7 @@ _OF_OTHERS = {
     "review_tenants",
     "set_tenant",
     *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic"),
-    *("throttle", "watch"),
+    *("throttle", "watch", "watch_batches"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),

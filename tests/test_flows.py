@@ -43,7 +43,7 @@ from asyncwork import (
 from asyncwork._jobs.location import JobSet
 from asyncwork._jobs.membership import Member, MemberState, batch_of, is_flow, member_in, member_of
 from asyncwork._jobs.node_results import RESULT_LIMIT
-from asyncwork._redis import flow_writer
+from asyncwork._redis import flow_writer, job_waits
 from asyncwork._redis.batch_store import BatchStore
 from asyncwork._redis.delayed import Scored
 from asyncwork._redis.flow_store import FlowStore
@@ -51,7 +51,7 @@ from asyncwork._worker.services.go_rescuer import GoRescuer
 from asyncwork.testing import open_jobs
 from asyncwork.worker_pool import NoContext
 
-from .conftest import Bench, until
+from .conftest import LIMIT, Bench, until
 
 
 @dataclass
@@ -337,6 +337,81 @@ async def test_nodes_wait_again_while_one_before_them_is_retried(bench: Bench) -
     assert (status.batch.ended, status.batch.left, status.batch.state) == (False, 3, BatchState.RUNNING)
     async with app.pool.running():
         assert states(await handle.wait(30)) == ["failed", "cancelled", "cancelled"]
+
+
+# Waits
+
+
+async def test_the_end_of_a_flow_wakes_those_who_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Otherwise they would read it again after a while.
+    monkeypatch.setattr(job_waits, "_READ_AGAIN", 10 * LIMIT)
+    app = app_of(bench)
+    handles: list[FlowHandle] = []
+    for _ in range(3):
+        flow = app.pool.flow()
+        flow.add(app.work.call("last"), after=flow.add(app.work.call("first", how="wait")))
+        handles.append(await flow.start())
+    batches = [bench.keys.batch(each.id)[0] for each in handles]
+    async with app.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        waits = [each.wait() for each in (*handles, handles[0])]
+        ends = asyncio.gather(asyncio.gather(*waits), client.wait_batch(handles[1].id))
+        await until(lambda: _all_have(bench, batches, "wakes"))
+        # Those of one program share a channel.
+        channels = [(await bench.redis.hget(each, "wakes")).split() for each in batches]
+        assert list(map(len, channels)) == [1, 2, 1]
+        with pytest.raises(ResultTimeout, match=rf"flow {handles[2].id} has not ended within 0\.05 s"):
+            await client.wait_batch(handles[2].id, timeout=0.05)
+        app.go_on.set()
+        async with asyncio.timeout(LIMIT):
+            flows, batch = await ends
+        assert {each.batch.state for each in flows} == {batch.state} == {BatchState.SUCCEEDED}
+        assert not [each for each in batches if await bench.redis.hexists(each, "wakes")]
+        assert (await client.wait_batch(handles[2].id, timeout=0)).done == 2
+        with pytest.raises(ResultLost, match="is not kept any more, or never was"):
+            await client.wait_batch("0" * 24)
+
+
+async def test_a_flow_whose_end_was_not_heard_of_is_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_waits, "_READ_AGAIN", 0.05)
+    app = app_of(bench)
+    flow = app.pool.flow()
+    flow.add(app.work.call("first", how="wait"))
+    async with app.pool.running():
+        handle = await flow.start()
+        wait = asyncio.create_task(handle.wait(LIMIT))
+        key = bench.keys.batch(flow.id)[0]
+        await until(lambda: bench.redis.hexists(key, "wakes"))
+        # The newest hundred are woken: this process registers itself again, and the oldest is forgotten.
+        await bench.redis.hset(key, "wakes", "".join(f"gone {number}\n" for number in range(100)))
+        await until(lambda: _registered_again(bench, key))
+        channels = (await bench.redis.hget(key, "wakes")).splitlines()
+        assert (len(channels), channels[0], channels[-2]) == (100, b"gone 1", b"gone 99")
+        await bench.redis.hset(key, "wakes", "gone\n")
+        app.go_on.set()
+        assert (await wait).batch.done == 1
+
+
+async def test_a_flow_that_is_gone_ends_the_waits_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_waits, "_READ_AGAIN", 0.05)
+    app = app_of(bench)
+    flow = app.pool.flow()
+    flow.add(app.work.call("first", how="wait"))
+    handle = await flow.start()
+    wait = asyncio.create_task(handle.wait(LIMIT))
+    await until(lambda: bench.redis.hexists(bench.keys.batch(flow.id)[0], "wakes"))
+    await bench.redis.delete(*bench.keys.batch(flow.id), bench.keys.open_batches, bench.keys.batches)
+    with pytest.raises(ResultLost, match=f"flow {flow.id} is not kept any more"):
+        await wait
+    await bench.redis.delete(bench.keys.queue("work"))
+    await app.pool.enqueuer.close()
+
+
+async def _all_have(bench: Bench, keys: list[str], field: str) -> bool:
+    return all([await bench.redis.hexists(each, field) for each in keys])
+
+
+async def _registered_again(bench: Bench, key: str) -> bool:
+    return not (await bench.redis.hget(key, "wakes")).endswith(b"gone 99\n")
 
 
 # Results

@@ -95,6 +95,11 @@ async def wait_for_unknown(client: Client) -> None:
         await client.result("a")
 
 
+async def wait_batch(client: Client) -> None:
+    with suppress(ResultLost):
+        await client.wait_batch(BATCH, timeout=0)
+
+
 async def repair(client: Client) -> list[str]:
     return [line async for line in client.repair(DIAGNOSIS)]
 
@@ -179,6 +184,7 @@ CLIENT: dict[str, list[Call]] = {
     "flow_nodes": [lambda client: client.flow_nodes(FLOW, 0)],
     "batch_failures": [lambda client: client.batch_failures(BATCH)],
     "batch_results": [lambda client: client.batch_results(BATCH)],
+    "wait_batch": [wait_batch],
     "cancel_batch": [lambda client: client.cancel_batch(BATCH)],
     "retry_batch": [lambda client: client.retry_batch(BATCH)],
     "stream": [read],
@@ -452,7 +458,7 @@ async def opened(cls: type, url: str, namespace: str) -> AsyncIterator[Any]:
         async with Enqueuer(url, namespace=namespace) as enqueuer:
             flow = enqueuer.flow()
             flow.add("wat")
-            handle = FlowHandle(FLOW, flow._make_client)
+            handle = FlowHandle(FLOW, flow._make_client, flow._wait_for)
             yield flow if cls is Flow else handle
     elif cls is SyncFlow:
         with sync.Enqueuer(url, namespace=namespace) as sync_enqueuer:

@@ -183,6 +183,7 @@ ELSEWHERE = {
     "signal": "test_steps.py",
     "throttle": "test_unique_modes.py",
     "watch": "test_results.py",
+    "watch_batches": "test_flows.py",
     "write_observations": "test_lost_state.py",
 }
 

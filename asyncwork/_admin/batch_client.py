@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from .._jobs.membership import check_batch_id
 from .._jobs.times import seconds_of
+from ..errors import ResultLost
 from ..models.actions import ActionResult
 from ..models.batches import BatchFailures, BatchPage, BatchResult, BatchStatus
 from .actions import JobActions
@@ -36,6 +37,24 @@ class BatchClient(UniqueClient):
         check_batch_id(batch_id)
         with self._redis_errors():
             return await self._batches.read(batch_id)
+
+    async def wait_batch(self, batch_id: str, timeout: float | timedelta | None = None) -> BatchStatus:
+        """Wait until a batch or flow has ended; return it. While Redis is away, it goes on waiting. The end wakes the
+        waits of all programs, and those of one client share a connection.
+
+        :param timeout: seconds, or a ``timedelta``; ``None`` waits as long as it takes. The batch itself goes on.
+        :raises ResultTimeout: when it has not ended in time.
+        :raises ResultLost: when there is none with this id, or it is not kept any more.
+        :raises UsageError: when no batch can have this id, or the timeout is not valid.
+        """
+        seconds = None if timeout is None else seconds_of(timeout, "timeout")
+        found = await self.batch(batch_id)
+        if found is not None and not found.ended:
+            await self._wait_for_batch(batch_id, seconds)
+            found = await self.batch(batch_id)
+        if found is None:
+            raise ResultLost(f"batch {batch_id} is not kept any more, or never was")
+        return found
 
     async def batches(self, page: int = 1, *, per_page: int = 20) -> BatchPage:
         """Return a page of the batches, the newest first; pages start at 1, and have up to 200 batches."""

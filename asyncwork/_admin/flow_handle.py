@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._jobs.times import seconds_of
-from ..errors import ResultLost, ResultTimeout
+from ..errors import ResultLost
 from ..models.actions import ActionResult
 from ..models.batches import BatchStatus
 from ..models.flows import FlowStatus
@@ -19,19 +16,22 @@ from .flow_graph import mermaid
 if TYPE_CHECKING:
     from .flow_client import FlowClient
 
-# Seconds between two readings of a flow that is waited for, at first and at most.
-_FIRST_READING, _LAST_READING = 0.01, 0.5
-
 
 class FlowHandle:
-    """A flow that has been started. Its calls open a connection of their own.
+    """A flow that has been started. Its calls open a connection of their own, but all that wait share one.
 
     :ivar id: its id.
     """
 
-    def __init__(self, flow_id: str, make_client: Callable[[], FlowClient]) -> None:
+    def __init__(
+        self,
+        flow_id: str,
+        make_client: Callable[[], FlowClient],
+        wait_for: Callable[[str, float | None], Awaitable[None]],
+    ) -> None:
         self.id: str = flow_id
         self._make_client = make_client
+        self._wait_for = wait_for
 
     async def status(self) -> FlowStatus:
         """Return how far it is.
@@ -43,22 +43,19 @@ class FlowHandle:
             return await self._status(client)
 
     async def wait(self, timeout: float | timedelta | None = None) -> FlowStatus:
-        """Wait until all of its nodes have ended; return how they have.
+        """Wait until all of its nodes have ended; return how they have. While Redis is away, it goes on waiting.
 
         :param timeout: seconds, or a ``timedelta``; ``None`` waits as long as it takes. The flow itself goes on.
         :raises ResultTimeout: when it has not ended in time.
         :raises ResultLost, RedisUnavailable: as :meth:`status`.
         """
-        seconds = math.inf if timeout is None else seconds_of(timeout, "timeout")
-        # Between two commands, because a command that is cut off costs its connection.
-        until, delay = time.monotonic() + seconds, _FIRST_READING
+        seconds = None if timeout is None else seconds_of(timeout, "timeout")
         async with self._make_client() as client:
-            while not await client._has_flow_ended(self.id):
-                if (left := until - time.monotonic()) <= 0:
-                    raise ResultTimeout(f"flow {self.id} has not ended within {seconds:g} s")
-                await asyncio.sleep(min(delay, left))
-                delay = min(1.5 * delay, _LAST_READING)
-            return await self._status(client)
+            # Read here, too, because a wait may be too short for anything else.
+            if await client._has_flow_ended(self.id):
+                return await self._status(client)
+        await self._wait_for(self.id, seconds)
+        return await self.status()
 
     async def cancel(self, reason: str = "", *, who: str = "") -> BatchStatus | None:
         """Cancel its nodes that have not ended, as :meth:`Client.cancel_batch` does.

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from .._environment import namespace_of
+from .._jobs.membership import is_flow
 from .._jobs.times import seconds_of
-from ..errors import RedisUnavailable, ResultLost
+from ..errors import RedisUnavailable, ResultLost, ResultTimeout
 from ..models.enqueued_job import EnqueuedJob
 from .client import RedisClient
 from .errors import REDIS_ERRORS, is_lasting, is_wrong_type
@@ -104,6 +105,22 @@ class BaseClient:
         if seconds is not None and seconds < _SHORT and (record := await self._read_quickly(job_id)) is not None:
             return record
         raise not_ended(job_id, name, seconds)
+
+    async def _wait_for_batch(self, batch_id: str, seconds: float | None) -> None:
+        """Wait until a batch or flow has ended, or is not kept any more.
+
+        :raises ResultTimeout: when it has not ended in time.
+        :raises RedisUnavailable: when Redis refuses the user or the password.
+        """
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await self._waits.get().wait_for_batch(batch_id)
+        except REDIS_ERRORS as error:
+            if not limit.expired():
+                raise unavailable(error, self.masked_url) from error
+        kind = "flow" if is_flow(batch_id) else "batch"
+        raise ResultTimeout(f"{kind} {batch_id} has not ended within {seconds:g} s")
 
     async def _read_quickly(self, job_id: str) -> Record | None:
         """Return the record of a job that has ended, for a wait that may have been too short to read anything.

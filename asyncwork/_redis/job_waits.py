@@ -1,9 +1,10 @@
-"""Waits for the ends of jobs: one subscription for all waits of an event loop, and no polling.
+"""Waits for the ends of jobs and of batches: one subscription for all waits of an event loop, and no polling.
 
 A wait registers the channel of this event loop in the record of its job. The script that ends the job writes the record
 and publishes the job's id to the channels that it finds there, in one step. As both scripts run one after the other in
 Redis, no end can be missed between reading and waiting. A message may be lost when the connection breaks, so all
-records are read again after each new subscription, and every few seconds.
+records are read again after each new subscription, and every few seconds. A batch has no record: the channel is in the
+hash of the batch.
 """
 
 from __future__ import annotations
@@ -37,16 +38,18 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
 
 
 class _Wait:
-    """The waits for one job.
+    """The waits for one job, or one batch.
 
     :ivar name: the job's name, to check that its results are kept; empty if that is known.
+    :ivar is_batch: whether it is a batch.
     :ivar unknown: whether the job may not exist. It is searched for if its record does not say how it has ended.
     """
 
-    __slots__ = ("futures", "job_id", "name", "unknown")
+    __slots__ = ("futures", "is_batch", "job_id", "name", "unknown")
 
-    def __init__(self, job_id: str, name: str) -> None:
+    def __init__(self, job_id: str, name: str, *, is_batch: bool = False) -> None:
         self.job_id = job_id
+        self.is_batch = is_batch
         self.name = name
         self.unknown = False
         self.futures: set[asyncio.Future[Record]] = set()
@@ -89,13 +92,25 @@ class JobWaits:
         :raises RedisError, OSError: when Redis refuses the user or the password; or, if the job is searched for, cannot
             be reached before that is done.
         """
+        return await self._wait_for(job_id, name, search=search)
+
+    async def wait_for_batch(self, batch_id: str) -> None:
+        """Wait until a batch has ended, or is not kept any more. While Redis is away, it goes on waiting.
+
+        :raises RedisError, OSError: when Redis refuses the user or the password.
+        """
+        if batch_id not in self._waits:
+            self._waits[batch_id] = _Wait(batch_id, "", is_batch=True)
+        await self._wait_for(batch_id, "")
+
+    async def _wait_for(self, wait_id: str, name: str, *, search: bool = False) -> Record:
         future: asyncio.Future[Record] = self._loop.create_future()
-        self._add(job_id, name, [future], unknown=search)
+        self._add(wait_id, name, [future], unknown=search)
         try:
             if self._listening is None or self._listening.done():
                 self._listening = self._loop.create_task(self._listen(), name="asyncwork waiting for jobs")
             if self._subscribed.is_set():
-                self._read([job_id])
+                self._read([wait_id])
             return await future
         finally:
             wait = self._wait_of.pop(future)
@@ -215,7 +230,10 @@ class JobWaits:
             for each in some:
                 del self._to_read[each]
             try:
-                replies = await self._request(some)
+                await self._read_batches([each for each in some if each in self._waits and self._waits[each].is_batch])
+                # Without waits that have ended meanwhile.
+                some = [each for each in some if each in self._waits and not self._waits[each].is_batch]
+                replies = await self._request(some) if some else []
             except REDIS_ERRORS as error:
                 # All of them are read again from time to time, and when the listener has subscribed again.
                 self._on_error(error, some)
@@ -227,14 +245,27 @@ class JobWaits:
                 self._search_all(), name="asyncwork searching for jobs to wait for"
             )
 
+    async def _read_batches(self, batch_ids: Sequence[str]) -> None:
+        """End the waits for those of some batches that have ended."""
+        if not batch_ids:
+            return
+        keys = [self._keys.batch(each)[0] for each in batch_ids]
+        replies = await self._script("watch_batches", keys, [encode(self._channel)])
+        for batch_id, has_ended in zip(batch_ids, replies, strict=True):
+            if has_ended:
+                self._end(batch_id, {})
+
     async def _request(self, job_ids: Sequence[str]) -> list[Any]:
         keys = [self._keys.results, *map(self._keys.job_record, job_ids)]
         names = [self._waits[each].name if each in self._waits else "" for each in job_ids]
         args = [encode(self._channel), b"%d" % _FORGOTTEN, *map(encode, names)]
+        return await self._script("watch", keys, args)
+
+    async def _script(self, script: str, keys: Sequence[str], args: Sequence[bytes]) -> list[Any]:
         packed = pack(*map(encode, keys))
-        (reply,) = await self._connection.send([scripts.call("watch", len(keys), packed, args)])
+        (reply,) = await self._connection.send([scripts.call(script, len(keys), packed, args)])
         if isinstance(reply, ScriptMissing):
-            (reply,) = await self._connection.send([scripts.call("watch", len(keys), packed, args, with_source=True)])
+            (reply,) = await self._connection.send([scripts.call(script, len(keys), packed, args, with_source=True)])
         replies: list[Any] = value_of(reply)
         self._outage.end()
         return replies

@@ -95,6 +95,7 @@ class Redirection:
                 stack.enter_context(mock.patch.object(target, "_batch_source", self._enqueuer._batch_source))
             stack.enter_context(mock.patch.object(enqueuer._producer, "run", self._run_steps))
             stack.enter_context(mock.patch.object(enqueuer, "_make_client", self._enqueuer._make_client))
+            stack.enter_context(mock.patch.object(enqueuer, "_wait_for_batch", self._wait_for_batch))
             # Slots of limits are taken there, in the event loop of the caller.
             stack.enter_context(mock.patch.object(enqueuer, "_in_redis", self._enqueuer._in_redis))
             stack.enter_context(mock.patch.object(enqueuer._producer, "close", self._closing(enqueuer._producer.close)))
@@ -162,6 +163,9 @@ class Redirection:
         if (ended := self._record_of(job_id)) is not None:
             return ended
         return await self._background.call(self._enqueuer._wait_for_end(job_id, name, timeout, search=search))
+
+    async def _wait_for_batch(self, batch_id: str, seconds: float | None) -> None:
+        await self._background.call(self._enqueuer._wait_for_batch(batch_id, seconds))
 
     def _wait_blocking(self, job_id: str, name: str, timeout: float | timedelta | None) -> Record:
         if (ended := self._record_of(job_id)) is not None:

@@ -81,7 +81,8 @@ end
 -- Ends a batch if none of its members is left and its creator adds no more. Returns how many jobs it has scheduled.
 local function end_batch(first, scheduled, cancels, open_batches, unique_flows)
   local found = redis.call(
-    'hmget', KEYS[first], 'left', 'open', 'failed', 'cancelled', 'ended_at', 'parent', 'rest', 'unique', 'incomplete'
+    'hmget', KEYS[first], 'left', 'open', 'failed', 'cancelled', 'ended_at', 'parent', 'rest', 'unique', 'incomplete',
+    'wakes'
   )
   if not found[1] or tonumber(found[1]) > 0 or found[2] or found[7] then
     return 0
@@ -95,6 +96,13 @@ local function end_batch(first, scheduled, cancels, open_batches, unique_flows)
     redis.pcall('zrem', open_batches, id)
     if found[8] and redis.pcall('hget', unique_flows, found[8]) == id then
       redis.call('hdel', unique_flows, found[8])
+    end
+    if found[10] then
+      redis.call('hdel', KEYS[first], 'wakes')
+      for channel in string.gmatch(found[10], '[^\n]+') do
+        -- pcall: the user may not be allowed to publish. Then those who wait read the batch from time to time.
+        redis.pcall('publish', channel, id)
+      end
     end
   end
   due = due + schedule_callback(first, 'on_done', scheduled, now)
