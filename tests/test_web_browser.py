@@ -393,6 +393,48 @@ async def test_a_wide_graph_scrolls_in_its_frame(browser: Browser, bench: Bench,
         await client.cancel_batch(flow.id)
 
 
+@pytest.mark.parametrize("seen", ["enqueued", "failed", "done"])
+async def test_a_wide_graph_opens_at_what_runs_or_has_failed_or_in_its_middle(
+    bench: Bench, browser: Browser, server: Server, seen: str
+) -> None:
+    pool, go_on = bench.pool(), asyncio.Event()
+
+    @pool.job(max_fails=1)
+    async def step(number: int) -> None:
+        if number == 5 and seen != "done":
+            raise ValueError("five")
+        if number == 15 and seen == "enqueued":
+            await go_on.wait()
+
+    async with pool.running(), Client(bench.url, namespace=bench.namespace) as client:
+        flow = pool.flow("wide", on_failure="continue")
+        for number in range(21):
+            flow.add(step.call(number), label=f"step {number}")
+        await flow.start()
+        await until(lambda: _has_left(client, flow.id, int(seen == "enqueued")))
+        async with tab(browser, server.base, viewport={"width": 390, "height": 844}) as shown:
+            await shown.open(f"/batch?id={flow.id}")
+            box = shown.page.locator("svg.flow a.box").nth({"enqueued": 15, "failed": 5, "done": 10}[seen])
+            await expect(box).to_have_class(f"box {seen}")
+            distance = """(box) => {
+                const at = box.getBoundingClientRect(), frame = box.closest(".graph").getBoundingClientRect();
+                return at.x + at.width / 2 - frame.x - frame.width / 2;
+            }"""
+            assert abs(await box.evaluate(distance)) < 3
+            # Where it is put by hand, it stays while it follows the flow.
+            await shown.page.locator(".graph").evaluate("(graph) => { graph.scrollLeft = 100; }")
+            go_on.set()
+            await expect(shown.page.locator("h1 + .facts .tag").first).to_have_text(
+                "succeeded" if seen == "done" else "failed"
+            )
+            assert await shown.page.locator(".graph").evaluate("(graph) => graph.scrollLeft") == 100
+
+
+async def _has_left(client: Client, batch_id: str, left: int) -> bool:
+    found = await client.batch(batch_id)
+    return found is not None and found.left == left
+
+
 async def test_the_text_for_mermaid_is_copied(bench: Bench, browser: Browser, server: Server) -> None:
     flow = bench.enqueuer.flow("copied")
     flow.add("step", {})
