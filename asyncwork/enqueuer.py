@@ -18,13 +18,14 @@ from ._jobs.payload import encode_job
 from ._jobs.rule_arguments import options_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
+from ._redis.base_batch import existing_writer, new_writer
 from ._redis.base_client import BaseClient, unavailable
 from ._redis.batch_source import BatchSource
 from ._redis.errors import REDIS_ERRORS
 from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
-from .batch import Batch, existing_writer, new_writer
+from .batch import Batch
 from .flow import Flow
 from .models.enqueued_job import EnqueuedJob, set_source
 from .unique import Debounce, Throttle, Unique

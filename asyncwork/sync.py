@@ -19,6 +19,7 @@ from ._jobs.option_checks import check_callable
 from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
+from ._redis.base_batch import existing_writer, new_writer
 from ._redis.base_client import translated_errors, unavailable
 from ._redis.batch_source import BatchSource
 from ._redis.blocking_client import BlockingClient
@@ -28,7 +29,7 @@ from ._redis.job_record import Record, check_enqueued, is_final, known_end, reme
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from ._redis.wait_outage import WaitOutage
-from .batch import SyncBatch, existing_writer, new_writer
+from .batch import SyncBatch
 from .errors import ResultTimeout, UsageError
 from .flow import SyncFlow
 from .models.enqueued_job import EnqueuedJob

@@ -40,7 +40,7 @@ from asyncwork import (
     sync,
 )
 from asyncwork._jobs.enqueue_options import OptionsDict
-from asyncwork.batch import BaseBatch
+from asyncwork._redis.base_batch import BaseBatch
 from asyncwork.flow import BaseFlow
 from asyncwork.testing import Jobs, SyncJobs
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from .._jobs.flow_builder import FlowBuilder, job_of, jobs_of
+from .._jobs.flow_builder import FlowBuilder, nodes_of
 from .._jobs.flow_nodes import Node, Nodes
+from .._jobs.given_jobs import job_of
 from .._jobs.job_call import JobCall
 from .._jobs.job_flow import JobFlow, sources
 from .._jobs.membership import member_of
@@ -90,7 +91,7 @@ class _RunningFlow(JobFlow):
         when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Nodes[Any]:
-        found = jobs_of(jobs, args)
+        found = nodes_of(jobs, args)
         return Nodes(self.id, await self._add(found, after, when, label), len(found))
 
     async def _add(self, jobs: list[object], after: object, when: object, label: object) -> int:
