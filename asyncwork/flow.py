@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ._admin.flow_handle import FlowHandle
 from ._jobs.batch_options import batch_options, short_text
-from ._jobs.flow_builder import FlowBuilder, nodes_of
+from ._jobs.flow_builder import FlowBuilder
 from ._jobs.flow_nodes import Node, Nodes
-from ._jobs.given_jobs import job_of
+from ._jobs.given_jobs import job_of, nodes_of
 from ._jobs.ids import make_flow_id
 from ._jobs.job_call import JobCall
 from ._jobs.names import Named

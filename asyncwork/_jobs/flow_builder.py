@@ -11,7 +11,6 @@ from .batch_options import check_members, short_text
 from .enqueue_options import AT_ONCE
 from .flow_nodes import Node, Nodes
 from .flow_plan import FlowPlan, Span
-from .given_jobs import jobs_of
 from .job_call import JobCall
 from .names import job_name
 from .node_results import NodeResults, take_placeholders
@@ -119,14 +118,3 @@ def check_when(when: object) -> When:
         return When(when)  # type: ignore[arg-type]
     except ValueError:
         raise UsageError(f"when must be 'success', 'done' or 'failure', not {shown(when)}") from None
-
-
-def nodes_of(jobs: object, args: object) -> list[object]:
-    """Return the jobs of a group of nodes, as calls and pairs.
-
-    :raises UsageError: when they cannot be iterated over, or there are none.
-    """
-    found = list(jobs_of(jobs, args))
-    if not found:
-        raise UsageError("there is no job to add: leave the call out where there may be none")
-    return found

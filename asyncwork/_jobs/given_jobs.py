@@ -35,3 +35,14 @@ def jobs_of(jobs: object, args: object) -> Iterable[object]:
     if not isinstance(args, Iterable) or isinstance(args, (str, bytes, Mapping)):
         raise UsageError(f"pass the name of the jobs and a list of the arguments of each, not {shown(args)}")
     return ((jobs, each) for each in args)
+
+
+def nodes_of(jobs: object, args: object) -> list[object]:
+    """Return the jobs of a group of nodes, as calls and pairs.
+
+    :raises UsageError: when they cannot be iterated over, or there are none.
+    """
+    found = list(jobs_of(jobs, args))
+    if not found:
+        raise UsageError("there is no job to add: leave the call out where there may be none")
+    return found
