@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar
 
 from ._jobs.given_jobs import job_of, jobs_of
 from ._jobs.job_call import JobCall
-from ._jobs.membership import Callback
 from ._jobs.names import Named
 from ._jobs.printable import shown
 from ._redis.base_batch import BaseBatch, Use, new_writer
@@ -111,8 +110,7 @@ class Batch(BaseBatch):
             block. Entering the other batch raises what :meth:`add` does.
         """
         self._require_open()
-        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
-        return self._child(new_writer(self._source, name, tags, callbacks), self)
+        return self._child(new_writer(self._source, name, tags, on_success, on_done, on_failure), self)
 
     async def cancel(self, reason: str = "") -> None:
         """Cancel the members that were written and have not ended. Those that wait are dropped when a pool meets them;
@@ -251,8 +249,7 @@ class SyncBatch(BaseBatch):
         :raises UsageError, ArgumentEncodingError: as there.
         """
         self._require_open()
-        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
-        return self._child(new_writer(self._source, name, tags, callbacks), self)
+        return self._child(new_writer(self._source, name, tags, on_success, on_done, on_failure), self)
 
     def cancel(self, reason: str = "") -> None:
         """Cancel the members that were written and have not ended, as :meth:`Batch.cancel` does.

@@ -11,7 +11,6 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
-from ._jobs.membership import Callback
 from ._jobs.names import Named, job_name, limit_of
 from ._jobs.option_checks import check_callable
 from ._jobs.payload import encode_job
@@ -202,9 +201,8 @@ class Enqueuer(BaseClient):
         :raises UsageError: when one of these is not valid.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments of a callback; the message names the key.
         """
-        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
         source = self._batch_source()
-        return Batch(source, new_writer(source, name, tags, callbacks), self._producer.run)
+        return Batch(source, new_writer(source, name, tags, on_success, on_done, on_failure), self._producer.run)
 
     def open_batch(self, batch_id: str) -> Batch:
         """Return a batch that exists, to add jobs to it: ``await enqueuer.open_batch(job.batch_id).add(…)`` in

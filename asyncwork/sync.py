@@ -13,7 +13,6 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
 from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
-from ._jobs.membership import Callback
 from ._jobs.names import Named, check_namespace, limit_of
 from ._jobs.option_checks import check_callable
 from ._jobs.times import seconds_of
@@ -181,9 +180,8 @@ class Enqueuer:
 
         :raises UsageError, ArgumentEncodingError: as there.
         """
-        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
         source = self._batch_source()
-        return SyncBatch(source, new_writer(source, name, tags, callbacks), self._redis.run)
+        return SyncBatch(source, new_writer(source, name, tags, on_success, on_done, on_failure), self._redis.run)
 
     def open_batch(self, batch_id: str) -> SyncBatch:
         """Return a batch that exists, to add jobs to it, as :meth:`asyncwork.Enqueuer.open_batch` does.

@@ -77,13 +77,16 @@ def new_writer(
     source: BatchSource,
     name: str,
     tags: Sequence[str],
-    callbacks: Mapping[Callback, JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None],
+    on_success: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None,
+    on_done: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None,
+    on_failure: JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None,
 ) -> BatchWriter:
     """Return what writes a new batch.
 
     :raises UsageError, ArgumentEncodingError: as :meth:`Enqueuer.batch`.
     """
     batch_id = make_identifier()
+    callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
     return BatchWriter(source, batch_id, batch_options(batch_id, name, tags, callbacks, source.now))
 
 
