@@ -67,7 +67,7 @@ class CommandEncoder:
         self._suspect = keys.suspect_field(pool_id.decode()).encode()
         # How the keys of records begin.
         self._record = encode(keys.job_record(""))
-        # By queue, what is the same in all acknowledgements, but for the number of their parts.
+        # By queue that is not fair, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
 
     def _make_encoders(self, steps: StepEncoder) -> Mapping[type[Command], Callable[[Any], bytes]]:
@@ -121,13 +121,11 @@ class CommandEncoder:
     def _ack(self, queue: Queue, payloads: Sequence[bytes]) -> bytes:
         start = self._ack_starts.get(queue)
         if start is None:
-            start = scripts.head("ack", 4) + queue.ack_keys + self._packed.cancels + self._packed_pool_id
             if queue.fair:
-                keys = queue.ack_keys + self._packed.cancels + queue.fair
-                start = scripts.head(scripts.FAIR + "ack", 4 + scripts.FAIR_KEYS) + keys + self._packed_pool_id
+                keys, args = queue.ack_keys + self._packed.cancels, [self._pool_id, *payloads]
+                return scripts.call("ack", 4, keys, args, fair=queue.fair)
+            start = scripts.head("ack", 4) + queue.ack_keys + self._packed.cancels + self._packed_pool_id
             self._ack_starts[queue] = start
-        if queue.fair:
-            return b"*%d\r\n%b%b$1\r\n1\r\n" % (9 + scripts.FAIR_KEYS + len(payloads), start, pack(*payloads))
         return b"*%d\r\n%b%b" % (8 + len(payloads), start, pack(*payloads))
 
     def _fetch(self, fetch: Fetch) -> bytes:

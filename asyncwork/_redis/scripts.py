@@ -147,6 +147,11 @@ def digest(name: str) -> bytes:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest().encode()
 
 
+def exists_command(names: Sequence[str]) -> bytes:
+    """Return the packed command that asks which of the scripts Redis knows."""
+    return b"*%d\r\n" % (2 + len(names)) + pack(b"SCRIPT", b"EXISTS", *map(digest, names))
+
+
 def load_command(name: str) -> bytes:
     """Return the packed command that loads a script into Redis."""
     return b"*3\r\n" + pack(b"SCRIPT", b"LOAD", source(name).encode())
