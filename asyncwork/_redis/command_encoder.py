@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from .._jobs.location import JobSet
 from . import scripts
 from .commands import (
     AdmitPopped,
@@ -22,6 +23,7 @@ from .commands import (
     CommandBatch,
     DropCancelled,
     EndHolder,
+    EndHolders,
     EndLookAhead,
     Fetch,
     FreeUniqueKey,
@@ -87,6 +89,7 @@ class CommandEncoder:
             ReadCancelMark: self._read_cancel_mark,
             DropCancelled: self._drop_cancelled,
             EndHolder: self._end_holder,
+            EndHolders: self._end_holders,
             ClearCancelMark: self._clear_cancel_mark,
             ReadPaused: self._read_paused,
             BeginLookAhead: self._begin_look_ahead,
@@ -193,6 +196,14 @@ class CommandEncoder:
 
     def _end_holder(self, do: EndHolder) -> bytes:
         return scripts.call("end_holder", *self._ends.end_holder(do), fair=do.queue.fair)
+
+    def _end_holders(self, do: EndHolders) -> bytes:
+        packed = self._packed
+        holds = b"".join([packed.hold(each.name, each.digest) for each in do.holds])
+        keys = do.queue.ack_keys + packed.cancels + packed.sets[JobSet.SCHEDULED] + pack(do.queue.queue) + holds
+        ids = (encode(hold.job_id) for hold in do.holds)
+        args = [self._pool_id, *(part for job in zip(do.payloads, ids, strict=True) for part in job)]
+        return scripts.call("end_holders", 6 + len(do.holds), keys, args, fair=do.queue.fair)
 
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
