@@ -1,4 +1,4 @@
-"""The channel on which pools are told to read Redis now."""
+"""The channel whose messages have pools read Redis now."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _GONE_FOR = 20.0
 class GoneOwners:
     """Knows since when the owners of what was announced have been gone.
 
-    :ivar gone: the names of which the owner is not registered now.
+    :ivar gone: the names whose owner is not registered now.
     """
 
     def __init__(self, namespace: Namespace, pool_id: str) -> None:
@@ -30,7 +30,7 @@ class GoneOwners:
         return self._since.keys()
 
     async def over(self, owners: Mapping[str, str]) -> set[str]:
-        """Return the names of which the owner has been gone for so long that it will not come back.
+        """Return the names whose owner has been gone for so long that it will not come back.
 
         :param owners: the ids of the pools that have announced what is known of each name.
         :raises RedisError, OSError: when Redis refuses or cannot be reached.
