@@ -13,7 +13,7 @@ from ._jobs.given_jobs import job_of, jobs_of
 from ._jobs.job_call import JobCall
 from ._jobs.names import Named
 from ._jobs.printable import shown
-from ._redis.base_batch import BaseBatch, Use, new_writer
+from ._redis.base_batch import NOT_BEGUN, BaseBatch, Use, new_writer
 from ._redis.base_client import translated_errors
 from ._redis.batch_source import BatchSource
 from ._redis.batch_writer import MOST_MEMBERS, BatchWriter
@@ -23,9 +23,6 @@ from .errors import AsyncworkError, UsageError
 __all__ = ["Batch", "SyncBatch"]
 
 T = TypeVar("T")
-
-# Why a batch is cancelled whose block has not begun.
-NOT_BEGUN = "its creator could not add it to the other batch"
 
 
 class Batch(BaseBatch):

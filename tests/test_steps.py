@@ -932,6 +932,7 @@ async def test_the_values_of_these_events_are_bounded(bench: Bench) -> None:
         ):
             await client.signal(job.id, "more", value)
         assert await client.signal(job.id, "a short one", 5)
+    await pool.enqueuer.close()
 
 
 async def test_metrics_count_steps_and_waits(bench: Bench) -> None:

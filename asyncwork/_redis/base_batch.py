@@ -17,6 +17,9 @@ from .batch_source import BatchSource
 from .batch_writer import BatchWriter
 from .enqueue_steps import Steps
 
+# Why a batch is cancelled whose block has not begun.
+NOT_BEGUN = "its creator could not add it to the other batch"
+
 
 class Use(Enum):
     """How far a batch has come."""
