@@ -109,6 +109,9 @@ def test_the_rules_have_what_a_person_needs() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in ("info", "warning", "critical")
         assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+    text = (DOCS / "alerts.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == sorted(names)
 
 
 def test_the_dashboard_is_one() -> None:
