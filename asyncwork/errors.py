@@ -242,7 +242,9 @@ class JobExpired(NoResultError):
 
 
 class ResultLost(NoResultError):
-    """The job whose result was waited for is done, but its result was not kept, or cannot be read."""
+    """The job whose result was waited for is done, but its result was not kept, or cannot be read; or nothing is known of
+    a job with its id (any more).
+    """
 
 
 class ResultTimeout(NoResultError, TimeoutError):
