@@ -1,4 +1,4 @@
-"""The tables by which a reader finds an option, an error, or why a job waits: they name all that there is."""
+"""The tables that lead a reader to an option, an error, or the reason why a job waits are complete."""
 
 from __future__ import annotations
 
