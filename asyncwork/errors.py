@@ -242,8 +242,8 @@ class JobExpired(NoResultError):
 
 
 class ResultLost(NoResultError):
-    """The job whose result was waited for is done, but its result was not kept, or cannot be read; or no job with its id
-    is known, or not any more.
+    """The job whose result was waited for is done, but its result was not kept, or cannot be read; or no job with its
+    id is known, or not any more.
     """
 
 
