@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from .._jobs.flow_builder import FlowBuilder, job_of, jobs_of
@@ -14,6 +16,7 @@ from .._jobs.names import Named
 from .._redis.base_client import translated_errors
 from .._redis.batch_source import BatchSource
 from .._redis.enqueue_steps import Steps
+from .._redis.errors import REDIS_ERRORS
 from .._redis.flow_writer import FlowWriter, NewNodes
 from .._worker.launcher import Launcher
 from ..enqueuer import Enqueuer
@@ -94,15 +97,22 @@ class _RunningFlow(JobFlow):
         return Nodes(self.id, await self._add(found, after, when, label), len(found))
 
     async def _add(self, jobs: list[object], after: object, when: object, label: object) -> int:
-        nodes_before = self._nodes_of(after)
+        nodes_before, writer = self._nodes_of(after), FlowWriter(self._source, self.id, None)
         with translated_errors(self._source.masked_url):
-            first: int = await self._run(self._add_steps(jobs, nodes_before, when, label))
+            try:
+                first: int = await self._run(self._add_steps(writer, jobs, nodes_before, when, label))
+            except asyncio.CancelledError:
+                # Nothing would have these run. If Redis cannot be reached, the doctor finds them.
+                with suppress(*REDIS_ERRORS):
+                    await self._run(writer.cancel_unlinked())
+                raise
         # Those before it may have ended.
         self._wake()
         return first
 
-    def _add_steps(self, jobs: list[object], after: object, when: object, label: object) -> Steps[int]:
-        writer = FlowWriter(self._source, self.id, None)
+    def _add_steps(
+        self, writer: FlowWriter, jobs: list[object], after: object, when: object, label: object
+    ) -> Steps[int]:
         # What is not valid is found before numbers are reserved.
         FlowBuilder(self.id, _HIGHEST).add(jobs, after, when, label)
         first = yield from writer.reserve(len(jobs))
