@@ -631,10 +631,10 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
         ("no options but timeout", {"on_failure": app.work.options(id="x").call()}),
         ("must not have a comma", {"on_done": ("a,b", None)}),
         ("tags must be a list of texts, such as \\['acme'\\], not str", {"tags": "acme"}),
-        ("a tag of a batch is a printable text of 1 to 200 characters, not ''", {"tags": [""]}),
+        ("a tag of a batch must be a printable text of 1 to 200 characters, not ''", {"tags": [""]}),
         ("not 7", {"tags": [7]}),
         ("20 tags at most, not 21", {"tags": ["x"] * 21}),
-        ("the name of a batch is a printable text of 0 to 200 characters", {"name": "x" * 201}),
+        ("the name of a batch must be a printable text of 0 to 200 characters", {"name": "x" * 201}),
     ]
     for wrong, options in cases:
         with pytest.raises(UsageError, match=wrong):
@@ -674,6 +674,31 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
     assert await client_of(bench, lambda client: client.cancel_batch("0" * 24)) is None
     async with app.pool.running():
         pass
+
+
+@pytest.mark.parametrize("wrong", [lambda call: ("work", 7), lambda call: call])
+async def test_the_position_of_bad_input_is_that_in_the_call(bench: Bench, wrong: Callable[[Any], Any]) -> None:
+    """Whatever was added before, and however many are written at once."""
+    app = app_of(bench)
+
+    def jobs() -> Iterator[Any]:
+        yield from (app.work.call() for _ in range(1200))
+        yield wrong(app.work.options(id="mine").call())
+
+    async def jobs_one_by_one() -> AsyncIterator[Any]:
+        for each in jobs():
+            yield each
+
+    async with app.batch() as batch:
+        await batch.add(app.work.call())
+        for given in (jobs(), jobs_one_by_one()):
+            with pytest.raises(UsageError, match="job 1200: "):
+                await batch.add_many(given)
+        with pytest.raises(UsageError, match="job 1200: "):
+            await app.pool.open_batch(batch.id).add_many(jobs())
+        await batch.cancel()
+    async with app.pool.running():
+        await app.ended(batch.id)
 
 
 async def test_a_batch_that_cannot_be_written_raises(bench: Bench) -> None:
