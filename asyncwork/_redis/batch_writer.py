@@ -296,7 +296,7 @@ class BatchWriter:
         keys, raw_id = pack(encode(self._keys.cancels)), self.batch_id.encode()
         yield from self._script("mark_cancelled", 1, keys, [b"%d" % MARKS_TTL, raw_id, mark])
         batch = encode(self._keys.batch(self.batch_id)[0])
-        # The user may lack the channel. The pools read the marks with each heartbeat all the same.
+        # The user may not be allowed to publish. The pools read the marks with each heartbeat all the same.
         yield Request(
             [],
             [command(b"HSETNX", batch, b"cancel", mark), command(b"PUBLISH", encode(self._keys.wake_channel()), b"")],

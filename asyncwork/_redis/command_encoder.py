@@ -53,7 +53,7 @@ from .step_commands import DeferJob, FinishSteps, MoveCursor, ReadSteps, RecordS
 # There are few of them: states, and names of jobs.
 _pack_once = lru_cache(maxsize=4096)(pack)
 
-# Of a call of a script: the number of its keys, the keys, packed, and the arguments.
+# The parts of a call of a script: how many keys it has, the packed keys, and the arguments.
 Parts: TypeAlias = tuple[int, bytes, list[bytes]]
 
 
