@@ -67,6 +67,7 @@ VARIANTS = (
     "drop_cancelled_members",
     "end_holder",
     "end_holder_members",
+    "end_holders",
     "enqueue_holder",
     "enqueue_unique",
     "fetch",
