@@ -37,8 +37,9 @@ from asyncwork import (
     WorkerPool,
     sync,
 )
-from asyncwork._jobs.membership import Callback, callback_id, member_in, member_of
+from asyncwork._jobs.membership import Callback, Member, MemberState, callback_id, member_in, member_of
 from asyncwork._jobs.payload import write_payload
+from asyncwork._redis.batch_store import BatchStore
 from asyncwork.cli import main
 from asyncwork.worker_pool import NoContext
 
@@ -552,6 +553,34 @@ async def test_a_batch_with_a_failed_member_is_a_failed_member_until_that_is_don
     await until(lambda: _failed(app, outer.id, 0))
     assert (await app.status(outer.id)).state is BatchState.CANCELLED
     assert app.called == Counter(["failure", "done"])
+
+
+@pytest.mark.parametrize("job_set", ["scheduled", "dead"])
+@pytest.mark.parametrize("way", ["matching", "refs"])
+async def test_an_entry_that_is_retried_by_hand_settles_its_batch(bench: Bench, job_set: str, way: str) -> None:
+    """It is put on no queue, where no pool would take it. A Go pool may have killed it."""
+    app = app_of(bench)
+    async with app.batch() as outer, outer.add_batch("inner") as inner:
+        await inner.add(app.work.call())
+    await BatchStore(bench.in_redis).settle([Member(inner.id, 0)], MemberState.DONE)
+    await bench.redis.delete(bench.keys.queue("work"))
+    ((entry, _),) = [each for each in await bench.job_set("scheduled") if b"asyncwork:settle" in each[0]]
+    await bench.redis.zrem(bench.keys.scheduled, entry)
+    await bench.redis.zadd(f"{bench.namespace}:{job_set}", {entry: 2_000_000_000})
+    query = JobQuery(name="asyncwork:settle")
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        if way == "refs":
+            (job,) = (await client.search(job_set, query)).jobs
+            assert (await client.retry(job_set, [job.ref])).done == 1
+        else:
+            assert (await client.retry_matching(job_set, query)).done == 1
+        assert await bench.job_set(job_set) == [] or job_set == "scheduled"
+        status = await client.batch(outer.id)
+    assert status is not None
+    assert status.state is BatchState.SUCCEEDED
+    assert await bench.redis.llen(bench.keys.queue("asyncwork:settle")) == 0
+    async with app.pool.running():
+        await app.until_called("success", "done")
 
 
 async def test_a_member_batch_that_is_never_written_is_cancelled(app: App) -> None:

@@ -137,6 +137,10 @@ def ignored_arguments(heartbeats: Sequence[Heartbeat]) -> Iterator[Problem]:
 # Queues
 
 
+def _without_entries(found: Mapping[str, int]) -> Mapping[str, int]:
+    return {name: count for name, count in found.items() if name != SETTLE_NAME}
+
+
 def unserved(counts: Mapping[str, Mapping[str, int]], live: Sequence[Heartbeat]) -> Iterator[Problem]:
     """Yield the problems of jobs that no live pool has a handler for.
 
@@ -144,8 +148,8 @@ def unserved(counts: Mapping[str, Mapping[str, int]], live: Sequence[Heartbeat])
     """
     served = {name for each in live for name in each.job_names}
     if not all(map(is_of_go, live)):
-        # No handler runs these entries: the requeuers of asyncwork's pools process them.
-        served.add(SETTLE_NAME)
+        # No handler runs these entries: the requeuers of asyncwork's pools take them from the sorted sets.
+        counts = {state: _without_entries(found) if state != "waiting" else found for state, found in counts.items()}
     names = sorted({name for found in counts.values() for name in found if found[name] and name not in served})
     if live:
         for name in names:
