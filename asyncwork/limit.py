@@ -219,8 +219,9 @@ def check_limits(limits: Any, cost: object) -> tuple[Limit, ...]:
     found: tuple[Limit, ...] = tuple(limits)
     if len(found) > MOST_LIMITS:
         raise UsageError(f"a job type has at most {MOST_LIMITS} limits, not {len(found)}")
-    if len({each.name for each in found}) < len(found):
-        raise UsageError("limits names one limit twice")
+    names = [each.name for each in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"limits has limit {min(twice)!r} twice: name each once")
     if not callable(cost):
         check_whole(cost, "cost", 1, MOST_COST)
         assert isinstance(cost, int)
