@@ -380,6 +380,17 @@ def test_a_job_that_begins_beyond_the_size_of_its_pool_is_noticed() -> None:
     assert settled(ledger=ledger, runs=runs, faults=[dataclasses.replace(asked, began=4.8)]) == []
 
 
+def test_chunks_that_begin_beyond_the_size_of_their_pool_are_noticed() -> None:
+    ledger = PoolMetrics(sent={**dict.fromkeys(range(1, 12), "chunked"), 12: "quick"})
+    runs = [
+        a_run(str(number), name=ledger.sent[number], number=number, began=5.0 + number / 100) for number in ledger.sent
+    ]
+    line = "chunked 11 began beside 10 others, and its pool, in 9, was asked to run 2 at once"
+    # Chunks take none of the workers by which the other job runs.
+    assert settled(ledger=ledger, runs=runs, faults=[Fault(RESIZED, 9, 2.0, 5.5, size=2)]) == [line]
+    assert settled(ledger=ledger, runs=runs, faults=[Fault(RESIZED, 9, 2.0, 5.5, size=3)]) == []
+
+
 @pytest.mark.parametrize(
     ("job_id", "period", "wrong"),
     [

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from .app import CAP, DOOMED, DOOMED_FAILS, RATE, tenant
+from .app import CAP, CHUNK, DOOMED, DOOMED_FAILS, RATE, tenant
 from .changing import ADDED, BEATING, fired_at_rest
 from .evidence import Evidence
 from .explanations import FATAL, Explanations
@@ -200,15 +200,19 @@ def _unasked(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
 
 
 def _oversized(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
-    """A pool began no job while as many ran as it was asked to run at once."""
+    """A pool began no job while as many ran as it was asked to run at once. Chunks run beside those, as many."""
     for fault in evidence.faults:
         if fault.kind == RESIZED and fault.size is not None:
             for run in _begun_after(evidence, explanations, fault):
+                in_chunk = run.name == "chunked"
                 beside = sum(
-                    other.pid == run.pid and other.began < run.began and (other.ended or float("inf")) > run.began
+                    other.pid == run.pid
+                    and (other.name == "chunked") == in_chunk
+                    and other.began < run.began
+                    and (other.ended or float("inf")) > run.began
                     for other in evidence.runs
                 )
-                if beside >= fault.size:
+                if beside >= fault.size * (CHUNK if in_chunk else 1):
                     asked = f"its pool, in {run.pid}, was asked to run {fault.size} at once"
                     yield f"{run.name} {run.job_id} began beside {beside} others, and {asked}"
 
