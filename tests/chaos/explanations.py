@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from .evidence import Evidence
 from .pulse import Silence
@@ -34,6 +35,7 @@ class Explanations:
 
     def __init__(self, evidence: Evidence) -> None:
         self._runs = evidence.runs
+        self._lives, self._silences = evidence.lives, evidence.silences
         self._ends: defaultdict[int | None, list[Fault]] = defaultdict(list)
         # What keeps a process from telling Redis anything, by pid; ``None`` for what keeps them all.
         self._troubles: defaultdict[int | None, list[Fault]] = defaultdict(list)
@@ -151,6 +153,18 @@ class Explanations:
         if any(fault.began <= end and fault.ended >= run.began for fault in own):
             return True
         return self.lost_by(run, end) is not None
+
+    def undisturbed(self) -> Iterator[tuple[float, float]]:
+        """Return the times in which a process was at work, as its heartbeats say, and nothing struck it."""
+        for pid, life in self._lives.items():
+            ended = min([life.ended, *(fault.began for fault in self._ends[pid])])
+            troubles = [(fault.began, fault.ended) for fault in self._around(pid, life.began, ended)]
+            troubles += [(silence.began, silence.ended) for silence in self._silences if silence.pid == pid]
+            at = life.began
+            for began, until in [*sorted(troubles), (ended, ended)]:
+                if at < min(began, ended):
+                    yield at, min(began, ended)
+                at = max(at, until)
 
     def crashes(self, job_id: str) -> int:
         """Return how often a job can have been in progress in a process that died: it ran there, or nobody ran it, so

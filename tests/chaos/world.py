@@ -28,7 +28,7 @@ from ..conftest import until
 from ..proxy import Proxy
 from ..tuned import tuned
 from .app import HOLDING, SWALLOWED
-from .changing import BEATING, Changer
+from .changing import BEATING, EACH_SECOND, Changer
 from .producers import PoolMetrics, Producer
 from .pulse import Pulse
 from .record import LEAST_HOLD, LOOK, readable
@@ -179,6 +179,8 @@ class World:
     :ivar redis: leads to Redis by itself, past the proxies.
     :ivar busy: held by a fault of Redis, or of everything: one at a time.
     :ivar poison: how many payloads that are no jobs were pushed.
+    :ivar plans: the newest planned instance of the periodic job each time that it was another, and when that was seen,
+        epoch seconds.
     """
 
     directory: Path
@@ -196,6 +198,7 @@ class World:
     pulse: Pulse = field(default_factory=Pulse)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     poison: int = 0
+    plans: list[tuple[int, float]] = field(default_factory=list)
 
     @contextmanager
     def fault(self, kind: str, pid: int | None = None) -> Iterator[Fault]:
@@ -257,6 +260,7 @@ class World:
                 with suppress(RedisError, OSError):
                     beats = await self._beats()
                     self.pulse.saw(beats, asked, time.monotonic())
+                    await self._look_at_plan()
                 await asyncio.sleep(_LOOK)
         finally:
             self.pulse.end(time.monotonic())
@@ -266,6 +270,11 @@ class World:
             for raw in await self.redis.smembers(self.keys.worker_pools):
                 pipe.hmget(self.keys.heartbeat(raw.decode()), "pid", "beats")
             return {int(pid): beats or b"" for pid, beats in await pipe.execute() if pid is not None}
+
+    async def _look_at_plan(self) -> None:
+        newest = int(await self.redis.hget(self.keys.periodic, f"tick:{EACH_SECOND}") or 0)
+        if newest and (not self.plans or newest != self.plans[-1][0]):
+            self.plans.append((newest, time.time()))
 
     async def watch_itself(self) -> None:
         """Note for ever when this process, in which the proxies are, stands still."""
