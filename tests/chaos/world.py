@@ -50,8 +50,8 @@ _EXPECTED = {0: signal.SIGTERM, -signal.SIGTERM: signal.SIGTERM, -signal.SIGKILL
 _NO_REDIS = 3
 # What one logs that was told to stop, but could not tell Redis everything; its exit code may be 1 then.
 _NOT_CLEAN, _UNCLEAN = 1, re.compile(r"could not (deregister|write)")
-# Seconds that a process may take to be there, or to begin a job.
-_PATIENCE = 120.0
+# Seconds that a process may take to be there, or to begin a job, however busy the machine is: others wait before it.
+_PATIENCE = 300.0
 # Seconds between two looks at the heartbeats.
 _LOOK = 0.1
 # Characters of a log in which a worker's last words are.
