@@ -383,6 +383,7 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
         finally:
             for worker in world.workers:
                 worker.send(signal.SIGKILL)
+            world.steerer.close()
             await client.close()
             for enqueuer, blocking in enqueuers:
                 await enqueuer.close()
