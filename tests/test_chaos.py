@@ -351,15 +351,23 @@ def test_an_instance_that_no_pool_has_planned_is_noticed_if_one_could() -> None:
     began = 101.0 - 80.0 - WITHIN
     assert settled(**given, lives={9: Life(began, 50.0)}) == [line]
     # It had a plan that reached so far, unless its time was over before.
-    assert settled(**given, lives={9: Life(10.0 - REACH, 23.5 - REACH)}) == [line]
-    assert settled(**given, lives={9: Life(10.0 - REACH, 21.5 - REACH)}) == []
+    ended = 23.5 - REACH + WITHIN
+    assert settled(**given, lives={9: Life(ended - 10.0, ended)}) == [line]
+    assert settled(**given, lives={9: Life(ended - 10.0, ended - 2.0)}) == []
     # None was at work, one had just begun, was told to stop, was silent, or something kept it from Redis.
     life = {9: Life(began, 23.5)}
     assert settled(**given) == settled(**given, lives={9: Life(began + 2.5, 50.0)}) == []
     assert settled(**given, lives=life, faults=[Fault(KILLED, 9, began + WITHIN - 1.0, 23.0)]) == []
-    assert settled(**given, lives=life, silences=[Silence(9, began + 2.0, began + 4.0)]) == []
+    assert settled(**given, lives=life, silences=[Silence(9, began + 2.0, began + 5.0)]) == []
     assert settled(**given, lives=life, faults=[Fault("Redis paused", None, began + 1.0, began + 3.0)]) == []
     assert settled(**given, lives=life, faults=[Fault("Redis paused", 8, began + 1.0, began + 3.0)]) == [line]
+    # Where it did not run for a moment, it had as much less time.
+    assert settled(
+        **given, lives=life, holds=[Hold(9, began + 1.0, began + 1.3), Hold(9, began + 2.0, began + 2.4)]
+    ) == [line]
+    assert (
+        settled(**given, lives=life, holds=[Hold(9, began + 1.0, began + 2.5), Hold(9, began + 3.0, began + 4.5)]) == []
+    )
 
 
 def test_what_died_for_no_good_reason_is_noticed() -> None:

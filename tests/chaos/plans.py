@@ -19,11 +19,11 @@ from .record import readable
 from .world import OPTIONS
 
 _TICK = re.compile(r"periodic:tick:\* \* \* \* \* \*:(\d+)")
-# Seconds within which a pool plans that nothing strikes: a pass that comes early leaves that to the next one, and after
-# an outage there is a pass about a second later.
+# Seconds within which a pool plans that runs and that nothing strikes: a pass that comes early leaves that to the next
+# one, and after an outage there is a pass about a second later.
 WITHIN = 2 * OPTIONS.tuning.periodic + 1.0
-# Seconds for which there is a plan after the end of a time in which a pool could plan.
-REACH = OPTIONS.tuning.horizon - WITHIN - 1.0
+# Seconds that a plan reaches ahead.
+REACH = OPTIONS.tuning.horizon - 1.0
 
 
 @dataclass(slots=True)
@@ -67,19 +67,20 @@ def _missing(evidence: Evidence, explanations: Explanations) -> Missing:
     }
     first, *others = _seconds(ran) or [0]
     missing = set(range(first, others[-1] if others else first)).difference(_seconds(ran | kept))
-    undisturbed = ((began + evidence.epoch, ended + evidence.epoch) for began, ended in explanations.undisturbed())
-    return _judge(missing, evidence.plans, undisturbed)
+    able = ((by + evidence.epoch, since + evidence.epoch) for by, since in explanations.at_work(WITHIN))
+    return _judge(missing, evidence.plans, able)
 
 
 def _seconds(job_ids: Iterable[str]) -> list[int]:
     return sorted(int(found[1]) for job_id in job_ids if (found := _TICK.fullmatch(job_id)))
 
 
-def _judge(
-    missing: Iterable[int], plans: Sequence[tuple[int, float]], undisturbed: Iterable[tuple[float, float]]
-) -> Missing:
-    """Tell why instances never ran. All times are epoch seconds."""
-    spans = [(began + WITHIN, ended + REACH) for began, ended in undisturbed if ended - began >= WITHIN]
+def _judge(missing: Iterable[int], plans: Sequence[tuple[int, float]], able: Iterable[tuple[float, float]]) -> Missing:
+    """Tell why instances never ran. All times are epoch seconds.
+
+    :param able: by when a pool must have planned for the first time, and since when for the last time.
+    """
+    spans = [(by, since + REACH) for by, since in able]
     # What was due before it could be planned. A plan is seen a little later than it is made.
     unplanned = {
         at
