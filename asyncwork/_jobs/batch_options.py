@@ -76,7 +76,7 @@ def short_text(text: object, label: str, *, least: int = 0) -> str:
     :raises UsageError: when it is not.
     """
     if not isinstance(text, str) or not least <= len(text) <= _LONGEST or not text.isprintable() or not is_utf8(text):
-        raise UsageError(f"{label} is a printable text of {least} to {_LONGEST} characters, not {shown(text)}")
+        raise UsageError(f"{label} must be a printable text of {least} to {_LONGEST} characters, not {shown(text)}")
     return text
 
 
@@ -101,13 +101,14 @@ def _callback(batch_id: str, callback: Callback, call: object, now: int) -> tupl
     return job.name, payload
 
 
-def check_members(jobs: Iterable[object]) -> None:
+def check_members(jobs: Iterable[object], first: int = 0) -> None:
     """Check the options of jobs that are to be members of a batch.
 
+    :param first: the position of the first of them, for messages.
     :raises UsageError: when one has an id of its own, is unique by a mapping, or has a rule by which a newer job takes
         its place, also by its type.
     """
-    for position, each in enumerate(jobs):
+    for position, each in enumerate(jobs, first):
         if (options := _options_of(each)) is AT_ONCE:
             continue
         if options.id is not None:
