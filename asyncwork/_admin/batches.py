@@ -175,8 +175,9 @@ class BatchActions:
         if status is None or status.ended:
             return status
         deadline = time.monotonic() + seconds
-        await self._cancels.mark([batch_id], mark)
-        await self._redis.client().hsetnx(self._keys.batch(batch_id)[0], "cancel", mark.encode())
+        if not await self._cancels.mark_batch(batch_id, mark):
+            # It has ended meanwhile.
+            return await self._reader.read(batch_id)
         await self._cancels.wake_pools()
         for child in await self._children(batch_id):
             await self.cancel(child, mark, max(0.0, deadline - time.monotonic()))
@@ -217,9 +218,8 @@ class BatchActions:
             chosen = list(_of_batch(members, batch_id))
             gone: Sequence[LocatedPayload] = ()
             if chosen:
-                if is_flow(batch_id):
-                    await self._store.retry_nodes(batch_id, _numbers(chosen))
-                retried += await self._actions.requeue_members(JobSet.DEAD, chosen)
+                flow_id = batch_id if is_flow(batch_id) else ""
+                retried += await self._actions.requeue_members(JobSet.DEAD, chosen, flow_id)
                 gone = await self._inspector.gone(JobSet.DEAD, chosen)
             scan.mark_seen(members, gone)
             if scan.ended:
@@ -232,10 +232,6 @@ def _of_batch(members: Sequence[LocatedPayload], batch_id: str) -> Iterator[Loca
     for each in members:
         if prefix in each.raw and (member := member_in(each.raw)) is not None and member.batch_id == batch_id:
             yield each
-
-
-def _numbers(members: Sequence[LocatedPayload]) -> list[int]:
-    return [found.number for each in members if (found := member_in(each.raw)) is not None]
 
 
 def read_batch(batch_id: str, fields: BatchFields) -> BatchStatus:

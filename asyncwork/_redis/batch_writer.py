@@ -224,9 +224,16 @@ class BatchWriter:
         return payload
 
     def _counts(self, count: int) -> list[bytes]:
-        batch = encode(self._keys.batch(self.batch_id)[0])
-        fields = (b"total", b"left") if count else ()
-        return [command(b"HINCRBY", batch, each, b"%d" % count) for each in fields]
+        """Return the commands that count members which are written in the same transaction."""
+        if not count:
+            return []
+        keys = self._keys
+        batch = keys.batch(self.batch_id)[0]
+        if not self.created:
+            return [command(b"HINCRBY", encode(batch), each, b"%d" % count) for each in (b"total", b"left")]
+        # It may have been cancelled, and have ended, since it was created.
+        names = pack(*map(encode, [keys.cancels, keys.open_batches, keys.unique_flows, batch]))
+        return [scripts.call("count_members", 4, names, [b"%d" % count, b"%d" % MARKS_TTL], with_source=True)]
 
     def add_batch(self) -> Steps[Member]:
         """Add a member that is another batch, whose end settles it; return the member. The members that wait are
@@ -287,15 +294,11 @@ class BatchWriter:
             if self.parent is not None:
                 yield from self._settle_in_parent(self.parent)
             return
-        mark = CancelMark.new(reason, "").encode()
-        keys, raw_id = pack(encode(self._keys.cancels)), self.batch_id.encode()
-        yield from self._script("mark_cancelled", 1, keys, [b"%d" % MARKS_TTL, raw_id, mark])
-        batch = encode(self._keys.batch(self.batch_id)[0])
+        keys = pack(encode(self._keys.cancels), encode(self._keys.batch(self.batch_id)[0]))
+        args = [b"%d" % MARKS_TTL, self.batch_id.encode(), CancelMark.new(reason, "").encode()]
+        yield from self._script("cancel_batch", 2, keys, args)
         # The user may lack the channel. The pools read the marks with each heartbeat all the same.
-        yield Request(
-            [],
-            [command(b"HSETNX", batch, b"cancel", mark), command(b"PUBLISH", encode(self._keys.wake_channel()), b"")],
-        )
+        yield Request([], [command(b"PUBLISH", encode(self._keys.wake_channel()), b"")])
         yield from self._close(0, close=True)
 
     def _settle_in_parent(self, parent: Member) -> Steps[None]:

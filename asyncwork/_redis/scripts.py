@@ -87,6 +87,7 @@ VARIANTS = (
     "rest",
     "restore",
     "restore_to_list",
+    "retry_nodes",
     "signal",
     "throttle",
 )
