@@ -14,6 +14,7 @@ from asyncwork import (
     BatchStatus,
     Client,
     Job,
+    JobQuery,
     NodeState,
     RedisUnavailable,
     UniqueConflictError,
@@ -22,6 +23,7 @@ from asyncwork._admin.actions import JobActions
 from asyncwork._admin.batches import BatchReader
 from asyncwork._pool.job_flows import _RunningFlow
 from asyncwork._redis import flow_writer
+from asyncwork.gocraft import GocraftClient
 
 from .conftest import Bench, until
 from .test_flow_doctor import findings
@@ -358,3 +360,43 @@ async def test_one_of_many_that_start_a_unique_flow_at_once_does(bench: Bench) -
     app.go_on.set()
     async with app.pool.running():
         await started.wait(30)
+
+
+@pytest.mark.parametrize("act", ["retry", "delete", "cancel", "retry all", "delete all", "delete all dead"])
+async def test_entries_that_are_no_jobs_are_left_to_the_pools(bench: Bench, client: Client, act: str) -> None:
+    """Without them, a flow would not go on, and a batch not end that another one is a member of."""
+    app = app_of(bench)
+    flow = app.pool.flow()
+    flow.add_many((app.work.call("second") for _ in range(1100)), after=flow.add(app.work.call("first")))
+    await flow.start()
+    async with app.pool.batch() as outer, outer.add_batch() as inner:
+        await inner.add(app.work.call("inner"))
+    # Their ends are followed by more than one step, and no pool runs that takes the next ones.
+    await client.delete("queue:work", [each.ref for each in (await client.jobs("queue:work")).jobs])
+    entries = (await client.jobs("scheduled")).jobs
+    assert sorted(each.id for each in entries) == sorted([f"{flow.id}-settle", f"{outer.id}-0"])
+    refs = [each.ref for each in entries]
+    match act:
+        case "retry":
+            assert (await client.retry("scheduled", refs)).done == 0
+        case "delete":
+            assert (await client.delete("scheduled", refs)).done == 0
+        case "cancel":
+            assert (await client.cancel_refs("scheduled", refs)).done == 0
+        case "retry all":
+            assert (await client.retry_matching("scheduled", JobQuery())).done == 0
+        case "delete all":
+            assert (await client.delete_matching("scheduled", JobQuery())).done == 0
+        case _:
+            # A Go pool has killed them.
+            await bench.redis.rename(bench.keys.scheduled, bench.keys.dead)
+            await bench.redis.zadd(bench.keys.dead, {b"no job": 1})
+            assert await GocraftClient(client).delete_all_dead_jobs() == 1
+    assert sorted(each.id for each in (await client.jobs("scheduled")).jobs) == sorted(each.id for each in entries)
+    async with app.pool.running():
+        await until(lambda: is_idle(bench))
+    assert app.ran == []
+    for batch_id in (flow.id, outer.id, inner.id):
+        status = await client.batch(batch_id)
+        assert status is not None
+        assert (status.state, status.cancelled) == (BatchState.CANCELLED, status.total)

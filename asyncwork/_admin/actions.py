@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from .._jobs.location import JobSet, check_job_set, check_location
+from .._jobs.membership import SETTLE_NAME, is_settlement
 from .._jobs.option_checks import check_whole
 from .._jobs.payload import with_time, without_failures
 from .._jobs.times import seconds_of
@@ -82,7 +83,7 @@ class JobActions:
         :raises UniqueConflictError: when none was moved, because other jobs hold their keys.
         """
         job_set = check_job_set(location)
-        members = await self._by_ref(job_set, refs)
+        members = [each for each in await self._by_ref(job_set, refs) if not is_settlement(each.raw)]
         moves = await self._moves(job_set, members)
         if len(moves) < len(members):
             raise UsageError("a payload that is not a job cannot be put on a queue; it can be deleted")
@@ -240,7 +241,7 @@ class JobActions:
         for member in members:
             try:
                 name = Job.decode(member.raw).name
-                if not name:
+                if not name or name == SETTLE_NAME:
                     continue
                 dead = location == JobSet.DEAD
                 renewed = without_failures(member.raw, now) if dead else with_time(member.raw, now)
