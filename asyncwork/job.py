@@ -20,7 +20,7 @@ from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_flow import HasFlow
 from ._jobs.job_logger import JobLogger
 from ._jobs.job_steps import JobSteps
-from ._jobs.membership import batch_of
+from ._jobs.membership import SHORTEST_ID, batch_of
 from ._jobs.payload import with_tenant, write_payload
 from ._jobs.payload_fields import are_plain, checked_fields, time_or_none
 from ._jobs.progress import make_progress
@@ -50,8 +50,8 @@ class Job(JobSteps, HasFlow):
     __slots__ = (
         "_attempt",
         "_fields",
-        "_hold",
         "_log",
+        "_plain",
         "_returned",
         "_sink",
         "_steps",
@@ -65,8 +65,8 @@ class Job(JobSteps, HasFlow):
         "unique",
     )
 
-    # What the payload says of the key that the job holds until it has ended; None if it holds none. See `_jobs.hold`.
-    _hold: Any
+    # Whether it has the four fields that every job has, no others, and belongs to no batch.
+    _plain: bool
     # Set when first needed. `_returned` is what the handler returned, for a type that keeps it.
     _attempt: Attempt
     _returned: object
@@ -83,7 +83,7 @@ class Job(JobSteps, HasFlow):
         self.enqueued_at: int = fields["t"]
         self.unique: bool = fields.get("unique") is True
         self.expires: float | None = time_or_none(fields.get("expires"))
-        self._hold = fields.get("hold")
+        self._plain = False
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:
@@ -114,12 +114,19 @@ class Job(JobSteps, HasFlow):
             job.args = args or {}
             job.enqueued_at = enqueued_at
             if size == 4:
-                job.unique, job.expires, job._hold = False, None, None
+                job.unique, job.expires, job._plain = False, None, len(job_id) < SHORTEST_ID
             else:
                 job.unique, job.expires = fields.get("unique") is True, time_or_none(fields.get("expires"))
-                job._hold = fields.get("hold")
+                job._plain = False
             return job
         return cls(raw, checked_fields(raw, fields))
+
+    @property
+    def _hold(self) -> Any:
+        """What the payload says of the key that the job holds until it has ended; ``None`` if it holds none. See
+        ``_jobs.hold``.
+        """
+        return self._fields.get("hold")
 
     @property
     def given_args(self) -> dict[str, Any] | None:

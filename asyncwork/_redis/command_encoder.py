@@ -24,6 +24,7 @@ from .commands import (
     CommandBatch,
     DropCancelled,
     EndHolder,
+    EndHolders,
     EndLookAhead,
     Fetch,
     FinishJob,
@@ -80,7 +81,7 @@ class CommandEncoder:
         self._members = pack(*map(encode, (keys.cancels, keys.scheduled, keys.open_batches, keys.unique_flows)))
         # How the keys of records begin.
         self._record = encode(keys.job_record(""))
-        # By queue, what is the same in all acknowledgements, but for the number of their parts.
+        # By queue that is not fair, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
 
     def batch(self, batch: CommandBatch) -> list[bytes]:
@@ -105,13 +106,11 @@ class CommandEncoder:
     def _ack(self, queue: Queue, payloads: Sequence[bytes]) -> bytes:
         start = self._ack_starts.get(queue)
         if start is None:
-            start = scripts.head("ack", 4) + queue.ack_keys + self._cancels + self._packed_pool_id
             if queue.fair:
-                keys = queue.ack_keys + self._cancels + queue.fair
-                start = scripts.head(scripts.FAIR + "ack", 4 + scripts.FAIR_KEYS) + keys + self._packed_pool_id
+                keys, args = queue.ack_keys + self._cancels, [self._pool_id, *payloads]
+                return scripts.call("ack", 4, keys, args, fair=queue.fair)
+            start = scripts.head("ack", 4) + queue.ack_keys + self._cancels + self._packed_pool_id
             self._ack_starts[queue] = start
-        if queue.fair:
-            return b"*%d\r\n%b%b$1\r\n1\r\n" % (9 + scripts.FAIR_KEYS + len(payloads), start, pack(*payloads))
         return b"*%d\r\n%b%b" % (8 + len(payloads), start, pack(*payloads))
 
     def _fetch(self, fetch: Fetch) -> bytes:
@@ -258,6 +257,13 @@ class CommandEncoder:
         count, keys = self._add_hold(4, do.queue.ack_keys + self._cancels, do.queue, do.hold)
         return (*self._add_end(count, keys, args, do.end), args)
 
+    def _end_holders(self, do: EndHolders) -> bytes:
+        holds = [encode(self._keys.hold(hold.name, hold.digest)) for hold in do.holds]
+        keys = do.queue.ack_keys + self._cancels + self._sets[JobSet.SCHEDULED] + pack(do.queue.queue, *holds)
+        ids = (encode(hold.job_id) for hold in do.holds)
+        args = [self._pool_id, *(part for job in zip(do.payloads, ids, strict=True) for part in job)]
+        return scripts.call("end_holders", 6 + len(holds), keys, args, fair=do.queue.fair)
+
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
         return scripts.call("requeue_front", 4, do.queue.front_keys, args, fair=do.queue.fair)
@@ -393,6 +399,7 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ReadCancelMark: CommandEncoder._read_cancel_mark,
     DropCancelled: CommandEncoder._drop_cancelled,
     EndHolder: CommandEncoder._end_holder,
+    EndHolders: CommandEncoder._end_holders,
     ClearCancelMark: CommandEncoder._clear_cancel_mark,
     ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,

@@ -140,14 +140,18 @@ class Connection:
             self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     async def load_scripts(self, *, fair: bool = True) -> None:
-        """Load all scripts into Redis; needed again after Redis was restarted or has flushed them.
+        """Load the scripts into Redis that it does not know; needed again after it was restarted or has flushed them.
 
         :param fair: whether to load the variants for fair queues, too.
         :raises RedisError, OSError: when Redis refuses one, or as for :meth:`request`.
         """
         names = [*scripts.names(), *(scripts.variants() if fair else ())]
-        commands = [scripts.load_command(name) for name in names]
-        for reply in await self.request(commands, len(commands)):
+        # All sources together have a megabyte.
+        (known,) = await self.request([scripts.exists_command(names)], 1)
+        if isinstance(known, ErrorReply):  # a user who may load scripts, but not ask for them
+            known = [0] * len(names)
+        commands = [scripts.load_command(name) for name, found in zip(names, known, strict=True) if not found]
+        for reply in await self.request(commands, len(commands)) if commands else ():
             if isinstance(reply, ErrorReply):
                 raise reply
 

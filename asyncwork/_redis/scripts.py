@@ -67,6 +67,7 @@ VARIANTS = (
     "drop_cancelled_members",
     "end_holder",
     "end_holder_members",
+    "end_holders",
     "enqueue_holder",
     "enqueue_unique",
     "fetch",
@@ -146,6 +147,11 @@ def _of_variant(kind: str, name: str) -> Sequence[str]:
 def digest(name: str) -> bytes:
     """Return the SHA-1 by which Redis knows a script, 40 hex digits."""
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest().encode()
+
+
+def exists_command(names: Sequence[str]) -> bytes:
+    """Return the packed command that asks which of the scripts Redis knows."""
+    return b"*%d\r\n" % (2 + len(names)) + pack(b"SCRIPT", b"EXISTS", *map(digest, names))
 
 
 def load_command(name: str) -> bytes:

@@ -137,7 +137,7 @@ class WorkQueue:
     @staticmethod
     def parse_fetched(reply: Any, queues: Sequence[Queue]) -> Fetched:
         """Parse the reply to a fetch from these queues."""
-        taken, closed, crashed, paused, *limited = reply
+        taken, closed, crashed, paused = reply if len(reply) == 4 else reply[:4]
         jobs: list[HeldJob] = []
         at = 0
         while at < len(taken):
@@ -152,10 +152,10 @@ class WorkQueue:
             unavailable.append(queues[abs(position) - 1])
             if position < 0:
                 unreadable.append(queues[-position - 1])
-        if not limited:
+        if len(reply) == 4:
             return Fetched(jobs, unavailable, unreadable, paused == 1)
-        opens = _openings(limited[0], queues)
-        tenants = _openings(limited[1], [each for each in queues if each.fair]) if len(limited) > 1 else ()
+        opens = _openings(reply[4], queues)
+        tenants = _openings(reply[5], [each for each in queues if each.fair]) if len(reply) > 5 else ()
         return Fetched(jobs, unavailable, unreadable, paused == 1, opens, tenants)
 
     async def open_blocking_connection(self, timeout: float) -> BlockingConnection:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from .._jobs import chunk_calling, forks
 from .._jobs.chunk_calling import JobOutcome
 from .._jobs.error_text import traceback_of
-from .._jobs.membership import FLOW
 from .._redis.work_queue import HeldJob, crashes_of
 from ..errors import UnknownJobError
 from ..job import Job
@@ -86,7 +85,10 @@ class ChunkMember(Worker):
         """Decode the payload; return whether it is a job. If not, it is quarantined."""
         assert self.queue is not None
         assert self.payload is not None
-        self._decoded = self._decode(self.queue, self.payload)
+        try:
+            self._decoded = Job.decode(self.payload)
+        except Exception as error:
+            self._quarantine(self.queue, self.payload, error)
         return self._decoded is not None
 
     @property
@@ -145,8 +147,7 @@ class ChunkMember(Worker):
             if job_type is None:
                 raise UnknownJobError(job.name)
             self.job, self.started_at = job, clock()
-            call = job_type.call if job.expires is None else job_type.in_time()
-            call = self._node_call(call, queue) if job.id.startswith(FLOW) else call
+            call = self._special_call(job, job_type, queue)
             if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                 call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
             suspended = start(call, env.context(), job)

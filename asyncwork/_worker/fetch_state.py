@@ -41,6 +41,8 @@ class FetchState:
         set.
     :param look_ahead: whether to take more jobs than there are free workers, if they are short.
     :param few: with more queues than this, fetches name only those that a poll has found to be filled.
+    :ivar in_order: whether there is one fetch at a time, so that jobs begin in the order of their queue. Two may
+        overtake.
     :ivar ahead: the number of slots beyond the workers.
     :ivar surplus_workers: whether the pool has more workers than its concurrency, which was reduced. They would begin
         what is taken ahead.
@@ -63,6 +65,7 @@ class FetchState:
     ) -> None:
         self.queues = queues
         self.concurrency = concurrency
+        self.in_order = concurrency == 1
         self.look_ahead = LookAhead(concurrency, enabled=look_ahead)
         self.requeueing = Requeueing(stale_after)
         self.free = concurrency
@@ -102,11 +105,6 @@ class FetchState:
         return self.running > self.concurrency
 
     @property
-    def in_order(self) -> bool:
-        """Whether there is one fetch at a time, so that jobs begin in the order of their queue. Two may overtake."""
-        return self.concurrency == 1
-
-    @property
     def workers_needed(self) -> int:
         """The concurrency, and the jobs that run beyond it, or may do so, since it was reduced."""
         return self.concurrency - min(0, self.free)
@@ -123,6 +121,7 @@ class FetchState:
         """
         self.free += concurrency - self.concurrency - self.ahead
         self.concurrency = self.look_ahead.concurrency = concurrency
+        self.in_order = concurrency == 1
         self.ahead = 0
         self._set_fetch_limit()
         self._may_refuse = self._may_refuse or self.free < 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 
 from .._redis.queue import Queue
 
@@ -17,30 +17,42 @@ class LimitedQueues:
     It is pure and synchronous, as :class:`FetchState` is. Times are by the event loop's clock, seconds.
 
     :ivar rated: the queues that may have a rate. No pop blocks on them, because a pop takes no token.
-    :ivar tenants: the fair queues whose tenants have rates, or did rest.
     :ivar resting: the queues that this pool has let rest. A fetch learns when their rest ends.
+    :ivar to_ask: the queues to name as limited: a fetch learns when they may be read again.
     :ivar opens_at: queues from which no job may be taken before a time: the next token comes then, or their rest ends.
     """
 
     def __init__(self) -> None:
         self.rated: frozenset[Queue] = frozenset()
-        self.tenants: set[Queue] = set()
         self.resting: set[Queue] = set()
         self.opens_at: dict[Queue, float] = {}
+        self.to_ask: frozenset[Queue] = frozenset()
+        # The fair queues whose tenants have rates, or did rest.
+        self._tenants: set[Queue] = set()
 
-    @property
-    def to_ask(self) -> Set[Queue]:
-        """The queues to name as limited: a fetch learns when they may be read again."""
-        return self.rated | self.resting | self.tenants if self.resting or self.tenants else self.rated
+    def _set_to_ask(self) -> None:
+        self.to_ask = self.rated | self.resting | self._tenants
+
+    def set_rated(self, queues: Iterable[Queue]) -> None:
+        """Have these queues have a rate, and no others."""
+        self.rated = frozenset(queues)
+        self._set_to_ask()
+
+    def note_tenants(self, queue: Queue) -> None:
+        """Take note that the tenants of a fair queue have rates, or rest."""
+        self._tenants.add(queue)
+        self._set_to_ask()
 
     def rest(self, queue: Queue, seconds: float, now: float) -> None:
         """Take note that a queue is to rest."""
         self.resting.add(queue)
+        self._set_to_ask()
         self.note([(queue, seconds)], now)
 
     def note_read(self, queues: Iterable[Queue]) -> None:
         """Forget the rests of queues that a fetch has read, but for those that go on."""
         self.resting.difference_update(queue for queue in queues if queue not in self.opens_at)
+        self._set_to_ask()
 
     def note(self, opens: Iterable[tuple[Queue, float]], now: float) -> list[Queue]:
         """Take note of when queues may be read again, in seconds; return those that may be read at once."""

@@ -173,7 +173,7 @@ class OpenQueues:
 
     def set_rated(self, queues: Iterable[Queue]) -> None:
         """Have the jobs of these queues take a token, and no others. Queues that wait for one are fetched from."""
-        self.limited.rated = frozenset(queues)
+        self.limited.set_rated(queues)
         self.reopen_limited()
 
     def reopen_limited(self) -> None:

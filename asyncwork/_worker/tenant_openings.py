@@ -41,7 +41,7 @@ class TenantOpenings:
 
         :param seconds: after which the next one may go on; 0 if none waits for that.
         """
-        self._queues.limited.tenants.add(queue)
+        self._queues.limited.note_tenants(queue)
         if not seconds or self._stopped or queue in self._requested:
             return
         at = self._loop.time() + min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT)

@@ -183,34 +183,34 @@ class Worker:
     async def _run_ready_jobs(self, task: WorkerTask) -> bool:
         """Run what is ready, each job from the end of the one before; return whether the task can run more jobs."""
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
-        stepped = env.step_types
-        job_types, ready, lease, marked = env.job_types, dispatcher.ready, dispatcher.lease, env.cancellations.marked
+        job_types, stepped, marked = env.job_types, env.step_types, env.cancellations.marked
+        ready, lease = dispatcher.ready, dispatcher.lease
         references = task.references = task.references or getrefcount(task)
         while ready.jobs:
             held = queue, payload, crashes = ready.jobs.popleft()
             if now > lease.expires or lease.reaped:
                 dispatcher.hold_back(held)
                 break
-            self.queue, self.payload, suspended, failed = queue, payload, None, False
-            if (job := self._decode(queue, payload)) is None:
+            self.queue, self.payload, suspended = queue, payload, None
+            try:
+                job = Job.decode(payload)
+            except Exception as error:
+                self._quarantine(queue, payload, error)
                 continue
             job_type, enqueued_at = job_types.get(job.name), job.enqueued_at  # before the handler can replace them
             try:
-                if job.unique and not job.fails:
-                    unlocked = await self._free_unique_key(queue, job)
-                    now = clock()
+                if not (plain := job._plain) and job.unique and not job.fails:
+                    unlocked, now = await self._free_unique_key(queue, job), clock()
                     if unlocked is None:
                         continue
                     job, job_type, enqueued_at = unlocked, job_types.get(unlocked.name), unlocked.enqueued_at
                 if job_type is None:
                     raise UnknownJobError(job.name)
-                self.job, self.started_at, may_be_member = job, now, len(job.id) >= SHORTEST_ID
-                call = job_type.call if job.expires is None else job_type.in_time()
-                call = self._node_call(call, queue) if may_be_member and job.id[0] == FLOW else call
+                self.job, self.started_at = job, now
+                call = job_type.call if plain else self._special_call(job, job_type, queue)
                 if crashes := crashes or (-1 if marked and env.cancellations.is_marked(job.id) else 0):
                     call = self._guarded_call(call, job_type.options, queue, self.payload, job, crashes)
-                suspended = start(call, env.context(), job)
-                if suspended is not None:
+                if (suspended := start(call, env.context(), job)) is not None:
                     ready.wake_others()
                     await (suspended if crashes else within_timeout(self, suspended, job, job_type.options))
             except BaseException as error:
@@ -221,9 +221,9 @@ class Worker:
                     return False
                 failed, now = True, clock()
             else:
-                started, now = now, clock()
+                started, now, failed = now, clock(), False
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if not (job_type.keeper or marked or may_be_member or job._hold or (stepped and queue.name in stepped)):
+                if plain and not (job_type.keeper or marked or (stepped and queue.name in stepped)):
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -232,10 +232,13 @@ class Worker:
                 return self._end_task(task, queue, job, failed)
         return True
 
-    def _node_call(self, call: Call, queue: Queue) -> Call:
-        """Return what runs a job that may be a node of a flow."""
+    def _special_call(self, job: Job, job_type: JobType, queue: Queue) -> Call:
+        """Return what runs a job that is not plain: it may expire, or be a node of a flow."""
         assert self.payload is not None
-        return node_call(call, self._env.dispatcher, queue, self.payload)
+        call = job_type.call if job.expires is None else job_type.in_time()
+        if len(job.id) >= SHORTEST_ID and job.id[0] == FLOW:
+            return node_call(call, self._env.dispatcher, queue, self.payload)
+        return call
 
     def _record_success(self, held: HeldJob, job: Job, job_type: JobType, started_at: float, now: float) -> None:
         """Record the success of a job that is not just acknowledged."""
@@ -291,14 +294,10 @@ class Worker:
         self.waiting = True
         return self._env.cancellations.guard(begin, queue, payload, job, crashes, options.max_crashes)
 
-    def _decode(self, queue: Queue, payload: bytes) -> Job | None:
-        """Return the job of a payload; quarantine the payload if it is not a job."""
-        try:
-            return Job.decode(payload)
-        except Exception as error:
-            quarantine(self._env, queue, payload, decode_failure(error))
-            self.payload = None
-            return None
+    def _quarantine(self, queue: Queue, payload: bytes, error: Exception) -> None:
+        """Quarantine a payload that is not a job."""
+        quarantine(self._env, queue, payload, decode_failure(error))
+        self.payload = None
 
     def _on_raised(
         self,
