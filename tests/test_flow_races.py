@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from asyncwork import (
 from asyncwork._admin.actions import JobActions
 from asyncwork._admin.batches import BatchReader
 from asyncwork._pool.job_flows import _RunningFlow
-from asyncwork._redis import flow_writer
+from asyncwork._redis import flow_writer, job_scan
 from asyncwork.gocraft import GocraftClient
 
 from .conftest import Bench, until
@@ -400,3 +401,47 @@ async def test_entries_that_are_no_jobs_are_left_to_the_pools(bench: Bench, clie
         status = await client.batch(batch_id)
         assert status is not None
         assert (status.state, status.cancelled) == (BatchState.CANCELLED, status.total)
+
+
+@pytest.mark.parametrize("is_flow", [False, True])
+async def test_what_fails_again_while_others_are_retried_is_not_retried_again(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch, is_flow: bool
+) -> None:
+    """A retry would last for ever if jobs failed as fast as they are retried."""
+    monkeypatch.setattr(job_scan, "_FIRST_STEP", 5)
+    monkeypatch.setattr(job_scan, "_MAX_STEP", 5)
+    app = app_of(bench)
+    app.fail.add("bad")
+    jobs = [app.work.call("bad")] * 20
+    if is_flow:
+        flow = app.pool.flow()
+        flow.add_many(jobs)
+        await flow.start()
+        batch_id = flow.id
+    else:
+        async with app.pool.batch() as batch:
+            await batch.add_many(jobs)
+        batch_id = batch.id
+    requeue, calls = JobActions.requeue_members, 0
+
+    async def requeue_and_fail(self: JobActions, *args: Any) -> int:
+        nonlocal calls
+        calls, moved = calls + 1, await requeue(self, *args)
+        assert calls < 10
+        await until(lambda: all_are_dead(bench, 20))
+        return moved
+
+    async with app.pool.running():
+        await until(lambda: all_are_dead(bench, 20))
+        # They had failed a while ago.
+        dead = {re.sub(rb'"failed_at":\d+', b'"failed_at":7', raw): 7 for raw, _ in await bench.job_set("dead")}
+        await bench.redis.delete(bench.keys.dead)
+        await bench.redis.zadd(bench.keys.dead, dead)
+        monkeypatch.setattr(JobActions, "requeue_members", requeue_and_fail)
+        assert (await client.retry_batch(batch_id)).done == 20
+        await until(lambda: is_idle(bench))
+    assert app.counts() == {"bad": 40}
+
+
+async def all_are_dead(bench: Bench, count: int) -> bool:
+    return len(await bench.job_set("dead")) == count and await is_idle(bench)
