@@ -173,6 +173,8 @@ async def test_members_that_come_after_the_end_of_a_batch_open_it_again(bench: B
         status = await client.batch(batch.id)
         assert status is not None
         assert (status.ended, status.left) == (False, 1)
+        for key in bench.keys.batch(batch.id)[:2]:
+            assert await bench.redis.ttl(key) > 86_400
         assert await bench.redis.zcard(bench.keys.open_batches) == 1
     async with app.pool.running():
         await until(lambda: app.ran == ["first", "second"])
@@ -208,9 +210,9 @@ async def test_a_flow_that_ends_while_it_is_cancelled_can_be_retried(
 
     async def read_and_end(self: BatchReader, batch_id: str) -> BatchStatus | None:
         status = await read(self, batch_id)
-        monkeypatch.setattr(BatchReader, "read", read)
-        async with app.pool.running():
-            await handle.wait(30)
+        if not app.ran:
+            async with app.pool.running():
+                await handle.wait(30)
         return status
 
     with monkeypatch.context() as patch:

@@ -228,12 +228,13 @@ class BatchWriter:
         if not count:
             return []
         keys = self._keys
-        batch = keys.batch(self.batch_id)[0]
+        batch = keys.batch(self.batch_id)
         if not self.created:
-            return [command(b"HINCRBY", encode(batch), each, b"%d" % count) for each in (b"total", b"left")]
+            return [command(b"HINCRBY", encode(batch[0]), each, b"%d" % count) for each in (b"total", b"left")]
         # It may have been cancelled, and have ended, since it was created.
-        names = pack(*map(encode, [keys.cancels, keys.open_batches, keys.unique_flows, batch]))
-        return [scripts.call("count_members", 4, names, [b"%d" % count, b"%d" % MARKS_TTL], with_source=True)]
+        names = pack(*map(encode, [keys.cancels, keys.open_batches, keys.unique_flows, *batch]))
+        args = [b"%d" % each for each in (count, MARKS_TTL, BATCH_TTL)]
+        return [scripts.call("count_members", 8, names, args, with_source=True)]
 
     def add_batch(self) -> Steps[Member]:
         """Add a member that is another batch, whose end settles it; return the member. The members that wait are

@@ -1,7 +1,7 @@
 -- Counts members that the same transaction writes to a batch. If it was cancelled, they are to be cancelled, too, although
 -- its mark went when it ended; and a batch that has ended goes on until these have. One that is gone stays so.
--- KEYS    the hash of cancels, the set of open batches, the hash of unique flows, the hash of the batch
--- ARGV    how many members, seconds to keep the mark
+-- KEYS    the hash of cancels, the set of open batches, the hash of unique flows, five for the batch
+-- ARGV    how many members, seconds to keep the mark, and the batch
 -- Returns 1, or 0 if the batch is gone.
 -- pcall: a key of another type must not keep a job from its queue.
 local found = redis.call('hmget', KEYS[4], 'next', 'cancel', 'ended_at', 'created_at', 'unique')
@@ -19,6 +19,9 @@ if found[3] then
   redis.pcall('zadd', KEYS[2], found[4], id)
   if found[5] then
     redis.pcall('hsetnx', KEYS[3], found[5], id)
+  end
+  for key = 4, 8 do
+    redis.call('expire', KEYS[key], ARGV[3])
   end
 end
 return 1
