@@ -22,13 +22,16 @@ from asyncwork import (
 )
 from asyncwork._admin.actions import JobActions
 from asyncwork._admin.batches import BatchReader
-from asyncwork._pool.job_flows import _RunningFlow
+from asyncwork._jobs.job_flow import JobFlow
+from asyncwork._jobs.membership import Member
+from asyncwork._pool.node_adder import NodeAdder
 from asyncwork._redis import flow_writer, job_scan
 from asyncwork.gocraft import GocraftClient
 
+from .batch_apps import FlowApp, flow_app
 from .conftest import Bench, until
 from .test_flow_doctor import findings
-from .test_flows import App, app_of, ended, states
+from .test_flows import ended, states
 
 Write = Callable[..., Awaitable[Any]]
 
@@ -39,7 +42,7 @@ async def client(bench: Bench) -> AsyncIterator[Client]:
         yield client
 
 
-def after_each_write(app: App, patch: pytest.MonkeyPatch, act: Callable[[int], Awaitable[object]]) -> None:
+def after_each_write(app: FlowApp, patch: pytest.MonkeyPatch, act: Callable[[int], Awaitable[object]]) -> None:
     """Have something done after each request of a producer, which is given its number, from 0."""
     write: Write = app.pool.enqueuer._producer._write
     count = 0
@@ -75,7 +78,7 @@ async def test_no_node_starts_of_a_flow_that_is_cancelled_while_it_is_written(
 ) -> None:
     """Although the flow has ended by then with the nodes that were written before, and its mark went with them."""
     monkeypatch.setattr(flow_writer, "MOST_MEMBERS", 3)
-    app = app_of(bench)
+    app = flow_app(bench)
     # More than there are.
     for at in range(20):
         app.ran.clear()
@@ -107,7 +110,7 @@ async def test_no_node_starts_of_a_flow_that_is_cancelled_while_it_is_written(
 
 
 async def test_no_member_starts_of_a_batch_that_is_cancelled_in_its_block(bench: Bench, client: Client) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     async with app.pool.running(), app.pool.batch() as batch:
         await batch.add(app.work.call("first"))
         await batch.flush()
@@ -129,12 +132,13 @@ async def test_nodes_that_are_added_to_a_flow_that_is_cancelled_meanwhile_do_not
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node that adds them goes on in a pool that has lost it, and its flow has ended."""
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow(unique="text")
     flow.add(app.work.call("first"))
     await flow.start()
     enqueuer = app.pool.enqueuer
-    running = _RunningFlow(enqueuer._batch_source(), enqueuer._producer.run, flow.id, 0, lambda: None)
+    adder = NodeAdder(enqueuer._batch_source(), enqueuer._producer.run, flow.id, lambda: None)
+    running = JobFlow(Member(flow.id, 0), adder.add)
 
     async def cancel(number: int) -> None:
         # The first request reserves numbers.
@@ -156,7 +160,7 @@ async def test_nodes_that_are_added_to_a_flow_that_is_cancelled_meanwhile_do_not
 
 async def test_members_that_come_after_the_end_of_a_batch_open_it_again(bench: Bench, client: Client) -> None:
     """As when the doctor has closed it, because its creator had taken more than an hour."""
-    app = app_of(bench)
+    app = flow_app(bench)
     async with app.pool.batch() as batch:
         await batch.add(app.work.call("first"))
         await batch.flush()
@@ -185,7 +189,7 @@ async def test_members_that_come_after_the_end_of_a_batch_open_it_again(bench: B
 
 
 async def test_members_of_a_batch_that_is_gone_meanwhile_do_not_create_it(bench: Bench, client: Client) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     async with app.pool.batch() as batch:
         await batch.add(app.work.call("first"))
         await batch.flush()
@@ -201,7 +205,7 @@ async def test_members_of_a_batch_that_is_gone_meanwhile_do_not_create_it(bench:
 async def test_a_flow_that_ends_while_it_is_cancelled_can_be_retried(
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail.add("first")
     flow = app.pool.flow()
     flow.add(app.work.call("second"), after=flow.add(app.work.call("first")))
@@ -231,7 +235,7 @@ async def test_a_node_that_fails_again_is_not_taken_for_one_that_another_retries
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two people retry a flow: the second one has found the node dead before the first had it run again."""
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail.add("first")
     flow = app.pool.flow()
     flow.add(app.work.call("second"), after=flow.add(app.work.call("first")))
@@ -266,7 +270,7 @@ async def test_a_node_that_fails_again_is_not_taken_for_one_that_another_retries
 async def test_a_client_that_dies_before_it_requeues_a_node_leaves_its_flow_as_it_was(
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail.add("first")
     flow = app.pool.flow()
     flow.add(app.work.call("second"), after=flow.add(app.work.call("first")))
@@ -289,7 +293,7 @@ async def test_a_client_that_dies_before_it_requeues_a_node_leaves_its_flow_as_i
 
 
 async def test_a_node_whose_queue_cannot_take_it_stays_failed(bench: Bench, client: Client) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail.update(("bad 1", "bad 2"))
     flow = app.pool.flow()
     flow.add(app.work.call("last"), after=flow.add_many(app.work.call(f"bad {number}") for number in (1, 2)))
@@ -309,7 +313,7 @@ async def test_a_node_whose_queue_cannot_take_it_stays_failed(bench: Bench, clie
 
 
 async def test_nodes_of_tenants_are_retried(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
 
     @app.pool.job(partition="tenant", max_fails=1)
     async def fair(tenant: str) -> None:
@@ -330,7 +334,7 @@ async def test_nodes_of_tenants_are_retried(bench: Bench) -> None:
 
 async def test_results_that_went_with_their_flow_are_not_taken_for_none(bench: Bench, client: Client) -> None:
     """A node is dead for longer than its flow is kept, and is retried then."""
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail.add("second")
     flow = app.pool.flow()
     first = flow.add(app.work.call("first"))
@@ -351,7 +355,7 @@ async def test_results_that_went_with_their_flow_are_not_taken_for_none(bench: B
 
 
 async def test_one_of_many_that_start_a_unique_flow_at_once_does(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flows = [app.pool.flow(unique="text") for _ in range(20)]
     for flow in flows:
         flow.add(app.work.call("first", how="wait"))
@@ -368,7 +372,7 @@ async def test_one_of_many_that_start_a_unique_flow_at_once_does(bench: Bench) -
 @pytest.mark.parametrize("act", ["retry", "delete", "cancel", "retry all", "delete all", "delete all dead"])
 async def test_entries_that_are_no_jobs_are_left_to_the_pools(bench: Bench, client: Client, act: str) -> None:
     """Without them, a flow would not go on, and a batch not end that another one is a member of."""
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     flow.add_many((app.work.call("second") for _ in range(1100)), after=flow.add(app.work.call("first")))
     await flow.start()
@@ -412,7 +416,7 @@ async def test_what_fails_again_while_others_are_retried_is_not_retried_again(
     """A retry would last for ever if jobs failed as fast as they are retried."""
     monkeypatch.setattr(job_scan, "_FIRST_STEP", 5)
     monkeypatch.setattr(job_scan, "_MAX_STEP", 5)
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail.add("bad")
     jobs = [app.work.call("bad")] * 20
     if is_flow:
