@@ -370,7 +370,7 @@ async def test_one_of_many_that_start_a_unique_flow_at_once_does(bench: Bench) -
 
 
 @pytest.mark.parametrize("act", ["retry", "delete", "cancel", "retry all", "delete all", "delete all dead"])
-async def test_entries_that_are_no_jobs_are_left_to_the_pools(bench: Bench, client: Client, act: str) -> None:
+async def test_entries_of_batches_and_flows_are_left_to_the_pools(bench: Bench, client: Client, act: str) -> None:
     """Without them, a flow would not go on, and a batch not end that another one is a member of."""
     app = flow_app(bench)
     flow = app.pool.flow()

@@ -106,8 +106,8 @@ def member_in(payload: bytes) -> Member | None:
 
 
 def is_settlement(payload: bytes) -> bool:
-    """Return whether a payload is no job, but an entry that settles a member or goes on with a flow. Only a pool may
-    take it, because what it stands for would never be done.
+    """Return whether a payload is not a job, but an entry that settles a member or goes on with a flow. Only a pool
+    may take it, because what it stands for would never be done.
     """
     if _SETTLE_MARK not in payload:
         return False

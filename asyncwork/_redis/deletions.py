@@ -54,7 +54,7 @@ class Deletions:
         reason: str = "",
     ) -> int:
         """Delete members of a location, and their unique keys; return how many were still there. Entries stay
-        that are no jobs, but settle members of batches.
+        that settle members of batches, or by which flows go on.
 
         :param undo: a token of :meth:`UndoStore.prepare`, or empty to delete them for good.
         :param state: how they have ended, for their records.
@@ -166,7 +166,7 @@ class Deletions:
 
     async def delete_all(self, location: str) -> int:
         """Delete all jobs of a sorted set at once, for good, and then their unique keys; return how many there were.
-        Entries that are no jobs, but settle members of batches, are scheduled again.
+        Entries that settle members of batches, or by which flows go on, are scheduled again.
         """
         client, dropped = self._redis.client(), self._keys.deleted(make_identifier())
         count = await self._rename(self._keys.location(location), dropped, "ZCARD")
