@@ -1,4 +1,4 @@
-"""Accounts for every job of a run: what was promised, what was done, and why. Pure: it is given all that is known."""
+"""Accounts for every job of a run: what was promised, what ran, and why. It does no I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evidence of a run: all that is known of it."""
+"""Everything that is known of a run."""
 
 from __future__ import annotations
 

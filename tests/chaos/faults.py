@@ -1,4 +1,4 @@
-"""The faults: each strikes something of the world, and heals what it struck. It waits until there is what to strike."""
+"""The faults: each breaks a part of the world and repairs it afterwards. It waits until that part is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heartbeats of the worker processes, as Redis has them."""
+"""The heartbeats of the worker processes, as they are in Redis."""
 
 from __future__ import annotations
 
