@@ -369,7 +369,7 @@ async def test_one_of_many_that_start_a_unique_flow_at_once_does(bench: Bench) -
         await started.wait(30)
 
 
-@pytest.mark.parametrize("act", ["retry", "delete", "cancel", "retry all", "delete all", "delete all dead"])
+@pytest.mark.parametrize("act", ["delete", "cancel", "delete all", "delete all dead"])
 async def test_entries_of_batches_and_flows_are_left_to_the_pools(bench: Bench, client: Client, act: str) -> None:
     """Without them, a flow would not go on, and a batch not end that another one is a member of."""
     app = flow_app(bench)
@@ -384,14 +384,10 @@ async def test_entries_of_batches_and_flows_are_left_to_the_pools(bench: Bench, 
     assert sorted(each.id for each in entries) == sorted([f"{flow.id}-settle", f"{outer.id}-0"])
     refs = [each.ref for each in entries]
     match act:
-        case "retry":
-            assert (await client.retry("scheduled", refs)).done == 0
         case "delete":
             assert (await client.delete("scheduled", refs)).done == 0
         case "cancel":
             assert (await client.cancel_refs("scheduled", refs)).done == 0
-        case "retry all":
-            assert (await client.retry_matching("scheduled", JobQuery())).done == 0
         case "delete all":
             assert (await client.delete_matching("scheduled", JobQuery())).done == 0
         case _:

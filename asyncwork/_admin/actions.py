@@ -10,14 +10,15 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from .._jobs.location import JobSet, check_job_set, check_location
-from .._jobs.membership import SETTLE_NAME, is_settlement
+from .._jobs.membership import SETTLE_NAME
 from .._jobs.option_checks import check_whole
 from .._jobs.payload import with_time, without_failures
 from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
+from .._redis.batch_store import BatchStore
 from .._redis.batches import batches
 from .._redis.cancels import CancelMark
-from .._redis.delayed import DelayedJobs
+from .._redis.delayed import DelayedJobs, Scored
 from .._redis.deletions import Deletions
 from .._redis.inspector import Inspector
 from .._redis.located_payload import LocatedPayload
@@ -72,6 +73,7 @@ class JobActions:
         self._deletions = Deletions(namespace)
         self._undo = UndoStore(namespace)
         self._delayed = DelayedJobs(namespace)
+        self._batches = BatchStore(namespace)
         self._canceller = canceller
 
     # Some jobs
@@ -83,7 +85,7 @@ class JobActions:
         :raises UniqueConflictError: when none was moved, because other jobs hold their keys.
         """
         job_set = check_job_set(location)
-        members = [each for each in await self._by_ref(job_set, refs) if not is_settlement(each.raw)]
+        members = await self._by_ref(job_set, refs)
         moves = await self._moves(job_set, members)
         if len(moves) < len(members):
             raise UsageError("a payload that is not a job cannot be put on a queue; it can be deleted")
@@ -241,7 +243,7 @@ class JobActions:
         for member in members:
             try:
                 name = Job.decode(member.raw).name
-                if not name or name == SETTLE_NAME:
+                if not name:
                     continue
                 dead = location == JobSet.DEAD
                 renewed = without_failures(member.raw, now) if dead else with_time(member.raw, now)
@@ -253,10 +255,16 @@ class JobActions:
     async def _move(
         self, location: str, moves: Sequence[_Move], flow_id: str = ""
     ) -> tuple[int, list[tuple[bytes, str]]]:
-        """Put jobs on their queues; return how many, and those that stay, with the ids of the holders of their keys."""
+        """Put jobs on their queues; return how many, and those that stay, with the ids of the holders of their keys.
+
+        The entries of batches and flows are processed at once, as a pool does, because no pool takes them from a queue.
+        """
+        entries = [(Scored(raw, 0.0), Job.decode(raw)) for raw, name, _ in moves if name == SETTLE_NAME]
+        taken, _ = await self._batches.settle_parents(JobSet(location), entries)
+        moves = [each for each in moves if each[1] != SETTLE_NAME]
         # Registered, so that the queue is listed even if no pool serves the name.
         await self._settings.register_names(sorted({name for _, name, _ in moves if name}))
-        done, held = 0, list[tuple[bytes, str]]()
+        done, held = len(taken), list[tuple[bytes, str]]()
         for some in batches(moves, _BATCH):
             result = await self._delayed.requeue(JobSet(location), some, by_hand=True, flow_id=flow_id)
             done += result.moved

@@ -3,7 +3,7 @@
 -- ARGV    payload, the numbers of the nodes
 -- Returns the results in their order, false for a node that has none; 0 if the job is not in progress here, 1 if the flow
 -- is gone.
-if not redis.call('lpos', KEYS[1], ARGV[1]) then
+if type(redis.pcall('lpos', KEYS[1], ARGV[1], 'RANK', -1)) ~= 'number' then
   return 0
 end
 if redis.call('exists', KEYS[2]) == 0 then
