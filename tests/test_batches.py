@@ -1117,10 +1117,10 @@ async def test_a_batch_that_lacks_members_is_never_taken_for_complete(bench: Ben
                         await bench.redis.config_set("maxmemory", 1)
                         await batch.flush()
                     elif way == "cut off":
-                        proxy.lose_request = lambda request: b"HINCRBY" in request
+                        proxy.lose_request = lambda request: b"MULTI" in request
                         await batch.flush()
                     else:
-                        proxy.keep_answer = lambda request: b"HINCRBY" in request
+                        proxy.keep_answer = lambda request: b"MULTI" in request
                         async with asyncio.timeout(0.05):
                             await batch.flush()
                 except (RedisUnavailable, TimeoutError) as error:

@@ -44,8 +44,10 @@ _OF_OTHERS = {
     *(
         "add_nodes",
         "begin_flow",
+        "cancel_batch",
         "change_periodic",
         "close_batch",
+        "count_members",
         "debounce",
         "delete_from_list",
         "delete_members",

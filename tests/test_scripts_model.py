@@ -138,6 +138,7 @@ ELSEWHERE = {
     ),
     **dict.fromkeys(("add_nodes", "advance_flow", "begin_flow", "read_results", "retry_nodes"), "test_flow_model.py"),
     "repair_flow": "test_flow_doctor.py",
+    **dict.fromkeys(("cancel_batch", "count_members"), "test_flow_races.py"),
     "free_unique_member": "test_batches.py",
     "end_holder_members": "test_batches.py",
     "finish_steps_members": "test_batches.py",

@@ -229,9 +229,12 @@ class JobActions:
 
     # Moving jobs to their queues
 
-    async def requeue_members(self, location: str, members: Sequence[LocatedPayload]) -> int:
-        """Put jobs of a sorted set on their queues; return how many were still there."""
-        moved, _ = await self._move(location, await self._moves(location, members))
+    async def requeue_members(self, location: str, members: Sequence[LocatedPayload], flow_id: str = "") -> int:
+        """Put jobs of a sorted set on their queues; return how many were still there.
+
+        :param flow_id: the flow whose nodes they are, if it is to be noted there that they are tried again.
+        """
+        moved, _ = await self._move(location, await self._moves(location, members), flow_id)
         return moved
 
     async def _moves(self, location: str, members: Sequence[LocatedPayload]) -> list[_Move]:
@@ -249,7 +252,9 @@ class JobActions:
             moves.append((member.raw, name, renewed))
         return moves
 
-    async def _move(self, location: str, moves: Sequence[_Move]) -> tuple[int, list[tuple[bytes, str]]]:
+    async def _move(
+        self, location: str, moves: Sequence[_Move], flow_id: str = ""
+    ) -> tuple[int, list[tuple[bytes, str]]]:
         """Put jobs on their queues; return how many, and those that stay, with the ids of the holders of their keys.
 
         The entries of batches and flows are processed at once, as a pool does, because no pool takes them from a queue.
@@ -261,7 +266,7 @@ class JobActions:
         await self._settings.register_names(sorted({name for _, name, _ in moves if name}))
         done, held = len(taken), list[tuple[bytes, str]]()
         for some in batches(moves, _BATCH):
-            result = await self._delayed.requeue(JobSet(location), some, by_hand=True)
+            result = await self._delayed.requeue(JobSet(location), some, by_hand=True, flow_id=flow_id)
             done += result.moved
             held += ((some[number][0], holder) for number, holder in result.held.items())
         return done, held

@@ -177,8 +177,9 @@ class BatchActions:
         if status is None or status.ended:
             return status
         deadline = time.monotonic() + seconds
-        await self._cancels.mark([batch_id], mark)
-        await self._redis.client().hsetnx(self._keys.batch(batch_id)[0], "cancel", mark.encode())
+        if not await self._cancels.mark_batch(batch_id, mark):
+            # It has ended meanwhile.
+            return await self._reader.read(batch_id)
         await wake_pools(self._namespace)
         for child in await self._children(batch_id):
             await self.cancel(child, mark, max(0.0, deadline - time.monotonic()))
@@ -200,7 +201,7 @@ class BatchActions:
         # Ascending, because what arrives meanwhile, such as another attempt, has a higher score.
         scan = JobScan(self._inspector, location, newest_first=False)
         while members := await scan.step():
-            chosen = list(_of_batch(members, batch_id))
+            chosen = [each for _, each in _of_batch(members, batch_id)]
             gone: Sequence[LocatedPayload] = ()
             if chosen:
                 await self._deletions.delete(location, chosen, state=JobState.CANCELLED, reason=str(mark))
@@ -214,14 +215,17 @@ class BatchActions:
 
     async def retry_failed(self, batch_id: str) -> int:
         """Put the dead members of a batch on their queues; return how many."""
-        retried, scan = 0, JobScan(self._inspector, JobSet.DEAD, newest_first=False)
+        # The newest first, so that those are not met again which fail again meanwhile.
+        retried, scan, met = 0, JobScan(self._inspector, JobSet.DEAD), set[int]()
         while members := await scan.step():
-            chosen = list(_of_batch(members, batch_id))
+            # Nor those that do so in the second in which they had failed.
+            found = [each for each in _of_batch(members, batch_id) if each[0] not in met]
+            met.update(number for number, _ in found)
+            chosen = [each for _, each in found]
             gone: Sequence[LocatedPayload] = ()
             if chosen:
-                if is_flow(batch_id):
-                    await self._store.retry_nodes(batch_id, _numbers(chosen))
-                retried += await self._actions.requeue_members(JobSet.DEAD, chosen)
+                flow_id = batch_id if is_flow(batch_id) else ""
+                retried += await self._actions.requeue_members(JobSet.DEAD, chosen, flow_id)
                 gone = await self._inspector.gone(JobSet.DEAD, chosen)
             scan.mark_seen(members, gone)
             if scan.ended:
@@ -229,15 +233,12 @@ class BatchActions:
         return retried
 
 
-def _of_batch(members: Sequence[LocatedPayload], batch_id: str) -> Iterator[LocatedPayload]:
+def _of_batch(members: Sequence[LocatedPayload], batch_id: str) -> Iterator[tuple[int, LocatedPayload]]:
+    """Yield those that are members of a batch, each with its number."""
     prefix = batch_id.encode()
     for each in members:
         if prefix in each.raw and (member := member_in(each.raw)) is not None and member.batch_id == batch_id:
-            yield each
-
-
-def _numbers(members: Sequence[LocatedPayload]) -> list[int]:
-    return [found.number for each in members if (found := member_in(each.raw)) is not None]
+            yield member.number, each
 
 
 def read_batch(batch_id: str, fields: BatchFields) -> BatchStatus:

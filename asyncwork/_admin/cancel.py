@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
 from .._jobs.location import BUSY, JobSet, check_location, queue_location, queue_name
-from .._jobs.membership import is_flow, member_of
+from .._jobs.membership import is_flow, is_settlement, member_of
 from .._jobs.names import is_utf8
 from .._jobs.printable import shown
 from .._jobs.times import seconds_of
@@ -179,7 +179,8 @@ class JobCanceller:
 
     async def cancel_members(self, location: str, members: Sequence[LocatedPayload], mark: CancelMark) -> int:
         """Cancel jobs that were waiting in a location; return how many are deleted, or are asked to end."""
-        chosen = [(member, job_id) for member in members if (job_id := _read_id(member.raw)) is not None]
+        jobs = [each for each in members if not is_settlement(each.raw)]
+        chosen = [(member, job_id) for member in jobs if (job_id := _read_id(member.raw)) is not None]
         # A job with another id cannot be marked. It is deleted if it still waits.
         ids = [job_id for _, job_id in chosen if _can_be_marked(job_id)]
         await self._cancels.mark(ids, mark)

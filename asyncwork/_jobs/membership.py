@@ -27,6 +27,7 @@ _MAY_BE_MEMBER = re.compile(rb'"id"\s*:\s*"[0-9a-fw][0-9a-f]{23}-[0-9]')
 # The name in the scheduled set of the entries by which batches that have ended settle their members of other batches.
 # Requeuers do that instead of moving them to a queue.
 SETTLE_NAME = "asyncwork:settle"
+_SETTLE_MARK = SETTLE_NAME.encode()
 
 # How the ids of flows, and of their nodes, begin.
 FLOW = "w"
@@ -101,6 +102,18 @@ def member_in(payload: bytes) -> Member | None:
         return member_of(codec.decode_job(payload).get("id"))
     except PayloadError:
         return None
+
+
+def is_settlement(payload: bytes) -> bool:
+    """Return whether a payload is not a job, but an entry that settles a member or goes on with a flow. Only a pool
+    may take it, because what it stands for would never be done.
+    """
+    if _SETTLE_MARK not in payload:
+        return False
+    try:
+        return codec.decode_job(payload).get("name") == SETTLE_NAME
+    except PayloadError:
+        return False
 
 
 def check_batch_id(batch_id: object) -> str:

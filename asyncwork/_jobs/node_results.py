@@ -132,9 +132,7 @@ def with_results(
                 return codec.decode(raw)
             except PayloadError as error:
                 problem = str(error)
-        mismatch = ArgumentMismatchError(f"the result of node {member_id(flow_id, number)} cannot be taken: {problem}")
-        mismatch.permanent = True
-        raise mismatch
+        raise _permanent(f"the result of node {member_id(flow_id, number)} cannot be taken: {problem}")
 
     def values_of(form: Mapping[str, Any]) -> Any:
         if RESULT in form:
@@ -143,6 +141,17 @@ def with_results(
 
     replaced: dict[str, Any] = _replace(args, values_of)
     return replaced
+
+
+def flow_gone(flow_id: str) -> ArgumentMismatchError:
+    """Return why a job does not run whose arguments stand for results that went with their flow. It is permanent."""
+    return _permanent(f"flow {flow_id} is not kept any more, and the results of its nodes went with it")
+
+
+def _permanent(text: str) -> ArgumentMismatchError:
+    mismatch = ArgumentMismatchError(text)
+    mismatch.permanent = True
+    return mismatch
 
 
 def _numbers(form: Mapping[str, Any]) -> Iterator[int]:

@@ -149,9 +149,3 @@ class BatchStore:
         keys = [getattr(self._keys, job_set.value), *shared_keys(self._keys), *self._keys.batch(flow_id)]
         _, due = await run_script(self._redis.client(), "advance_flow", keys, [entry])
         return bool(due)
-
-    async def retry_nodes(self, flow_id: str, numbers: Sequence[int]) -> None:
-        """Note that nodes of a flow which have failed are tried again."""
-        for some in batches(numbers, _BATCH):
-            keys = [*shared_keys(self._keys), *self._keys.batch(flow_id)]
-            await run_script(self._redis.client(), "retry_nodes", keys, list(some))

@@ -229,9 +229,17 @@ class BatchWriter:
         return payload
 
     def _counts(self, count: int) -> list[bytes]:
-        batch = encode(self._keys.batch(self.batch_id)[0])
-        fields = (b"total", b"left") if count else ()
-        return [command(b"HINCRBY", batch, each, b"%d" % count) for each in fields]
+        """Return the commands that count members which are written in the same transaction."""
+        if not count:
+            return []
+        keys = self._keys
+        batch = keys.batch(self.batch_id)
+        if not self.created:
+            return [command(b"HINCRBY", encode(batch[0]), each, b"%d" % count) for each in (b"total", b"left")]
+        # It may have been cancelled, and have ended, since it was created.
+        names = pack(*map(encode, [keys.cancels, keys.open_batches, keys.unique_flows, *batch]))
+        args = [b"%d" % each for each in (count, MARKS_TTL, BATCH_TTL)]
+        return [scripts.call("count_members", 8, names, args, with_source=True)]
 
     def add_batch(self, child: BatchWriter) -> Steps[None]:
         """Add a member that is another batch, whose end settles it. The members that wait are written before.
@@ -301,15 +309,11 @@ class BatchWriter:
             self.created = found == 1
         if not self.created:
             return
-        mark = CancelMark.new(reason, "").encode()
-        keys, raw_id = pack(encode(self._keys.cancels)), self.batch_id.encode()
-        yield from self._script("mark_cancelled", 1, keys, [b"%d" % MARKS_TTL, raw_id, mark])
-        batch = encode(self._keys.batch(self.batch_id)[0])
+        keys = pack(encode(self._keys.cancels), encode(self._keys.batch(self.batch_id)[0]))
+        args = [b"%d" % MARKS_TTL, self.batch_id.encode(), CancelMark.new(reason, "").encode()]
+        yield from self._script("cancel_batch", 2, keys, args)
         # The user may not be allowed to publish. The pools read the marks with each heartbeat all the same.
-        yield Request(
-            [],
-            [command(b"HSETNX", batch, b"cancel", mark), command(b"PUBLISH", encode(self._keys.wake_channel()), b"")],
-        )
+        yield Request([], [command(b"PUBLISH", encode(self._keys.wake_channel()), b"")])
         yield from self._close(0, close=True)
 
     def _script(self, name: str, count: int, keys: bytes, args: Sequence[bytes]) -> Steps[Any]:

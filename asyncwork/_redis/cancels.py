@@ -82,6 +82,14 @@ class Cancels:
                 args += (encode(job_id), raw)
             await run_script(self._redis.client(), "mark_cancelled", [self._keys.cancels], args)
 
+    async def mark_batch(self, batch_id: str, mark: CancelMark) -> bool:
+        """Mark a batch, so that none of its members starts; return whether it was there, and had not ended. One that is
+        marked already keeps its first mark.
+        """
+        keys = [self._keys.cancels, self._keys.batch(batch_id)[0]]
+        args: list[bytes | int] = [MARKS_TTL, encode(batch_id), mark.encode()]
+        return bool(await run_script(self._redis.client(), "cancel_batch", keys, args))
+
     async def ids(self) -> set[str]:
         """Return the ids of all marked jobs; none when the key holds another type."""
         try:

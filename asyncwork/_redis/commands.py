@@ -177,7 +177,8 @@ class ClearSuspect(Command):
 class ReadResults(Command):
     """Read the results of nodes of a flow, which a job takes as arguments.
 
-    Replies these in the order of the numbers, ``None`` for a node that has none; 0 when another pool has the job.
+    Replies these in the order of the numbers, ``None`` for a node that has none; 0 when another pool has the job, and 1
+    when the flow is gone.
     """
 
     flow_id: str

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from .._jobs.hold import MAY_HOLD, hold_of
 from .._jobs.location import JobSet
+from .._jobs.membership import member_in
 from .._json.codec import replace_surrogates
 from ..errors import PayloadError
 from ..job import Job
 from .batches import batches
 from .client import run_script
 from .fair_queues import FairQueues
+from .member_calls import shared_keys
 from .namespace import Namespace
 from .periodic_changes import PAUSED
 from .protocol import decode, encode
@@ -129,6 +131,7 @@ class DelayedJobs:
         firings: Mapping[bytes, tuple[str, int]] = _NO_FIRINGS,
         *,
         by_hand: bool = False,
+        flow_id: str = "",
     ) -> Requeued:
         """Move jobs from a sorted set to their queues, or to the quarantine.
 
@@ -137,6 +140,7 @@ class DelayedJobs:
             second. They are recorded for :class:`PeriodicInstances` when the instances are moved. Those of paused jobs
             are deleted, and those whose key another job holds.
         :param by_hand: whether a person requeues them: then a job stays whose key another job holds.
+        :param flow_id: the flow whose dead nodes they are, if it is to be noted there that they are tried again.
         """
         names = sorted({name for _, name, _ in moves if name is not None})
         fixed = [self._keys.quarantine, self._keys.periodic_fired, self._keys.periodic_changes]
@@ -151,7 +155,13 @@ class DelayedJobs:
             mode = "stay" if by_hand else "drop" if key else "move"
             args.append(self._hold(keys, payload, mode, dead=job_set is JobSet.DEAD))
         fair = await self._fair.keys_of(names)
-        reply = await run_script(self._redis.client(), "requeue", keys.names, args, fair=fair)
+        client, names_of = self._redis.client(), keys.names
+        if flow_id:
+            names_of = [*shared_keys(self._keys), *self._keys.batch(flow_id), *names_of]
+            numbers = [found.number for member, _, _ in moves if (found := member_in(member)) is not None]
+            reply = await run_script(client, "retry_nodes", names_of, [len(numbers), *numbers, *args], fair=fair)
+        else:
+            reply = await run_script(client, "requeue", names_of, args, fair=fair)
         moved, refusal, refused, paused, held = reply
         holders = {number - 1: decode(job_id) for number, job_id in zip(held[::2], held[1::2], strict=True)}
         return Requeued(moved, refusal.decode(errors="replace"), _indexes(refused), _indexes(paused), holders)

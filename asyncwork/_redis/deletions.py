@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from .._jobs.hold import read_hold
 from .._jobs.ids import make_identifier
 from .._jobs.location import JOB_SETS, JobSet
-from .._jobs.membership import MemberState, member_in
+from .._jobs.membership import MemberState, is_settlement, member_in
 from ..models.job_status import JobState
 from .batch_store import BatchStore
 from .batches import batches
@@ -53,12 +53,14 @@ class Deletions:
         state: JobState = JobState.DELETED,
         reason: str = "",
     ) -> int:
-        """Delete members of a location, and their unique keys; return how many were still there.
+        """Delete members of a location, and their unique keys; return how many were still there. Entries stay
+        that settle members of batches, or by which flows go on.
 
         :param undo: a token of :meth:`UndoStore.prepare`, or empty to delete them for good.
         :param state: how they have ended, for their records.
         :param reason: why, for the same.
         """
+        members = [each for each in members if not is_settlement(each.raw)]
         if location not in JOB_SETS:
             # So that they are restored in their order.
             members = sorted(members, key=lambda member: member.rank)
@@ -163,19 +165,24 @@ class Deletions:
         return count
 
     async def delete_all(self, location: str) -> int:
-        """Delete all jobs of a sorted set at once, for good, and then their unique keys; return how many there were."""
+        """Delete all jobs of a sorted set at once, for good, and then their unique keys; return how many there were.
+        Entries that settle members of batches, or by which flows go on, are scheduled again.
+        """
         client, dropped = self._redis.client(), self._keys.deleted(make_identifier())
         count = await self._rename(self._keys.location(location), dropped, "ZCARD")
-        results = await read_kept_results(self._redis, self._keys)
+        results, left = await read_kept_results(self._redis, self._keys), 0
         for start in range(0, count, _BATCH):
             payloads = await client.zrange(dropped, start, start + _BATCH - 1)
+            if kept := [each for each in payloads if is_settlement(each)]:
+                await client.zadd(self._keys.scheduled, dict.fromkeys(kept, int(time.time())))
+                payloads, left = [each for each in payloads if each not in kept], left + len(kept)
             await self._held.free(payloads, dead=location == JobSet.DEAD)
             await self._end_records(payloads, results)
             await self._steps.expire(list(map(id_in, payloads)), 0)
             await self._settle(payloads, MemberState.FAILED if location == JobSet.DEAD else MemberState.CANCELLED)
         # UNLINK frees the memory in another thread, however much it is.
         await client.unlink(dropped)
-        return count
+        return count - left
 
     async def _rename(self, key: str, name: str, count: str) -> int:
         """Rename a key, and let it expire; return how many elements it has.

@@ -88,6 +88,7 @@ VARIANTS = (
     "rest",
     "restore",
     "restore_to_list",
+    "retry_nodes",
     "signal",
     "throttle",
 )

@@ -9,7 +9,7 @@ from .._jobs.calling import Call
 from .._jobs.error_text import describe_error
 from .._jobs.membership import FLOW, is_flow, member_in
 from .._jobs.mismatch import NotWritable, path_below
-from .._jobs.node_results import MARK, RESULT_LIMIT, unkept, wanted_by, with_results
+from .._jobs.node_results import MARK, RESULT_LIMIT, flow_gone, unkept, wanted_by, with_results
 from .._json import codec
 from .._redis.commands import ReadResults
 from .._redis.queue import Queue
@@ -35,6 +35,8 @@ def node_call(call: Call, dispatcher: Dispatcher, queue: Queue, payload: bytes) 
             found = await dispatcher.request(ReadResults(queue, [payload], member.batch_id, numbers))
             if found == 0:
                 raise JobTakenError
+            if found == 1:
+                raise flow_gone(member.batch_id)
             job.args = with_results(member.batch_id, job.args, dict(zip(numbers, found, strict=True)))
         result = await call(context, job)
         if not hasattr(job, "_returned"):

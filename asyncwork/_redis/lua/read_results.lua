@@ -1,9 +1,13 @@
 -- Reads the results of nodes of a flow that a job takes as arguments.
 -- KEYS    in-progress, the hash of the nodes
 -- ARGV    payload, the numbers of the nodes
--- Returns the results in their order, false for a node that has none; 0 if the job is not in progress here.
+-- Returns the results in their order, false for a node that has none; 0 if the job is not in progress here, 1 if the flow
+-- is gone.
 if type(redis.pcall('lpos', KEYS[1], ARGV[1], 'RANK', -1)) ~= 'number' then
   return 0
+end
+if redis.call('exists', KEYS[2]) == 0 then
+  return 1
 end
 local results = {}
 for start = 2, #ARGV, 1000 do
