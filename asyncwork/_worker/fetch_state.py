@@ -257,10 +257,11 @@ class FetchState:
     def set_rated(self, queues: Collection[Queue]) -> list[Queue]:
         """Have the jobs of these queues take a token, and no others.
 
-        :returns: queues whose pops are to end, because a pop takes no token.
+        :returns: queues whose pops are to end, because those take no token.
         """
+        known = self.open.limited.rated
         self.open.set_rated(queues)
-        return [queue for queue in queues if queue in self.blocked]
+        return [queue for queue in queues if queue in self.blocked and queue not in known]
 
     def stop(self) -> None:
         """Take nothing more. A job that a pop takes nevertheless is to be requeued."""
@@ -285,8 +286,11 @@ class FetchState:
         self.blocked.discard(queue)
         self.running += 1
         self._fetched += 1
-        if queue in self.open.limited.rated and popped.payload not in self.requeueing:
-            # The pop was sent before this pool knew of the rate, and took no token.
+        if popped.opens_in is not None:
+            self.open.note_opening(queue, popped.opens_in, now)
+        if not popped.has_tokens and queue in self.open.limited.rated:
+            # The pop was sent before this pool knew of the rate, or Redis was not certain about its job.
+            self.open.on_opened(queue)
             return NextStep.REQUEUE
         if popped.payload in self.requeueing:
             self._postpone((queue, popped.payload, 0))
@@ -301,6 +305,11 @@ class FetchState:
             return NextStep.RUN
         self.requeueing.add([popped.payload])
         return NextStep.REVALIDATE
+
+    def on_pop_not_open(self, queue: Queue, opens_in: float, now: float) -> None:
+        """Count the worker of a pop as free that took no job, because none may start before so many seconds."""
+        self.open.note_opening(queue, opens_in, now)
+        self.on_pop_ended(queue, failed=False)
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
         """Count the worker of a pop that took no job as free. If it failed, nothing may be taken from its queue now."""
