@@ -1,7 +1,7 @@
 """Measure what limits cost, in four minutes: ``python -m benchmarks.limits``, with ``--quick`` for less.
 
-Queues with limits are drained in turn with a plain one. None of the limits is ever reached but that of the concurrency,
-which is the number of workers. docket, saq and BullMQ do the nearest that they have. Starts its own Redis.
+Queues with limits are drained in turn with a plain one. None of the limits is ever reached but a concurrency that is
+the number of workers. docket, saq and BullMQ do the nearest that they have. Starts its own Redis.
 """
 
 from __future__ import annotations
@@ -21,13 +21,21 @@ _ROUNDS, _SECONDS = 5, 200.0
 _JOBS, _QUICK_JOBS = 50_000, 2_000
 # The limits of each peer, and how many jobs it runs in about two seconds.
 _PEERS: dict[str, tuple[tuple[str, ...], int]] = {
-    "docket": (("concurrency", "rate", "fair-concurrency", "fair-rate", "unique"), 1_500),
+    "docket": (("concurrency", "concurrency-wide", "rate", "fair-concurrency", "fair-rate", "unique"), 1_500),
     "saq": (("unique",), 2_000),
-    "bullmq": (("concurrency", "rate", "unique"), 15_000),
+    "bullmq": (("concurrency", "concurrency-wide", "rate", "unique"), 15_000),
 }
 # For those with tenants, how many there are.
 _TENANTS = {"fair": (10, 1_000), "fair-concurrency": (10,), "fair-rate": (10,)}
-_LEAST = {"concurrency": 0.5, "rate": 0.5, "shared": 0.5, "fair": 1 / 3, "fair-concurrency": 1 / 3, "fair-rate": 1 / 3}
+_LEAST = {
+    "concurrency": 0.5,
+    "concurrency-wide": 0.5,
+    "rate": 0.5,
+    "shared": 0.5,
+    "fair": 1 / 3,
+    "fair-concurrency": 1 / 3,
+    "fair-rate": 1 / 3,
+}
 # How many times as many jobs as any peer.
 _RIVALS = 10.0
 

@@ -14,10 +14,15 @@ NAMESPACE = "bench"
 # Seconds for which results are kept.
 KEPT = 60
 
-# What a queue may be, beside a plain one. No limit is ever reached but that of the concurrency, which is the number of
-# workers: what is measured is the cost of counting.
+# A concurrency that is never reached.
+WIDE = 10_000
+# What a queue may be, beside a plain one. No limit is ever reached but a concurrency that is the number of workers:
+# what is measured is the cost of counting. Where it is reached, no jobs can be taken ahead, which the plain queue of a
+# pool that never does is to be compared with.
 LIMITS = {
-    "concurrency": "limited concurrency",
+    "no-ahead": "no look-ahead",
+    "concurrency": "concurrency of the workers",
+    "concurrency-wide": f"concurrency of {WIDE:,}",
     "rate": "rate",
     "shared": "shared limit",
     "fair": "fair",

@@ -32,7 +32,19 @@ _BLOCK, _FRESH = 8, 3
 HARMLESS = frozenset(
     {
         *("CLIENT ID", "CLIENT UNBLOCK", "EXISTS", "HGET", "HGETALL", "HKEYS", "HMGET", "INFO", "LRANGE"),
-        *("PERSIST", "PING", "SCAN", "SCRIPT LOAD", "SISMEMBER", "SMEMBERS", "SMISMEMBER", "TIME", "TYPE", "ZRANGE"),
+        *(
+            "PERSIST",
+            "PING",
+            "SCAN",
+            "SCRIPT EXISTS",
+            "SCRIPT LOAD",
+            "SISMEMBER",
+            "SMEMBERS",
+            "SMISMEMBER",
+            "TIME",
+            "TYPE",
+            "ZRANGE",
+        ),
         *("ZRANGEBYSCORE", "read_due"),
     }
 )

@@ -86,7 +86,7 @@ def test_what_limits_cost_is_printed() -> None:
         assert re.search(
             rf"^\| {name}.* \| +2,000 \| +[\d,]+ \| +\d+\.\d\d \| +[\d.]+ \| +[\d.]+ \|$", printed, re.MULTILINE
         ), name
-    assert len(re.findall(r"of plain +\| .* \| +(?:not )?reached \|$", printed, re.MULTILINE)) == 7
+    assert len(re.findall(r"of plain +\| .* \| +(?:not )?reached \|$", printed, re.MULTILINE)) == 8
     assert "### Beside others" not in printed
 
 

@@ -89,7 +89,7 @@ _VERBS = {
         "PING",
         "PUBLISH",
         "SCAN",
-        "SCRIPT LOAD",
+        "SCRIPT EXISTS",
         "SET",
         "SMEMBERS",
         "SMISMEMBER",
@@ -120,7 +120,7 @@ TASKS = {
     **{does: EnqueueOptions() for does in ("fails", "snoozes", "discards")},
 }
 # Those whose results are kept.
-SINGLE = {"is single 0", "is single 1", "is orphaned", "is late", "is single member", "is kept"}
+SINGLE = {"is single 0", "is single 1", "is orphaned", "is late", "is single member", "is kept", "holds and is kept"}
 # Where they end; all others run to their end and are gone.
 LOCATIONS = {
     "fails": "retry",
@@ -187,6 +187,7 @@ class Scenario:
         killed = payload("is rescued", fails=1, err="unknown job when requeueing", failed_at=1)
         await redis.zadd(keys.dead, {killed: time.time(), payload("is too old"): 1})
         await enqueuer.enqueue("task", {"does": "holds a key"}, unique=Unique(until="done"))
+        await enqueuer.enqueue("single", {"does": "holds and is kept"}, unique=Unique(until="done"))
         # Its death frees a key.
         digest = digest_of({"of": "dies"})
         held = payload("dies", fails=1, err="sorry", failed_at=1, hold=mark_of("done", digest))
@@ -200,7 +201,7 @@ class Scenario:
         await self._plant_flows()
         await self._plant_dead_pool()
         planted = {"is unique", "is newer", "is due", "is retried", "is rescued", "dies", "is suspected", "is orphaned"}
-        planted.add("holds a key")
+        planted |= {"holds a key", "holds and is kept"}
         self.offered |= planted | TASKS.keys()
         self.accepted |= planted | TASKS.keys()
 

@@ -22,6 +22,7 @@ WITHOUT_RECORDS = {
     "settle_parent": "an entry of a batch, which is not a job",
     "advance_flow": "an entry of a flow, which is not a job",
     "ack": "only jobs whose type keeps no results are acknowledged by it",
+    "end_holders": "likewise",
     "change_periodic": "an instance of a periodic job that is not planned any more has not been enqueued yet",
     "drop_planned": "likewise",
     "set_tenant": "it takes away the rest of a tenant, which is not a job",

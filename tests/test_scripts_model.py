@@ -163,6 +163,7 @@ ELSEWHERE = {
     "emit": "test_streams.py",
     "finish_steps": "test_steps.py",
     "end_holder": "test_unique_model.py",
+    "end_holders": "test_unique_model.py",
     "enqueue_holder": "test_unique_model.py",
     "enqueue_limited": "test_max_waiting.py",
     "fix_lock": "test_reaper.py",

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from asyncwork import Client, EnqueuedJob, Unique, UniqueConflictError
-from asyncwork._jobs.hold import read_hold
+from asyncwork._jobs.hold import Hold, read_hold
 from asyncwork._jobs.location import JobSet
 from asyncwork._jobs.payload import with_time
-from asyncwork._redis.commands import Command, CommandBatch, Fetch, MoveToQuarantine, RequeueFront
+from asyncwork._redis.commands import Command, CommandBatch, EndHolders, Fetch, MoveToQuarantine, RequeueFront
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.deletions import Deletions
 from asyncwork._redis.queue import Queue
@@ -113,6 +113,9 @@ class _Sent:
 
     def finish(self, command: Command) -> None:
         self.command = command
+
+    def end_holder(self, queue: Queue, payload: bytes, hold: Hold) -> None:
+        self.command = EndHolders(queue, [payload], [hold])
 
 
 class Machine:

@@ -485,6 +485,30 @@ async def test_raise_names_the_holder(bench: Bench) -> None:
         await bench.enqueuer.enqueue("other", {"user": 1}, unique=start)
 
 
+async def test_holders_that_end_together_each_free_their_own_key(bench: Bench) -> None:
+    rule = Unique(by=("user",), until="done", conflict="after")
+    steered = Steered(bench, rule, pool_options={"concurrency": 8})
+    steered.gates = dict.fromkeys(range(5), gate := asyncio.Event())
+    async with steered.pool.running():
+        jobs = [await bench.enqueuer.enqueue("export", {"user": n, "n": n}, unique=rule) for n in range(5)]
+        await until(lambda: len(steered.running) == 5)
+        # One has a successor, the key of one belongs to another job by now, and one is no key any more.
+        await bench.enqueuer.enqueue("export", {"user": 1, "n": 10}, unique=rule)
+        await bench.redis.hset(hold_key(bench, user=2), "id", "another")
+        await bench.redis.set(hold_key(bench, user=3), "text")
+        await bench.redis.hset(bench.keys.cancels, mapping={jobs[0].id: "1", "another": "1"})
+        gate.set()
+        await until(lambda: steered.running == {1})
+        assert sorted(await holds(bench)) == sorted(hold_key(bench, user=n) for n in (1, 2, 3))
+        assert await bench.redis.type(hold_key(bench, user=3)) == b"string"
+        steered.gates[10].set()
+        await until(lambda: not steered.running)
+    assert steered.began[5:] == [(1, 10)]
+    assert await bench.redis.hkeys(bench.keys.cancels) == [b"another"]
+    assert sorted(await holds(bench)) == sorted(hold_key(bench, user=n) for n in (2, 3))
+    await bench.redis.delete(hold_key(bench, user=2), hold_key(bench, user=3), bench.keys.cancels)
+
+
 async def test_after_runs_once_more_with_the_newest_arguments(bench: Bench) -> None:
     rule = Unique(by=("user",), until="done", conflict="after")
     steered = Steered(bench, rule)

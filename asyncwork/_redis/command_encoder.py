@@ -24,6 +24,7 @@ from .commands import (
     CommandBatch,
     DropCancelled,
     EndHolder,
+    EndHolders,
     EndLookAhead,
     Fetch,
     FinishJob,
@@ -262,6 +263,13 @@ class CommandEncoder:
         count, keys = self._add_hold(4, do.queue.ack_keys + self._cancels, do.queue, do.hold)
         return (*self._add_end(count, keys, args, do.end), args)
 
+    def _end_holders(self, do: EndHolders) -> bytes:
+        holds = [encode(self._keys.hold(hold.name, hold.digest)) for hold in do.holds]
+        keys = do.queue.ack_keys + self._cancels + self._sets[JobSet.SCHEDULED] + pack(do.queue.queue, *holds)
+        ids = (encode(hold.job_id) for hold in do.holds)
+        args = [self._pool_id, *(part for job in zip(do.payloads, ids, strict=True) for part in job)]
+        return scripts.call("end_holders", 6 + len(holds), keys, args, fair=do.queue.fair)
+
     def _requeue_front(self, do: RequeueFront) -> bytes:
         args = [self._pool_id, *do.payloads]
         return scripts.call("requeue_front", 4, do.queue.front_keys, args, fair=do.queue.fair)
@@ -397,6 +405,7 @@ _ENCODERS: Mapping[type[Command], Callable[[CommandEncoder, Any], bytes]] = {
     ReadCancelMark: CommandEncoder._read_cancel_mark,
     DropCancelled: CommandEncoder._drop_cancelled,
     EndHolder: CommandEncoder._end_holder,
+    EndHolders: CommandEncoder._end_holders,
     ClearCancelMark: CommandEncoder._clear_cancel_mark,
     ReadPaused: CommandEncoder._read_paused,
     BeginLookAhead: CommandEncoder._begin_look_ahead,

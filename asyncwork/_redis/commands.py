@@ -195,6 +195,18 @@ class ReadCancelMark(Command):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class EndHolders(Command):
+    """Remove jobs that have ended and have no record, and free the keys that they hold.
+
+    :ivar payloads: others are added until this is sent.
+    :ivar holds: the keys, in the order of the payloads.
+    """
+
+    payloads: list[bytes]
+    holds: list[Hold]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DropCancelled(Command):
     """Remove a cancelled job, and its mark.
 

@@ -68,6 +68,7 @@ VARIANTS = (
     "drop_cancelled_members",
     "end_holder",
     "end_holder_members",
+    "end_holders",
     "enqueue_holder",
     "enqueue_unique",
     "fetch",

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from .._jobs.hold import Hold
 from .._redis.commands import ClearReaped, Command, CommandBatch, MemberAck
 from .._redis.errors import ErrorReply
 from .._redis.job_end import JobEnd
@@ -108,6 +109,11 @@ class Dispatcher:
         self._state.job_done()
         if self._idle_pipelines:
             self.wake_idle()
+
+    def end_holder(self, queue: Queue, payload: bytes, hold: Hold) -> None:
+        """Have a job that has ended removed, and the key freed that it holds."""
+        self._state.job_done()
+        self._results.end_holder(queue, payload, hold)
 
     def finish(self, command: Command) -> None:
         """Have a command end a job in another way."""

@@ -71,6 +71,9 @@ def record_success(
     """
     command: Command | None = finish
     if command is None and (hold := read_hold(payload)) is not None:
+        if end is None and member_in(payload) is None:
+            dispatcher.end_holder(queue, payload, hold)
+            return
         command = EndHolder(queue, [payload], hold, end)
     record(dispatcher, queue, payload, command, end, result=result)
 

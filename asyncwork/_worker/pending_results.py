@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from .._redis.commands import Command, CommandBatch, Fetch, MemberAck
+from .._jobs.hold import Hold
+from .._redis.commands import Command, CommandBatch, EndHolders, Fetch, MemberAck
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.job_end import JobEnd
 from .._redis.member_commands import EndMember
@@ -46,6 +47,8 @@ class PendingResults:
         self._wakeup = wakeup
         self._on_possible_loss = on_possible_loss
         self._on_reply: dict[Command, OnReply] = {}
+        # Those among the commands for the next batch, by queue.
+        self._holders: dict[Queue, EndHolders] = {}
         self._in_flight: set[CommandBatch] = set()
 
     def __bool__(self) -> bool:
@@ -61,6 +64,14 @@ class PendingResults:
         if on_reply is not None:
             self._on_reply[command] = on_reply
         self._wakeup()
+
+    def end_holder(self, queue: Queue, payload: bytes, hold: Hold) -> None:
+        """Have a job that holds a key, and has no record, removed by one command with the others of its queue."""
+        if (command := self._holders.get(queue)) is None:
+            command = self._holders[queue] = EndHolders(queue, [], [])
+            self.add(command)
+        command.payloads.append(payload)
+        command.holds.append(hold)
 
     @property
     def acked(self) -> Collection[Queue]:
@@ -81,6 +92,8 @@ class PendingResults:
             self.ends = defaultdict(list)
         if batch.members:
             self.members = defaultdict(list)
+        if self._holders:
+            self._holders = {}
         self._in_flight.add(batch)
         return batch
 

@@ -115,7 +115,8 @@ def _pool(order: Order, record: Record) -> tuple[WorkerPool[Any], dict[str, Any]
         for job in jobs:
             record(job.args["index"], 0)
 
-    pool: WorkerPool[Any] = WorkerPool(order.url, namespace=NAMESPACE, concurrency=case.concurrency)
+    ahead: dict[str, Any] = {"ahead": False} if case.limit == "no-ahead" else {}
+    pool: WorkerPool[Any] = WorkerPool(order.url, namespace=NAMESPACE, concurrency=case.concurrency, **ahead)
     for _ in range(case.middleware):
         pool.middleware(_pass_on)
     options = _options(pool, case)

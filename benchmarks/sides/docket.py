@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from docket import ConcurrencyLimit, Docket, RateLimit, Worker
 
-from ..orders import RATE, Case, Order
+from ..orders import RATE, WIDE, Case, Order
 from ..recording import Record
 
 # Connections beside one for each job that runs. By default, redis-py opens 100 at most.
@@ -41,6 +41,7 @@ class _Sender:
 def _handler(case: Case, record: Record) -> Callable[..., Any]:
     limits = {
         "concurrency": ConcurrencyLimit(max_concurrent=case.concurrency),
+        "concurrency-wide": ConcurrencyLimit(max_concurrent=WIDE),
         "rate": RateLimit(RATE, per=_SECOND),
         "fair-concurrency": ConcurrencyLimit("tenant", case.concurrency),
     }

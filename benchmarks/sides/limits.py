@@ -6,15 +6,19 @@ from typing import Any
 
 from asyncwork import Rate, Unique, WorkerPool
 
-from ..orders import CHUNK, RATE, Case
+from ..orders import CHUNK, RATE, WIDE, Case
 
 
 def limited(pool: WorkerPool[Any], case: Case) -> dict[str, Any]:
     """Return the options of the job types of a case with a limit."""
     most = case.concurrency
     match case.limit:
+        case "no-ahead":
+            return {}
         case "concurrency":
             return {"max_concurrency": most}
+        case "concurrency-wide":
+            return {"max_concurrency": WIDE}
         case "rate":
             return {"rate": Rate(RATE)}
         case "shared":

@@ -10,6 +10,8 @@ const { FlowProducer, Queue, Worker } = createRequire(path.join(process.argv[2],
 
 // The rate that is never reached, jobs per second.
 const RATE = 10_000_000;
+// A concurrency that is never reached.
+const WIDE = 10_000;
 // Jobs in one bulk call.
 const BULK = 1_000;
 // Nothing is kept of a job that is done.
@@ -36,8 +38,9 @@ async function fill(order) {
   const queues = Object.fromEntries(names(order).map((each) => [each, new Queue(each, { connection: connection(order) })]));
   const flows = new FlowProducer({ connection: connection(order) });
   await Promise.all([flows.waitUntilReady(), ...Object.values(queues).map((queue) => queue.waitUntilReady())]);
-  if (order.case.limit === "concurrency") {
-    await Promise.all(Object.values(queues).map((queue) => queue.setGlobalConcurrency(order.case.concurrency)));
+  const most = { concurrency: order.case.concurrency, "concurrency-wide": WIDE }[order.case.limit];
+  if (most) {
+    await Promise.all(Object.values(queues).map((queue) => queue.setGlobalConcurrency(most)));
   }
   const jobs = Array.from({ length: order.jobs }, (_, index) => job(order, index));
   const start = process.hrtime.bigint();
