@@ -29,7 +29,7 @@ QUEUES = {"task": 0, "single": 1, "held": 0, STEPPED: 0, LIMITED: 0}
 # The name of those that run in chunks, and the number of queues on which a pool blocks.
 CHUNKED = "chunked"
 POPS = len(QUEUES) + 1
-# The name of those that take tokens, and one of which has its queue rest.
+# The name of those that take tokens. One of them has its queue rest.
 RATED = "rated"
 # The name of those that take tokens and run in chunks. There are none if the queues are not fair.
 RATED_CHUNKS = "rated_chunks"

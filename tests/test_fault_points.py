@@ -174,7 +174,6 @@ class Scenario:
         for does in ("is rated", "rests"):
             await self.offer(does, RATED)
         await self.offer("takes steps", STEPPED)
-        # After it, the share of the process is written.
         await self.offer("is limited", LIMITED)
         for n in range(2 * self.fair):
             await self.offer(f"waits for a token {n}", RATED, tenant="slow")

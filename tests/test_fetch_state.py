@@ -284,7 +284,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         rated = limited and certain and queue in self.tokens
         if rated and not self.tokens[queue]:
             # The script behind the pop has put the job back.
-            self.state.on_pop_not_open(queue, 0.5, self.now)
+            self.state.open.note_opening(queue, 0.5, self.now)
+            self.state.on_pop_ended(queue, failed=False)
             assert queue in self.state.open.limited.opens_at
             return
         payload, has_tokens, opens_in = self.waiting[queue].pop(0), limited and certain, None

@@ -130,8 +130,8 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
         *("free_unique", "move", "quarantine", "rest"),
     }
     assert moving == {
-        *("admit", "admit_limited", "claim", "debounce", "enqueue_holder", "fetch", "take_limited", "requeue"),
-        *("requeue_front", "restore", "restore_to_list", "signal", "throttle"),
+        *("admit", "claim", "debounce", "enqueue_holder", "fetch", "take_limited", "requeue", "requeue_front"),
+        *("restore", "restore_to_list", "signal", "throttle"),
     }
 
 

@@ -472,7 +472,7 @@ class Scripts(RuleBasedStateMachine):
         return share == b"%d" % len(self.model.running[pool_queue])
 
     def ask_popped(self, pool_queue: PoolQueue, part: slice) -> Popped | NotOpen | None:
-        """Return the result of a pop of a queue that may have a rate, or of a part of its commands, as if it were all."""
+        """Return the result of a pop of a queue that may have a rate, or of a part of its commands."""
         work_queue = self.ground.work_queues[pool_queue[1]]
         commands = work_queue.encode.blocking_pop(self.ground.queues[pool_queue], 1, limited=True)[part]
         replies = self.ground.run(self.ground.connection.request(commands, len(commands)))

@@ -103,7 +103,8 @@ class BlockingPops:
             except REDIS_ERRORS as error:
                 self._loop.call_soon(self._on_ended, queue, error)
         else:
-            opening = asyncio.create_task(self._open_and_send(queue, limited), name=f"asyncwork blocking pop of {queue.name}")
+            sending = self._open_and_send(queue, limited)
+            opening = asyncio.create_task(sending, name=f"asyncwork blocking pop of {queue.name}")
             self._opening[queue] = opening
             # A task that is cancelled before it has started runs nothing, so that it cannot do this itself.
             opening.add_done_callback(partial(self._on_opening_done, queue))

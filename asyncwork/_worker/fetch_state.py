@@ -255,10 +255,7 @@ class FetchState:
         self.open.limited.rest(queue, seconds, now)
 
     def set_rated(self, queues: Collection[Queue]) -> list[Queue]:
-        """Have the jobs of these queues take a token, and no others.
-
-        :returns: queues whose pops are to end, because those take no token.
-        """
+        """Have the jobs of these queues take a token, and no others; return those whose pops take none and must end."""
         known = self.open.limited.rated
         self.open.set_rated(queues)
         return [queue for queue in queues if queue in self.blocked and queue not in known]
@@ -305,11 +302,6 @@ class FetchState:
             return NextStep.RUN
         self.requeueing.add([popped.payload])
         return NextStep.REVALIDATE
-
-    def on_pop_not_open(self, queue: Queue, opens_in: float, now: float) -> None:
-        """Count the worker of a pop as free that took no job, because none may start before so many seconds."""
-        self.open.note_opening(queue, opens_in, now)
-        self.on_pop_ended(queue, failed=False)
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
         """Count the worker of a pop that took no job as free. If it failed, nothing may be taken from its queue now."""

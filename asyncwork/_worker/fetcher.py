@@ -375,10 +375,10 @@ class Fetcher:
 
     def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
         if isinstance(error, NotOpen) and error.opens_in is not None:
-            self.state.on_pop_not_open(queue, error.opens_in, self._loop.time())
+            self.state.open.note_opening(queue, error.opens_in, self._loop.time())
             self._openings.plan()
-        else:
-            self.state.on_pop_ended(queue, failed=error is not None)
+            error = None
+        self.state.on_pop_ended(queue, failed=error is not None)
         if error is not None and not isinstance(error, NotOpen):
             if is_out_of_connections(error):
                 self.reduce_connections(error)

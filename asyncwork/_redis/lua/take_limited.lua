@@ -51,6 +51,14 @@ local function note_opening(position, micros)
   opens[#opens + 1] = micros
 end
 
+-- Writes a pool's share of a queue's lock that is not there yet, or was lost: `admit_limited` compares with it.
+local function write_share(inprogress, lock_info)
+  -- pcall: keys of another type must not keep the other queues from being read.
+  if redis.pcall('hexists', lock_info, pool) == 0 and redis.pcall('llen', inprogress) == 0 then
+    redis.call('hset', lock_info, pool, 0)
+  end
+end
+
 -- Takes the jobs into `taken`, `closed`, `crashes` and `opens`. Returns an error that is not about one of the queues; nil
 -- if there is none.
 local function take_limited()
@@ -59,6 +67,7 @@ local function take_limited()
     local queue, inprogress, paused, lock, lock_info = unpack(KEYS, i, i + 4)
     local state, position = KEYS[i + 6], (i + 2) / 7
     local name = ARGV[4 + position]
+    if name ~= '' then write_share(inprogress, lock_info) end
     if redis.call('exists', paused) == 1 then
       local rest = name ~= '' and redis.call('pttl', paused) or -1
       if rest >= 0 then
