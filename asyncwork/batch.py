@@ -1,25 +1,19 @@
-"""Batches: jobs that belong together, with callbacks that are enqueued when they have ended.
-
-One file for both kinds, because a call that blocks does the same as the one that is awaited.
-"""
+"""Batches: jobs that belong together, with callbacks that are enqueued when they have ended."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from enum import Enum
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ._jobs.batch_options import batch_options
-from ._jobs.ids import make_identifier
-from ._jobs.job_call import JobCall, check_jobs
-from ._jobs.membership import Callback, check_batch_id, is_flow
+from ._jobs.given_jobs import job_of, jobs_of
+from ._jobs.job_call import JobCall
 from ._jobs.names import Named
 from ._jobs.printable import shown
+from ._redis.base_batch import BaseBatch, Use, new_writer
 from ._redis.base_client import translated_errors
 from ._redis.batch_source import BatchSource
 from ._redis.batch_writer import MOST_MEMBERS, BatchWriter
@@ -29,61 +23,6 @@ from .errors import AsyncworkError, UsageError
 __all__ = ["Batch", "SyncBatch"]
 
 T = TypeVar("T")
-
-
-class _Use(Enum):
-    """How far a batch has come."""
-
-    NEW = "has not begun: use it as `async with pool.batch(…) as batch`"
-    OPEN = ""
-    CLOSED = "is over: to add jobs to it later, from one of its own, use pool.open_batch(job.batch_id)"
-
-
-class BaseBatch(ABC):
-    """What batches have in common, whether their calls block or not.
-
-    :ivar id: its id, 24 hex digits, for :meth:`Client.batch`.
-    """
-
-    def __init__(self, source: BatchSource, writer: BatchWriter, *, at_once: bool) -> None:
-        self.id: str = writer.batch_id
-        self._source = source
-        self._writer = writer
-        # A batch that was opened again has no block.
-        self._at_once = at_once
-        self._use = _Use.OPEN if at_once else _Use.NEW
-
-    def _require_open(self) -> None:
-        if self._use is not _Use.OPEN:
-            raise UsageError(f"batch {self.id}: its block {self._use.value}")
-
-    def _require_complete(self) -> None:
-        """Check that no write has failed before. To be called while no other task or thread writes."""
-        if not self._at_once and self._writer.lacks_members:
-            raise UsageError(
-                f"batch {self.id} lacks members, because a write of some was refused or broken off: let the error "
-                "leave the block, which cancels the others"
-            )
-
-    def _begin(self) -> None:
-        if self._at_once or self._use is not _Use.NEW:
-            raise UsageError(f"batch {self.id} is entered once: make another one with pool.batch(…)")
-        self._use = _Use.OPEN
-
-    def _add_steps(self, jobs: Iterable[object]) -> Steps[None]:
-        yield from self._writer.add_all(iter(jobs))
-        if self._at_once and self._writer.waiting:
-            yield from self._writer.write(close=False)
-
-    def _flush_steps(self) -> Steps[None]:
-        if self._writer.waiting or not self._writer.created:
-            yield from self._writer.write(close=False)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id}>"
-
-    @abstractmethod
-    def _child(self, writer: BatchWriter, parent: Self) -> Self: ...
 
 
 class Batch(BaseBatch):
@@ -119,7 +58,7 @@ class Batch(BaseBatch):
         :raises BatchEndedError: when the batch has ended, was cancelled or is not kept any more.
         :raises RedisUnavailable: when Redis refuses it or cannot be reached.
         """
-        await self._run(lambda: self._add_steps([_member(job, args)]))
+        await self._run(lambda: self._add_steps([job_of(job, args)]))
 
     async def add_many(
         self,
@@ -171,8 +110,7 @@ class Batch(BaseBatch):
             block. Entering the other batch raises what :meth:`add` does.
         """
         self._require_open()
-        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
-        return self._child(new_writer(self._source, name, tags, callbacks), self)
+        return self._child(new_writer(self._source, name, tags, on_success, on_done, on_failure), self)
 
     async def cancel(self, reason: str = "") -> None:
         """Cancel the members that were written and have not ended. Those that wait are dropped when a pool meets them;
@@ -184,7 +122,7 @@ class Batch(BaseBatch):
             raise UsageError(f"reason must be text, not {shown(reason)}")
         self._require_open()
         await self._send(lambda: self._writer.abandon(reason))
-        self._use = _Use.CLOSED
+        self._use = Use.CLOSED
 
     async def __aenter__(self) -> Self:
         """Begin the block.
@@ -206,7 +144,7 @@ class Batch(BaseBatch):
         :raises UsageError: when a write has failed before.
         :raises RedisUnavailable: when Redis refuses or cannot be reached. What was written is cancelled, if possible.
         """
-        if self._use is not _Use.OPEN:
+        if self._use is not Use.OPEN:
             return
         if kind is None:
             try:
@@ -215,12 +153,12 @@ class Batch(BaseBatch):
                 await self._abandon("its creator could not write all of its members")
                 raise
             finally:
-                self._use = _Use.CLOSED
+                self._use = Use.CLOSED
             return
         try:
             await self._abandon(f"its creator failed: {kind.__name__}")
         finally:
-            self._use = _Use.CLOSED
+            self._use = Use.CLOSED
 
     async def _abandon(self, reason: str) -> None:
         # If Redis cannot be reached, the batch stays open, and the doctor finds it.
@@ -274,7 +212,7 @@ class SyncBatch(BaseBatch):
 
         :raises UsageError, ArgumentEncodingError, BatchEndedError, RedisUnavailable: as there.
         """
-        self._run(lambda: self._add_steps([_member(job, args)]))
+        self._run(lambda: self._add_steps([job_of(job, args)]))
 
     def add_many(
         self,
@@ -311,8 +249,7 @@ class SyncBatch(BaseBatch):
         :raises UsageError, ArgumentEncodingError: as there.
         """
         self._require_open()
-        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
-        return self._child(new_writer(self._source, name, tags, callbacks), self)
+        return self._child(new_writer(self._source, name, tags, on_success, on_done, on_failure), self)
 
     def cancel(self, reason: str = "") -> None:
         """Cancel the members that were written and have not ended, as :meth:`Batch.cancel` does.
@@ -323,7 +260,7 @@ class SyncBatch(BaseBatch):
             raise UsageError(f"reason must be text, not {shown(reason)}")
         self._require_open()
         self._send(lambda: self._writer.abandon(reason))
-        self._use = _Use.CLOSED
+        self._use = Use.CLOSED
 
     def __enter__(self) -> Self:
         """Begin the block, as that of :class:`Batch`.
@@ -342,7 +279,7 @@ class SyncBatch(BaseBatch):
 
         :raises RedisUnavailable: as there.
         """
-        if self._use is not _Use.OPEN:
+        if self._use is not Use.OPEN:
             return
         try:
             if kind is not None:
@@ -354,7 +291,7 @@ class SyncBatch(BaseBatch):
                 self._abandon("its creator could not write all of its members")
                 raise
         finally:
-            self._use = _Use.CLOSED
+            self._use = Use.CLOSED
 
     def _abandon(self, reason: str) -> None:
         # If Redis cannot be reached, the batch stays open, and the doctor finds it.
@@ -383,54 +320,14 @@ class SyncBatch(BaseBatch):
         return type(self)(self._source, writer, self._run_steps, parent=parent)
 
 
-def new_writer(
-    source: BatchSource,
-    name: str,
-    tags: Sequence[str],
-    callbacks: Mapping[Callback, JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None] | None],
-) -> BatchWriter:
-    """Return what writes a new batch.
-
-    :raises UsageError, ArgumentEncodingError: as :meth:`Enqueuer.batch`.
-    """
-    batch_id = make_identifier()
-    return BatchWriter(source, batch_id, batch_options(batch_id, name, tags, callbacks, source.now))
-
-
-def existing_writer(source: BatchSource, batch_id: str) -> BatchWriter:
-    """Return what adds jobs to a batch that exists.
-
-    :raises UsageError: when no batch can have this id, or it is that of a flow.
-    """
-    if is_flow(check_batch_id(batch_id)):
-        raise UsageError(f"{batch_id} is a flow: add nodes to it with job.flow.add(…), in one of its own")
-    return BatchWriter(source, batch_id, None)
-
-
-def _member(job: object, args: Mapping[str, Any] | None) -> object:
-    if isinstance(job, JobCall):
-        if args is not None:
-            raise UsageError("a task.call(…) has its arguments already: pass it alone")
-        return job
-    return (job, args)
-
-
 def _members(jobs: object, args: object) -> Iterable[object] | AsyncIterable[object]:
     """Return the jobs to add, as calls and pairs.
 
     :raises UsageError: when they cannot be iterated over.
     """
-    if args is None and not isinstance(jobs, str):
-        if isinstance(jobs, AsyncIterable):
-            return jobs
-        check_jobs(jobs)
-        assert isinstance(jobs, Iterable)
+    if args is None and isinstance(jobs, AsyncIterable):
         return jobs
-    if isinstance(args, AsyncIterable):
-        return _named(jobs, args)
-    if not isinstance(args, Iterable) or isinstance(args, (str, bytes, Mapping)):
-        raise UsageError(f"pass the name of the jobs and a list of the arguments of each, not {shown(args)}")
-    return ((jobs, each) for each in args)
+    return _named(jobs, args) if isinstance(args, AsyncIterable) else jobs_of(jobs, args)
 
 
 async def _named(name: object, args: AsyncIterable[object]) -> AsyncIterable[object]:

@@ -11,20 +11,20 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import AT_ONCE, EnqueueOptions
 from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
-from ._jobs.membership import Callback
 from ._jobs.names import Named, job_name, limit_of
 from ._jobs.option_checks import check_callable
 from ._jobs.payload import encode_job
 from ._jobs.rule_arguments import options_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
+from ._redis.base_batch import existing_writer, new_writer
 from ._redis.base_client import BaseClient, unavailable
 from ._redis.batch_source import BatchSource
 from ._redis.errors import REDIS_ERRORS
 from ._redis.job_record import result_of
 from ._redis.new_jobs import NewJobs, check_args
 from ._redis.producer import Producer
-from .batch import Batch, existing_writer, new_writer
+from .batch import Batch
 from .flow import Flow
 from .models.enqueued_job import EnqueuedJob, set_source
 from .unique import Debounce, Throttle, Unique
@@ -201,9 +201,8 @@ class Enqueuer(BaseClient):
         :raises UsageError: when one of these is not valid.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments of a callback; the message names the key.
         """
-        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
         source = self._batch_source()
-        return Batch(source, new_writer(source, name, tags, callbacks), self._producer.run)
+        return Batch(source, new_writer(source, name, tags, on_success, on_done, on_failure), self._producer.run)
 
     def open_batch(self, batch_id: str) -> Batch:
         """Return a batch that exists, to add jobs to it: ``await enqueuer.open_batch(job.batch_id).add(…)`` in

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ._admin.flow_handle import FlowHandle
 from ._jobs.batch_options import batch_options, short_text
-from ._jobs.flow_builder import FlowBuilder, job_of, jobs_of
+from ._jobs.flow_builder import FlowBuilder
 from ._jobs.flow_nodes import Node, Nodes
+from ._jobs.given_jobs import job_of, nodes_of
 from ._jobs.ids import make_flow_id
 from ._jobs.job_call import JobCall
 from ._jobs.names import Named
@@ -147,7 +148,7 @@ class BaseFlow:
         :raises UsageError, ArgumentEncodingError: as :meth:`add`, and when there is no job; the message says which job
             is not valid. None of them is added then.
         """
-        first, count = self._add(jobs_of(jobs, args), after, when, label)
+        first, count = self._add(nodes_of(jobs, args), after, when, label)
         return Nodes(self.id, first, count)
 
     def _add(self, jobs: list[object], after: object, when: object, label: object) -> tuple[int, int]:

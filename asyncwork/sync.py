@@ -13,12 +13,12 @@ from ._jobs.conversions import ANY
 from ._jobs.enqueue_options import EnqueueOptions
 from ._jobs.flow_chain import chain_into
 from ._jobs.job_call import JobCall, check_call
-from ._jobs.membership import Callback
 from ._jobs.names import Named, check_namespace, limit_of
 from ._jobs.option_checks import check_callable
 from ._jobs.times import seconds_of
 from ._jobs.tracing import JobTracing, check_tracing
 from ._redis import enqueue_steps
+from ._redis.base_batch import existing_writer, new_writer
 from ._redis.base_client import translated_errors, unavailable
 from ._redis.batch_source import BatchSource
 from ._redis.blocking_client import BlockingClient
@@ -28,7 +28,7 @@ from ._redis.job_record import Record, check_enqueued, is_final, known_end, reme
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from ._redis.wait_outage import WaitOutage
-from .batch import SyncBatch, existing_writer, new_writer
+from .batch import SyncBatch
 from .errors import ResultTimeout, UsageError
 from .flow import SyncFlow
 from .models.enqueued_job import EnqueuedJob
@@ -180,9 +180,8 @@ class Enqueuer:
 
         :raises UsageError, ArgumentEncodingError: as there.
         """
-        callbacks = {Callback.SUCCESS: on_success, Callback.DONE: on_done, Callback.FAILURE: on_failure}
         source = self._batch_source()
-        return SyncBatch(source, new_writer(source, name, tags, callbacks), self._redis.run)
+        return SyncBatch(source, new_writer(source, name, tags, on_success, on_done, on_failure), self._redis.run)
 
     def open_batch(self, batch_id: str) -> SyncBatch:
         """Return a batch that exists, to add jobs to it, as :meth:`asyncwork.Enqueuer.open_batch` does.

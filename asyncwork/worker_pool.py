@@ -20,8 +20,8 @@ from ._jobs.tracing import JobTracing, check_tracing
 from ._pool.batches import Batches
 from ._pool.factories import ContextFactory, ResourcesFactory
 from ._pool.handler_registry import HandlerRegistry
-from ._pool.job_flows import JobFlows
 from ._pool.lifecycle import Lifecycle
+from ._pool.node_adder import FlowOpener
 from ._pool.registration import Registration
 from ._pool.run import PoolRun
 from ._pool.settings import OverruledVariable, concurrency_of, grace_of, overruled_variables, version_label_of
@@ -191,7 +191,7 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
         self._enqueuer = Enqueuer(
             self._redis.url, namespace=options.namespace, clock=self._clock, tracing=self._tracing
         )
-        self._job_flows = JobFlows(self._enqueuer, lambda: self._launcher)
+        self._flow_opener = FlowOpener(self._enqueuer, lambda: self._launcher)
         self._sync_enqueuer: sync.Enqueuer | None = None
         self._threads: anyio.CapacityLimiter | None = None
 
@@ -326,7 +326,7 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
         made._worker_set.on_changed = self._resize_threads
         made._services.rate_reader.add_limits(registry.limits.values())
         self._on_new_id(made.pool_id)
-        self._job_flows.start()
+        self._flow_opener.start()
         return made
 
     async def _close(self) -> None:

@@ -8,6 +8,7 @@
 ``flask_app``    a Flask application that enqueues
 ``order_steps``  orders with a payment, an approval and e-mails, as durable steps
 ``stream_app``   a FastAPI application that streams what a job emits
+``event_source`` what a job emits, as the response to an ``EventSource`` of a browser
 ``import_rows``  an import of 10,000 rows as a flow: split, load in chunks, report, and undo on a failure
 ``llm_agent``    an agent of a language model: durable turns, a shared limit, and a stream to the browser
 """

@@ -11,9 +11,8 @@ any moment and start it again: the turns that were paid for are not asked for ag
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
@@ -22,6 +21,8 @@ from fastapi import FastAPI, Header
 from fastapi.responses import StreamingResponse
 
 from asyncwork import Client, Job, Rate, WorkerPool
+
+from .event_source import event_source
 
 NAMESPACE = os.environ.get("ASYNCWORK_NAMESPACE", "my_app")
 MOST_TURNS = 8
@@ -114,11 +115,4 @@ async def ask(text: str) -> dict[str, str]:
 
 @app.get("/questions/{job_id}")
 async def stream(job_id: str, last_event_id: Annotated[str, Header()] = "") -> StreamingResponse:
-    async def events() -> AsyncIterator[str]:
-        async for item in client.stream_items(job_id, after=last_event_id, timeout=60):
-            if item.end:  # the browser closes its EventSource at this event
-                yield f"id: {item.id}\nevent: end\ndata: {json.dumps(item.end)}\n\n"
-            else:
-                yield f"id: {item.id}\ndata: {json.dumps(item.chunk)}\n\n"
-
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return event_source(client, job_id, last_event_id)

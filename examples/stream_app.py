@@ -11,7 +11,6 @@ breaks, it goes on where it was.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -20,6 +19,8 @@ from fastapi import FastAPI, Header
 from fastapi.responses import StreamingResponse
 
 from asyncwork import Client, Job, WorkerPool
+
+from .event_source import event_source
 
 NAMESPACE = os.environ.get("ASYNCWORK_NAMESPACE", "my_app")
 
@@ -52,12 +53,4 @@ async def ask(question: str) -> dict[str, str]:
 
 @app.get("/answers/{job_id}")
 async def stream(job_id: str, last_event_id: Annotated[str, Header()] = "") -> StreamingResponse:
-    async def events() -> AsyncIterator[str]:
-        # With `client.stream(job_id)` it would be the words alone.
-        async for item in client.stream_items(job_id, after=last_event_id, timeout=60):
-            if item.end:  # the browser closes its EventSource at this event
-                yield f"id: {item.id}\nevent: end\ndata: {json.dumps(item.end)}\n\n"
-            else:
-                yield f"id: {item.id}\ndata: {json.dumps(item.chunk)}\n\n"
-
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return event_source(client, job_id, last_event_id)

@@ -8,8 +8,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from asyncwork import (
     Batch,
     BatchEndedError,
     BatchState,
-    BatchStatus,
     Client,
     Debounce,
     Discard,
@@ -40,84 +38,18 @@ from asyncwork import (
 from asyncwork._jobs.membership import Callback, callback_id, member_in, member_of
 from asyncwork._jobs.payload import write_payload
 from asyncwork.cli import main
-from asyncwork.worker_pool import NoContext
 
+from .batch_apps import BatchApp, batch_app, client_of
 from .conftest import LIMIT, Bench, open_bench, until
 from .proxy import never, open_proxy
 from .test_lost_answers import once
 from .web_app import serving
 
 
-@dataclass
-class App:
-    """A pool with one handler that does what its argument says, and the callbacks that ran."""
-
-    bench: Bench
-    pool: WorkerPool[NoContext]
-    work: Task[Any, Any, Any]
-    note: Task[Any, Any, Any]
-    ran: Counter[str] = field(default_factory=Counter)
-    called: Counter[str] = field(default_factory=Counter)
-    # What members with these arguments do next.
-    fail: set[int] = field(default_factory=set)
-    go_on: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def batch(self, name: str = "", **options: Any) -> Batch:
-        """A batch with all callbacks."""
-        callbacks = {f"on_{each.value}": self.note.call(each.value) for each in Callback}
-        return self.pool.batch(name, **{**callbacks, **options})
-
-    async def status(self, batch_id: str) -> BatchStatus:
-        found = await client_of(self.bench, lambda client: client.batch(batch_id))
-        assert isinstance(found, BatchStatus)
-        return found
-
-    async def ended(self, batch_id: str) -> BatchStatus:
-        """The batch, once it has ended."""
-        await until(lambda: self._has_ended(batch_id))
-        return await self.status(batch_id)
-
-    async def _has_ended(self, batch_id: str) -> bool:
-        return bool(await self.bench.redis.hexists(self.bench.keys.batch(batch_id)[0], "ended_at"))
-
-    async def until_called(self, *callbacks: str) -> None:
-        """Wait until these callbacks have run, and check that no others have, nor any of them twice."""
-        await until(lambda: set(self.called) >= set(callbacks))
-        assert self.called == Counter(callbacks)
-
-
-def app_of(bench: Bench, **options: Any) -> App:
-    pool = bench.pool(**options)
-    app: App
-
-    @pool.job(max_fails=1)
-    async def work(job: Job, number: int = 0, how: str = "") -> None:
-        app.ran[job.id] += 1
-        if how == "wait":
-            await app.go_on.wait()
-        elif how == "discard":
-            raise Discard("not needed")
-        elif how == "dead" or number in app.fail:
-            raise ValueError(f"number {number}")
-
-    @pool.job
-    async def note(job: Job, when: str) -> None:
-        assert job.batch_id is not None
-        app.called[when] += 1
-
-    app = App(bench, pool, work, note)
-    return app
-
-
-async def client_of(bench: Bench, call: Callable[[Client], Any]) -> Any:
-    async with Client(bench.url, namespace=bench.namespace) as client:
-        return await call(client)
-
-
 @pytest.fixture
-async def app(bench: Bench) -> AsyncIterator[App]:
+async def app(bench: Bench) -> AsyncIterator[BatchApp]:
     """A running pool."""
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.pool.running():
         yield app
 
@@ -136,7 +68,7 @@ def numbers(count: int, **more: Any) -> list[dict[str, Any]]:
 # Ends
 
 
-async def test_a_batch_calls_back_once_when_all_members_are_done(app: App) -> None:
+async def test_a_batch_calls_back_once_when_all_members_are_done(app: BatchApp) -> None:
     async with app.batch("nightly", tags=["acme", "ü"]) as batch:
         await batch.add_many(app.work, numbers(300))
     status = await app.ended(batch.id)
@@ -147,7 +79,7 @@ async def test_a_batch_calls_back_once_when_all_members_are_done(app: App) -> No
     assert 0 < await app.bench.redis.ttl(app.bench.keys.batch(batch.id)[0]) <= 86_400
 
 
-async def test_ids_say_what_a_job_is(app: App) -> None:
+async def test_ids_say_what_a_job_is(app: BatchApp) -> None:
     batch_id = "0123456789abcdef01234567"
     assert member_of(f"{batch_id}-0") == (batch_id, 0)
     assert member_of(f"{batch_id}-999999999") == (batch_id, 999_999_999)
@@ -170,7 +102,7 @@ async def test_ids_say_what_a_job_is(app: App) -> None:
 
 
 @pytest.mark.parametrize("how", ["dead", "discard"])
-async def test_a_failed_member_calls_back_at_once_and_success_waits_for_it(app: App, how: str) -> None:
+async def test_a_failed_member_calls_back_at_once_and_success_waits_for_it(app: BatchApp, how: str) -> None:
     async with app.batch() as batch:
         await batch.add(app.work.call(how=how))
         await batch.add(app.work.call(how="wait"))
@@ -182,7 +114,7 @@ async def test_a_failed_member_calls_back_at_once_and_success_waits_for_it(app: 
     assert (status.state, status.failed, status.done, status.waiting) == (BatchState.FAILED, 1, 1, ("success",))
 
 
-async def test_many_failed_members_call_back_once(app: App) -> None:
+async def test_many_failed_members_call_back_once(app: BatchApp) -> None:
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(50, how="dead"))
     status = await app.ended(batch.id)
@@ -192,10 +124,10 @@ async def test_many_failed_members_call_back_once(app: App) -> None:
     assert (page.total, page.page, page.pages, len(page.jobs)) == (50, 2, 3, 20)
     assert [each.id for each in page.jobs] == [f"{batch.id}-{number}" for number in range(20, 40)]
     assert {each.state for each in page.jobs} == {JobState.DEAD}
-    assert page.jobs[0].error == "ValueError: number 20"
+    assert page.jobs[0].error == "ValueError: 20"
 
 
-async def test_a_batch_succeeds_when_its_dead_members_are_retried_and_done(app: App) -> None:
+async def test_a_batch_succeeds_when_its_dead_members_are_retried_and_done(app: BatchApp) -> None:
     app.fail = {1, 2}
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(4))
@@ -212,12 +144,12 @@ async def test_a_batch_succeeds_when_its_dead_members_are_retried_and_done(app: 
     assert (await client_of(app.bench, lambda client: client.retry_batch(batch.id))).done == 0
 
 
-async def _failed(app: App, batch_id: str, count: int) -> bool:
+async def _failed(app: BatchApp, batch_id: str, count: int) -> bool:
     return (await app.status(batch_id)).failed == count
 
 
 async def test_an_expired_member_has_failed(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add(app.work.options(expires=1).call(number=1))
     await asyncio.sleep(2.1)
@@ -227,7 +159,7 @@ async def test_an_expired_member_has_failed(bench: Bench) -> None:
 
 
 async def test_deleted_and_cancelled_members_count_as_cancelled(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(2))
         await batch.add(app.work.options(delay=3600).call(number=3))
@@ -246,7 +178,7 @@ async def test_deleted_and_cancelled_members_count_as_cancelled(bench: Bench) ->
 
 
 async def test_an_emptied_queue_ends_its_members_and_undoing_brings_them_back(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(250))
     async with Client(bench.url, namespace=bench.namespace) as client:
@@ -259,7 +191,7 @@ async def test_an_emptied_queue_ends_its_members_and_undoing_brings_them_back(be
 
 
 async def test_a_deleted_set_ends_its_members(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add_many([app.work.options(delay=600).call(number=number) for number in range(150)])
     async with Client(bench.url, namespace=bench.namespace) as client:
@@ -326,14 +258,14 @@ async def _counts(bench: Bench, batch_id: str, counts: tuple[int, int, int]) -> 
 # Creation
 
 
-async def test_an_empty_batch_ends_at_once(app: App) -> None:
+async def test_an_empty_batch_ends_at_once(app: BatchApp) -> None:
     async with app.batch() as batch:
         pass
     await app.until_called("success", "done")
     assert (await app.status(batch.id)).state is BatchState.SUCCEEDED
 
 
-async def test_a_small_batch_is_nowhere_before_its_block_ends(app: App) -> None:
+async def test_a_small_batch_is_nowhere_before_its_block_ends(app: BatchApp) -> None:
     batch = app.batch()
     with pytest.raises(ZeroDivisionError):
         await broken_off(batch, app.work, 1000)
@@ -341,7 +273,7 @@ async def test_a_small_batch_is_nowhere_before_its_block_ends(app: App) -> None:
     assert await app.bench.redis.zcard(app.bench.keys.batches) == 0
 
 
-async def test_members_of_a_large_batch_run_while_it_is_added_to(app: App) -> None:
+async def test_members_of_a_large_batch_run_while_it_is_added_to(app: BatchApp) -> None:
     produced = 0
 
     def produce() -> Iterator[JobCall[Any]]:
@@ -363,7 +295,7 @@ async def test_members_of_a_large_batch_run_while_it_is_added_to(app: App) -> No
     assert (status.total, len(app.ran)) == (3500, 3500)
 
 
-async def test_long_payloads_are_written_by_the_megabyte(app: App) -> None:
+async def test_long_payloads_are_written_by_the_megabyte(app: BatchApp) -> None:
     async with app.batch() as batch:
         for _ in range(30):
             await batch.add("work", {"how": "x" * 100_000})
@@ -372,7 +304,7 @@ async def test_long_payloads_are_written_by_the_megabyte(app: App) -> None:
     await app.until_called("success", "done")
 
 
-async def test_jobs_come_from_an_asynchronous_iterator_too(app: App) -> None:
+async def test_jobs_come_from_an_asynchronous_iterator_too(app: BatchApp) -> None:
     async def produce() -> AsyncIterator[dict[str, Any]]:
         for number in range(2300):
             yield {"number": number}
@@ -387,7 +319,7 @@ async def test_jobs_come_from_an_asynchronous_iterator_too(app: App) -> None:
     await app.until_called("success", "done")
 
 
-async def test_tasks_may_add_jobs_at_the_same_time(app: App) -> None:
+async def test_tasks_may_add_jobs_at_the_same_time(app: BatchApp) -> None:
     async with app.batch() as batch:
         await asyncio.gather(*(batch.add_many(app.work, numbers(700)) for _ in range(9)))
     assert (await app.ended(batch.id)).done == 6300
@@ -396,7 +328,7 @@ async def test_tasks_may_add_jobs_at_the_same_time(app: App) -> None:
 
 
 async def test_an_exception_cancels_the_members_that_were_written(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     batch = app.batch()
     with pytest.raises(ZeroDivisionError):
         await broken_off(batch, app.work, 2500)
@@ -410,7 +342,7 @@ async def test_an_exception_cancels_the_members_that_were_written(bench: Bench) 
     assert not await bench.redis.exists(bench.keys.cancels)
 
 
-async def test_duplicates_are_not_counted(app: App) -> None:
+async def test_duplicates_are_not_counted(app: BatchApp) -> None:
     await app.bench.redis.set(app.bench.keys.paused("work"), 1)
     async with app.batch("first") as batch:
         await batch.add_many([app.work.options(unique=True).call(number=number % 3) for number in range(9)])
@@ -496,7 +428,7 @@ async def test_members_of_a_fair_queue_take_turns_and_are_counted(bench: Bench) 
         await until(lambda: _counts(bench, cancelled.id, (9, 0, 0)))
 
 
-async def test_members_add_members(app: App) -> None:
+async def test_members_add_members(app: BatchApp) -> None:
     pool = app.bench.pool()
     added = 0
 
@@ -522,7 +454,7 @@ async def test_members_add_members(app: App) -> None:
             await pool.open_batch(batch.id).add(grow.call(0))
 
 
-async def test_a_batch_may_be_a_member(app: App) -> None:
+async def test_a_batch_may_be_a_member(app: BatchApp) -> None:
     async with app.batch("outer") as outer:
         await outer.add(app.work.call(number=1))
         for number in range(3):
@@ -536,7 +468,7 @@ async def test_a_batch_may_be_a_member(app: App) -> None:
     assert (await app.status(inner.id)).parent == outer.id
 
 
-async def test_a_batch_with_a_failed_member_is_a_failed_member_until_that_is_done(app: App) -> None:
+async def test_a_batch_with_a_failed_member_is_a_failed_member_until_that_is_done(app: BatchApp) -> None:
     app.fail = {3}
     async with app.batch() as outer:
         async with outer.add_batch() as inner:
@@ -554,7 +486,7 @@ async def test_a_batch_with_a_failed_member_is_a_failed_member_until_that_is_don
     assert app.called == Counter(["failure", "done"])
 
 
-async def test_a_member_batch_that_is_never_written_is_cancelled(app: App) -> None:
+async def test_a_member_batch_that_is_never_written_is_cancelled(app: BatchApp) -> None:
     async with app.batch() as outer:
         with pytest.raises(ZeroDivisionError):
             await broken_off(outer.add_batch(), app.work, 1)
@@ -567,7 +499,7 @@ async def test_a_member_batch_that_is_never_written_is_cancelled(app: App) -> No
 
 
 async def test_cancelling_a_batch_ends_what_waits_and_what_runs(bench: Bench) -> None:
-    app = app_of(bench, concurrency=3)
+    app = batch_app(bench, concurrency=3)
     async with app.pool.running():
         async with app.batch() as batch:
             await batch.add_many(app.work, numbers(400, how="wait"))
@@ -589,7 +521,7 @@ async def test_cancelling_a_batch_ends_what_waits_and_what_runs(bench: Bench) ->
 
 
 async def test_no_member_of_a_cancelled_batch_starts_although_it_was_not_found(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(700))
     await app.pool.enqueuer.enqueue("work", {"number": 5})
@@ -607,7 +539,7 @@ async def test_no_member_of_a_cancelled_batch_starts_although_it_was_not_found(b
     assert not any(member_of(each) for each in app.ran)
 
 
-async def test_a_batch_is_cancelled_in_its_block(app: App) -> None:
+async def test_a_batch_is_cancelled_in_its_block(app: BatchApp) -> None:
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(1001, how="wait"))
         await batch.cancel("no more")
@@ -622,7 +554,7 @@ async def test_a_batch_is_cancelled_in_its_block(app: App) -> None:
 
 
 async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     call = app.work.call()
     cases: list[tuple[str, dict[str, Any]]] = [
         (r"on_done must be a task.call\(…\), or a pair \(name, arguments\), not <Task", {"on_done": app.work}),
@@ -677,7 +609,7 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
 
 
 async def test_a_batch_that_cannot_be_written_raises(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     await bench.redis.set(bench.keys.queue("broken"), "x")
     batch = await app.pool.batch().__aenter__()
     await batch.add("broken")
@@ -705,7 +637,7 @@ def test_code_without_an_event_loop_makes_batches(redis_url: str) -> None:
 
     async def run() -> None:
         async with open_bench(redis_url, delete=True) as bench:
-            app = app_of(bench)
+            app = batch_app(bench)
             enqueuer = sync.Enqueuer(bench.url, namespace=bench.namespace)
 
             def create() -> str:
@@ -743,7 +675,7 @@ async def _none_open(bench: Bench) -> bool:
 
 
 async def test_batches_are_listed_the_newest_first(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     ids, now = [], int(time.time())
     for number in range(5):
         async with app.pool.batch(f"b{number}") as batch:
@@ -761,7 +693,7 @@ async def test_batches_are_listed_the_newest_first(bench: Bench) -> None:
 
 
 async def test_members_of_a_batch_that_is_gone_are_ordinary_jobs(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(5))
     await bench.redis.delete(*bench.keys.batch(batch.id), bench.keys.open_batches)
@@ -771,7 +703,7 @@ async def test_members_of_a_batch_that_is_gone_are_ordinary_jobs(bench: Bench) -
     assert not app.called
 
 
-async def test_a_number_that_the_batch_never_had_is_an_ordinary_job(app: App) -> None:
+async def test_a_number_that_the_batch_never_had_is_an_ordinary_job(app: BatchApp) -> None:
     async with app.batch() as batch:
         await batch.add(app.work.call(how="wait"))
     payload = write_payload("work", f"{batch.id}-999999999", int(time.time()), b"null")
@@ -784,7 +716,7 @@ async def test_a_number_that_the_batch_never_had_is_an_ordinary_job(app: App) ->
 
 
 async def test_keys_of_a_wrong_type_keep_no_member_from_ending(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(5))
     for key in bench.keys.batch(batch.id):
@@ -796,7 +728,7 @@ async def test_keys_of_a_wrong_type_keep_no_member_from_ending(bench: Bench) -> 
 
 
 async def test_a_member_in_whose_place_a_newer_job_runs_is_cancelled(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add(app.work.options(unique=True).call(number=1))
     # What a Go program's EnqueueUniqueByKey writes, with the same key.
@@ -813,7 +745,7 @@ async def test_a_member_in_whose_place_a_newer_job_runs_is_cancelled(bench: Benc
 
 
 async def test_the_doctor_closes_a_batch_whose_creator_died(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     batch = await app.batch("abandoned").__aenter__()
     await batch.add_many(app.work, numbers(3))
     await batch.flush()
@@ -833,7 +765,7 @@ async def test_the_doctor_closes_a_batch_whose_creator_died(bench: Bench) -> Non
 
 
 async def test_the_doctor_counts_members_as_failed_that_are_nowhere(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(5))
         async with batch.add_batch() as inner:
@@ -866,7 +798,7 @@ async def test_the_doctor_counts_members_as_failed_that_are_nowhere(bench: Bench
 
 
 async def test_the_doctor_schedules_callbacks_that_could_not_be(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add(app.work.call())
     await bench.redis.set(bench.keys.scheduled, "x")
@@ -885,7 +817,7 @@ async def test_the_doctor_schedules_callbacks_that_could_not_be(bench: Bench) ->
 
 
 async def test_pages_and_api_show_batches_and_act_on_them(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     app.fail = {1}
     async with app.pool.running(), serving(bench) as (_, web):
         async with app.batch("<nightly>", tags=["a&b"]) as batch:
@@ -895,7 +827,7 @@ async def test_pages_and_api_show_batches_and_act_on_them(bench: Bench) -> None:
         page = (await web.get("/batches")).text
         assert all(text in page for text in ("&lt;nightly&gt;", "a&amp;b", f"/batch?id={batch.id}"))
         page = (await web.get(f"/batch?id={batch.id}")).text
-        assert all(text in page for text in ("3 of 4 have ended.", "ValueError: number 1", f"/jobs/{batch.id}-1"))
+        assert all(text in page for text in ("3 of 4 have ended.", "ValueError: 1", f"/jobs/{batch.id}-1"))
         assert f"/batch?id={batch.id}" in (await web.get(f"/jobs/{batch.id}-1")).text
         found = (await web.get(f"/api/batch?id={batch.id}")).json()
         assert (found["state"], found["done"], found["failures"]["jobs"][0]["id"]) == ("running", 2, f"{batch.id}-1")
@@ -927,7 +859,7 @@ def test_the_terminal_shows_batches_and_acts_on_them(redis_url: str, capsys: pyt
 
     async def work() -> str:
         async with open_bench(redis_url, namespace) as bench:
-            app = app_of(bench)
+            app = batch_app(bench)
             async with app.batch("nightly", tags=["acme"]) as batch:
                 await batch.add_many(app.work, numbers(3))
                 await batch.add(app.work.call(how="dead"))
@@ -943,7 +875,7 @@ def test_the_terminal_shows_batches_and_acts_on_them(redis_url: str, capsys: pyt
     assert re.search(rf"{batch_id} +nightly +batch +running +3 +1 +1 +0 +5 +.* ago +acme", out)
     code, out = run("show", batch_id)
     assert re.search(r"nightly: running\n  \[#{16} {4}\] 4/5 ended\n  done 3, failed 1, cancelled 0, left 1", out)
-    assert f"failed: work {batch_id}-3 dead: ValueError: number 0" in out
+    assert f"failed: work {batch_id}-3 dead: ValueError: 0" in out
     (shown,) = json.loads(run("show", batch_id, "--json")[1])["batches"]
     assert (shown["state"], shown["failures"][0]["id"]) == ("running", f"{batch_id}-3")
     assert [each["id"] for each in json.loads(run("--json")[1])["batches"]] == [batch_id]
@@ -957,7 +889,7 @@ def test_the_terminal_shows_batches_and_acts_on_them(redis_url: str, capsys: pyt
     assert run("show", "0" * 24)[0] == 1
 
     async def end() -> None:
-        async with open_bench(redis_url, namespace, delete=True) as bench, app_of(bench).pool.running():
+        async with open_bench(redis_url, namespace, delete=True) as bench, batch_app(bench).pool.running():
             await until(lambda: _none_open(bench))
 
     asyncio.run(end())
@@ -999,7 +931,7 @@ async def test_a_million_members_take_a_bit_each(bench: Bench) -> None:
 @pytest.mark.parametrize("way", ["refused", "cut off", "cancelled"])
 async def test_a_batch_that_lacks_members_is_never_taken_for_complete(bench: Bench, way: str) -> None:
     """Its creator may catch the error of one write, and go on."""
-    app = app_of(bench)
+    app = batch_app(bench)
     async with open_proxy(bench.url) as proxy:
         pool = WorkerPool(proxy.url, namespace=bench.namespace)
         batch = pool.batch("lacking", on_success=("note", {"when": "success"}), on_done=("note", {"when": "done"}))
@@ -1041,7 +973,7 @@ async def test_a_batch_that_lacks_members_is_never_taken_for_complete(bench: Ben
 
 
 async def test_a_batch_that_lacks_members_may_be_cancelled_in_its_block(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with app.batch() as batch:
         await batch.add_many(app.work, numbers(1500))
         await bench.redis.config_set("maxmemory", 1)
@@ -1058,7 +990,7 @@ async def test_a_batch_that_lacks_members_may_be_cancelled_in_its_block(bench: B
 
 
 async def test_a_batch_whose_first_reply_is_lost_is_cancelled_with_the_members_that_it_has(bench: Bench) -> None:
-    app = app_of(bench)
+    app = batch_app(bench)
     async with open_proxy(bench.url) as proxy:
         pool = WorkerPool(proxy.url, namespace=bench.namespace)
         outer = await pool.batch("outer").__aenter__()
@@ -1082,7 +1014,7 @@ async def test_a_batch_whose_first_reply_is_lost_is_cancelled_with_the_members_t
         assert (await app.ended(outer.id)).cancelled == 1
 
 
-async def test_jobs_that_add_members_use_no_more_numbers_than_they_add(app: App) -> None:
+async def test_jobs_that_add_members_use_no_more_numbers_than_they_add(app: BatchApp) -> None:
     """A number takes a bit, whether or not it is used."""
     pool = app.bench.pool()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,8 +18,8 @@ from asyncwork.gocraft import GocraftClient, GocraftEnqueuer
 from asyncwork.models.job_record import JobRecord, SearchResult
 
 from .conftest import LIMIT, Bench, until
+from .payloads import failed, payload, put
 
-IDS = (f"{number:024x}" for number in itertools.count(1))
 POOL = "a" * 24
 
 
@@ -28,25 +27,6 @@ POOL = "a" * 24
 async def client(bench: Bench) -> AsyncIterator[Client]:
     async with Client(bench.url, namespace=bench.namespace) as client:
         yield client
-
-
-def payload(name: str = "wat", *, args: Any = None, **more: Any) -> bytes:
-    """A payload as another program may write it."""
-    return json.dumps({"name": name, "id": next(IDS), "t": 1_500_000_000, "args": args, **more}).encode()
-
-
-def failed(name: str = "wat", err: str = "ohno", **more: Any) -> bytes:
-    return payload(name, fails=3, err=err, failed_at=1_500_000_100, **more)
-
-
-async def put(bench: Bench, location: str, *payloads: bytes, at: int = 1_500_000_200) -> None:
-    """Put payloads into a sorted set, a second apart, or a queue, the first to run first."""
-    key = bench.keys.location(location)
-    if location.startswith("queue:"):
-        await bench.redis.sadd(bench.keys.known_jobs, location.removeprefix("queue:"))
-        await bench.redis.lpush(key, *payloads)
-    else:
-        await bench.redis.zadd(key, {each: at + number for number, each in enumerate(payloads)})
 
 
 def ids(jobs: list[JobRecord]) -> list[str]:

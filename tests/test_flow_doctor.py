@@ -11,9 +11,9 @@ from asyncwork._redis.client import run_script
 from asyncwork._redis.flow_store import FlowStore
 from asyncwork._redis.member_calls import shared_keys
 
+from .batch_apps import FlowApp, flow_app
 from .conftest import Bench, until
 from .test_flow_model import set_bounds, unset_bounds
-from .test_flows import App, app_of
 
 FLOW_KINDS = {"flow_counts", "stuck_nodes", "halted_flow", "lost_nodes"}
 
@@ -45,7 +45,7 @@ def states_of(status: FlowStatus) -> dict[NodeState, int]:
     return found
 
 
-def fan(app: App, flow: Flow) -> None:
+def fan(app: FlowApp, flow: Flow) -> None:
     """A node, three after it, and one after those."""
     root = flow.add(app.work.call("root"))
     middle = flow.add_many((app.work.call(f"middle{number}") for number in range(3)), after=root)
@@ -53,7 +53,7 @@ def fan(app: App, flow: Flow) -> None:
 
 
 async def test_flows_that_go_on_are_healthy(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     root = flow.add(app.work.call("root", how="wait"))
     flow.add_many((app.work.call() for _ in range(1200)), after=root)
@@ -76,7 +76,7 @@ WRONG = {"left": b"3 success waiting 2 0 0", "bad": b"3 success cancelled 1 1 0"
 
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_counts_that_do_not_follow_from_the_nodes_before_are_corrected(bench: Bench, wrong: str) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     fan(app, flow)
     await flow.start()
@@ -99,7 +99,7 @@ async def test_counts_that_do_not_follow_from_the_nodes_before_are_corrected(ben
 
 async def test_counts_are_corrected_although_the_nodes_before_have_ended(bench: Bench) -> None:
     """The nodes run then, because nothing else would have them run."""
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     fan(app, flow)
     await flow.start()
@@ -115,7 +115,7 @@ async def test_counts_are_corrected_although_the_nodes_before_have_ended(bench: 
 
 @pytest.mark.parametrize("state", ["waiting", "released", "cancelled", "skipped"])
 async def test_nodes_go_on_whose_turn_has_come(bench: Bench, state: str) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     fan(app, flow)
     await flow.start()
@@ -145,7 +145,7 @@ async def test_nodes_go_on_whose_turn_has_come(bench: Bench, state: str) -> None
 async def test_steps_are_gone_on_with_whose_entry_is_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     set_bounds(monkeypatch, 2, 64)
     try:
-        app = app_of(bench)
+        app = flow_app(bench)
         flow = app.pool.flow()
         fan(app, flow)
         await flow.start()
@@ -171,7 +171,7 @@ async def test_steps_are_gone_on_with_whose_entry_is_gone(bench: Bench, monkeypa
 
 @pytest.mark.parametrize("is_missing", [False, True])
 async def test_nodes_fail_whose_jobs_are_lost(bench: Bench, is_missing: bool) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     fan(app, flow)
     await flow.start()
@@ -199,7 +199,7 @@ async def test_nodes_fail_whose_jobs_are_lost(bench: Bench, is_missing: bool) ->
 
 async def test_what_is_right_is_left_alone(bench: Bench) -> None:
     """The repair of a flow that has gone on meanwhile does nothing."""
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     fan(app, flow)
     await flow.start()

@@ -12,9 +12,9 @@ import pytest
 from asyncwork import Client, Flow, Job, RedisUnavailable
 from asyncwork._redis import flow_writer
 
+from .batch_apps import FlowApp, flow_app
 from .conftest import Bench, until
 from .test_flow_doctor import findings, repair
-from .test_flows import App, app_of
 
 # More than a start needs.
 MOST_REQUESTS = 20
@@ -32,7 +32,7 @@ class Interruption:
     :param is_fatal: whether the process dies with it.
     """
 
-    def __init__(self, app: App, at: int, *, is_sent: bool, is_fatal: bool) -> None:
+    def __init__(self, app: FlowApp, at: int, *, is_sent: bool, is_fatal: bool) -> None:
         self.at, self.is_sent, self.is_fatal = at, is_sent, is_fatal
         self.count = 0
         self._write: Callable[..., Awaitable[Any]] = app.pool.enqueuer._producer._write
@@ -58,7 +58,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow_writer, "MOST_MEMBERS", 3)
 
 
-def build(app: App, flow: Flow, size: int) -> None:
+def build(app: FlowApp, flow: Flow, size: int) -> None:
     """Add nodes to a flow, so many after the first."""
     root = flow.add(app.work.call("root"))
     if size:
@@ -67,7 +67,7 @@ def build(app: App, flow: Flow, size: int) -> None:
         flow.add(app.work.call("last"), after=middle, when="done")
 
 
-async def check_ended(app: App, client: Client, flow_id: str) -> None:
+async def check_ended(app: FlowApp, client: Client, flow_id: str) -> None:
     """Check that a flow has ended, or does not exist, and no node has run twice."""
     status = await client.flow(flow_id)
     assert status is None or status.batch.ended
@@ -78,7 +78,7 @@ async def check_ended(app: App, client: Client, flow_id: str) -> None:
     assert await app.bench.redis.hlen(app.bench.keys.unique_flows) == 0
 
 
-async def idle(app: App) -> bool:
+async def idle(app: FlowApp) -> bool:
     """Whether all jobs have run."""
     bench = app.bench
     running = await bench.redis.keys(bench.keys.in_progress("work", "*"))
@@ -91,7 +91,7 @@ async def idle(app: App) -> bool:
 async def test_what_was_written_is_cancelled_when_redis_is_lost(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, unique: str, size: int, is_sent: bool
 ) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     async with Client(bench.url, namespace=bench.namespace) as client, app.pool.running():
         for at in range(MOST_REQUESTS):
             app.ran.clear()
@@ -124,7 +124,7 @@ async def none_open(bench: Bench) -> bool:
 async def test_the_doctor_ends_a_flow_whose_creator_has_died(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, unique: str, is_sent: bool
 ) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     async with Client(bench.url, namespace=bench.namespace) as client, app.pool.running():
         for at in range(MOST_REQUESTS):
             app.ran.clear()
@@ -158,7 +158,7 @@ async def test_nodes_that_a_node_adds_are_written_or_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, is_sent: bool
 ) -> None:
     """The job of the node fails then, and tries again. What it has added before runs, once."""
-    app = app_of(bench)
+    app = flow_app(bench)
     interruption: Interruption | None = None
 
     @app.pool.job(max_fails=1)

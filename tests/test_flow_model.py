@@ -24,10 +24,11 @@ from asyncwork._doctor.batch_reader import read_batches
 from asyncwork._doctor.flow_reader import FlowReading, read_flows
 from asyncwork._doctor.flow_rules import flow_findings
 from asyncwork._jobs.flow_nodes import Node, Nodes
+from asyncwork._jobs.job_flow import JobFlow
 from asyncwork._jobs.location import JobSet
 from asyncwork._jobs.membership import Member, MemberState, member_id, member_in
 from asyncwork._jobs.quarantine import write_entry
-from asyncwork._pool.job_flows import _RunningFlow
+from asyncwork._pool.node_adder import NodeAdder
 from asyncwork._redis import flow_writer, scripts
 from asyncwork._redis.batch_store import BatchStore
 from asyncwork._redis.commands import CommandBatch, DropCancelled, FinishJob, MemberAck, MoveToQuarantine, MoveToSet
@@ -262,7 +263,7 @@ class FlowWorld(World):
         here = Node[Any](member.batch_id, member.number)
         options = self.edges([*known, here])
         run, source = self.bench.enqueuer._producer.run, self.bench.enqueuer._batch_source()
-        flow = _RunningFlow(source, run, member.batch_id, member.number, lambda: None)
+        flow = JobFlow(member, NodeAdder(source, run, member.batch_id, lambda: None).add)
         count = self.random.choice([1, 1, 2, 6])
         given = [self.args(known, model) if count == 1 else ({"n": 1}, frozenset[int]()) for _ in range(count)]
         try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -20,7 +18,6 @@ from asyncwork import (
     CancelResult,
     Client,
     Debounce,
-    Discard,
     Flow,
     FlowHandle,
     FlowStatus,
@@ -33,7 +30,6 @@ from asyncwork import (
     ResultLost,
     ResultTimeout,
     Snooze,
-    Task,
     Unique,
     UniqueConflictError,
     UsageError,
@@ -49,66 +45,17 @@ from asyncwork._redis.delayed import Scored
 from asyncwork._redis.flow_store import FlowStore
 from asyncwork._worker.services.go_rescuer import GoRescuer
 from asyncwork.testing import open_jobs
-from asyncwork.worker_pool import NoContext
 
+from .batch_apps import FlowApp, client_of, flow_app
 from .conftest import Bench, until
 
 
-@dataclass
-class App:
-    """A pool with handlers that do what their arguments say."""
-
-    bench: Bench
-    pool: WorkerPool[NoContext]
-    work: Task[Any, Any, Any]
-    double: Task[Any, Any, Any]
-    ran: list[str] = field(default_factory=list)
-    got: list[Any] = field(default_factory=list)
-    # What nodes with these names do next.
-    fail: set[str] = field(default_factory=set)
-    go_on: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def counts(self) -> Counter[str]:
-        return Counter(self.ran)
-
-
-def app_of(bench: Bench, **options: Any) -> App:
-    pool = bench.pool(**options)
-    app: App
-
-    @pool.job(max_fails=1)
-    async def work(job: Job, name: str = "", value: Any = None, how: str = "") -> Any:
-        app.ran.append(name)
-        if value is not None:
-            app.got.append(value)
-        if how == "wait":
-            await app.go_on.wait()
-        if how == "discard":
-            raise Discard("not needed")
-        if name in app.fail:
-            raise ValueError(name)
-        return name
-
-    @pool.job
-    async def double(number: int) -> int:
-        app.ran.append(str(number))
-        return 2 * number
-
-    app = App(bench, pool, work, double)
-    return app
-
-
 @pytest.fixture
-async def app(bench: Bench) -> AsyncIterator[App]:
+async def app(bench: Bench) -> AsyncIterator[FlowApp]:
     """A running pool."""
-    app = app_of(bench)
+    app = flow_app(bench)
     async with app.pool.running():
         yield app
-
-
-async def client_of(bench: Bench, call: Callable[[Client], Any]) -> Any:
-    async with Client(bench.url, namespace=bench.namespace) as client:
-        return await call(client)
 
 
 async def ended(flow: Flow) -> FlowStatus:
@@ -127,7 +74,7 @@ def states(status: FlowStatus) -> list[str]:
 # The order
 
 
-async def test_a_node_runs_after_those_before_it(app: App) -> None:
+async def test_a_node_runs_after_those_before_it(app: FlowApp) -> None:
     flow = app.pool.flow("archive", tags=["acme"])
     receipt = flow.add(app.work.call("receipt"), label="the receipt")
     mails = flow.add_many((app.work.call(f"mail {number}") for number in range(5)), after=receipt)
@@ -152,7 +99,7 @@ async def test_a_node_runs_after_those_before_it(app: App) -> None:
     assert not [each for each in await app.bench.redis.hkeys(app.bench.keys.batch(flow.id)[4]) if b"job:" in each]
 
 
-async def test_a_chain_runs_one_job_after_another(app: App) -> None:
+async def test_a_chain_runs_one_job_after_another(app: FlowApp) -> None:
     chain = app.pool.chain(
         app.double.call(1), lambda previous: app.double.call(previous), ("double", {"number": 7}), name="steps"
     )
@@ -162,7 +109,7 @@ async def test_a_chain_runs_one_job_after_another(app: App) -> None:
 
 
 async def test_ids_of_nodes_say_of_which_flow_they_are(bench: Bench) -> None:
-    flow = app_of(bench).pool.flow()
+    flow = flow_app(bench).pool.flow()
     assert len(flow.id) == 24
     assert is_flow(flow.id)
     assert not is_flow("a" * 24)
@@ -175,7 +122,7 @@ async def test_ids_of_nodes_say_of_which_flow_they_are(bench: Bench) -> None:
 
 
 async def test_many_nodes_after_one_and_one_after_many(bench: Bench) -> None:
-    app = app_of(bench, concurrency=50)
+    app = flow_app(bench, concurrency=50)
     flow = app.pool.flow()
     first = flow.add(app.work.call("first"))
     many = flow.add_many([app.work.call("many")] * 2500, after=first)
@@ -191,7 +138,7 @@ async def test_many_nodes_after_one_and_one_after_many(bench: Bench) -> None:
     assert not await bench.redis.hexists(bench.keys.batch(flow.id)[0], "rest")
 
 
-async def test_nodes_that_are_added_one_by_one_are_counted_together(app: App) -> None:
+async def test_nodes_that_are_added_one_by_one_are_counted_together(app: FlowApp) -> None:
     flow = app.pool.flow()
     first = flow.add(app.work.call("first"))
     rows = [flow.add(app.work.call(f"row {number}"), after=first) for number in range(100)]
@@ -203,7 +150,7 @@ async def test_nodes_that_are_added_one_by_one_are_counted_together(app: App) ->
     assert sorted(sets) == [b"set:1", b"set:101"]
 
 
-async def test_code_without_an_event_loop_starts_flows(app: App) -> None:
+async def test_code_without_an_event_loop_starts_flows(app: FlowApp) -> None:
     def start() -> tuple[str, str]:
         with sync.Enqueuer(app.bench.url, namespace=app.bench.namespace) as enqueuer:
             flow = enqueuer.flow("sync")
@@ -229,7 +176,7 @@ async def _has_ended(bench: Bench, flow_id: str) -> bool:
 
 
 async def test_nodes_after_a_failed_one_are_cancelled_at_once(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail = {"bad"}
     flow = app.pool.flow()
     bad = flow.add(app.work.call("bad"))
@@ -254,7 +201,7 @@ async def _cancelled(handle: FlowHandle, count: int) -> bool:
     return (await handle.status()).batch.cancelled == count
 
 
-async def test_nodes_for_failures_are_skipped_without_one(app: App) -> None:
+async def test_nodes_for_failures_are_skipped_without_one(app: FlowApp) -> None:
     flow = app.pool.flow()
     good = flow.add(app.work.call("good"))
     alert = flow.add(app.work.call("alert"), after=good, when="failure")
@@ -267,7 +214,7 @@ async def test_nodes_for_failures_are_skipped_without_one(app: App) -> None:
     assert (status.batch.state, status.batch.done) == (BatchState.SUCCEEDED, 5)
 
 
-async def test_a_node_after_a_skipped_and_a_failed_one_is_cancelled(app: App) -> None:
+async def test_a_node_after_a_skipped_and_a_failed_one_is_cancelled(app: FlowApp) -> None:
     app.fail = {"bad"}
     flow = app.pool.flow()
     good, bad = flow.add(app.work.call("good")), flow.add(app.work.call("bad"))
@@ -277,7 +224,7 @@ async def test_a_node_after_a_skipped_and_a_failed_one_is_cancelled(app: App) ->
 
 
 @pytest.mark.parametrize("how", ["dead", "discard"])
-async def test_a_flow_may_go_on_after_failures(app: App, how: str) -> None:
+async def test_a_flow_may_go_on_after_failures(app: FlowApp, how: str) -> None:
     app.fail = {"bad"} if how == "dead" else set()
     flow = app.pool.flow(on_failure="continue")
     bad = flow.add(app.work.call("bad", how=how))
@@ -288,7 +235,7 @@ async def test_a_flow_may_go_on_after_failures(app: App, how: str) -> None:
     assert (status.on_failure, status.batch.state) == ("continue", BatchState.FAILED)
 
 
-async def test_a_flow_succeeds_when_its_dead_nodes_are_retried_and_done(app: App) -> None:
+async def test_a_flow_succeeds_when_its_dead_nodes_are_retried_and_done(app: FlowApp) -> None:
     app.fail = {"bad 1", "bad 2"}
     flow = app.pool.flow()
     bad = flow.add_many([app.work.call(f"bad {number}") for number in range(3)])
@@ -310,7 +257,7 @@ async def test_a_flow_succeeds_when_its_dead_nodes_are_retried_and_done(app: App
     assert app.counts() == {"bad 0": 1, "bad 1": 3, "bad 2": 2, "middle": 3, "last": 1, "alert": 1}
 
 
-async def test_a_dead_node_that_is_retried_alone_releases_those_after_it_too(app: App) -> None:
+async def test_a_dead_node_that_is_retried_alone_releases_those_after_it_too(app: FlowApp) -> None:
     app.fail = {"bad"}
     flow = app.pool.flow()
     flow.add(app.work.call("after"), after=flow.add(app.work.call("bad")))
@@ -323,7 +270,7 @@ async def test_a_dead_node_that_is_retried_alone_releases_those_after_it_too(app
 
 
 async def test_nodes_wait_again_while_one_before_them_is_retried(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail = {"bad"}
     flow = app.pool.flow()
     bad = flow.add(app.work.call("bad"))
@@ -343,7 +290,7 @@ async def test_nodes_wait_again_while_one_before_them_is_retried(bench: Bench) -
 
 
 async def test_results_are_arguments_of_nodes_after(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
 
     @app.pool.job
     async def day(number: int) -> datetime:
@@ -367,7 +314,7 @@ async def test_results_are_arguments_of_nodes_after(bench: Bench) -> None:
     ]
 
 
-async def test_each_of_many_nodes_takes_the_result_of_its_own(app: App) -> None:
+async def test_each_of_many_nodes_takes_the_result_of_its_own(app: FlowApp) -> None:
     flow = app.pool.flow()
     first = flow.add_many([app.double.call(number) for number in range(200)])
     second = flow.add_many([app.work.call(f"{number}", each.result) for number, each in enumerate(first)])
@@ -379,7 +326,7 @@ async def test_each_of_many_nodes_takes_the_result_of_its_own(app: App) -> None:
     assert [each.after for each in status.groups] == [(), (0,), (200,)]
 
 
-async def test_only_wanted_results_are_kept(app: App) -> None:
+async def test_only_wanted_results_are_kept(app: FlowApp) -> None:
     flow = app.pool.flow()
     one = flow.add(app.double.call(1))
     flow.add(app.double.call(2))
@@ -389,7 +336,7 @@ async def test_only_wanted_results_are_kept(app: App) -> None:
     assert [each for each in fields if each.startswith(b"result:")] == [b"result:0"]
 
 
-async def test_a_node_that_has_not_returned_gives_none(app: App) -> None:
+async def test_a_node_that_has_not_returned_gives_none(app: FlowApp) -> None:
     app.fail = {"bad"}
     flow = app.pool.flow()
     bad, skipped = flow.add(app.work.call("bad")), flow.add(app.work.call("good"))
@@ -400,7 +347,7 @@ async def test_a_node_that_has_not_returned_gives_none(app: App) -> None:
 
 
 async def test_a_result_that_cannot_be_kept_fails_the_job_that_takes_it(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
 
     @app.pool.job
     async def long() -> str:
@@ -426,7 +373,7 @@ async def test_a_result_that_cannot_be_kept_fails_the_job_that_takes_it(bench: B
 
 
 async def test_middlewares_do_not_hide_results(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
 
     @app.pool.middleware
     async def around(job: Job, call_next: Any) -> None:
@@ -440,7 +387,7 @@ async def test_middlewares_do_not_hide_results(bench: Bench) -> None:
     assert app.got == [3, 6]
 
 
-async def test_payloads_keep_what_stands_for_results(app: App) -> None:
+async def test_payloads_keep_what_stands_for_results(app: FlowApp) -> None:
     flow = app.pool.flow()
     app.fail = {"bad"}
     flow.add(app.work.call("bad", flow.add(app.double.call(3)).result))
@@ -453,7 +400,7 @@ async def test_payloads_keep_what_stands_for_results(app: App) -> None:
 
 
 async def test_nodes_of_types_with_records_steps_limits_and_tenants(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     limit: Limit = app.pool.limit("api", concurrency=1)
 
     @app.pool.job(result=60)
@@ -507,7 +454,7 @@ async def _add_one(number: int) -> int:
 
 
 async def test_nodes_have_options(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     first = flow.add(app.work.call("first"))
     flow.add(app.work.options(delay=3600).call("delayed"), after=first)
@@ -528,7 +475,7 @@ async def test_nodes_have_options(bench: Bench) -> None:
 
 
 async def test_a_node_adds_nodes_while_it_runs(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
 
     @app.pool.job
     async def grow(job: Job, depth: int) -> int:
@@ -550,7 +497,7 @@ async def test_a_node_adds_nodes_while_it_runs(bench: Bench) -> None:
 
 
 async def test_only_a_node_that_runs_adds_nodes(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     kept: list[Any] = []
 
     @app.pool.job
@@ -587,7 +534,7 @@ async def test_only_a_node_that_runs_adds_nodes(bench: Bench) -> None:
 
 
 async def test_a_unique_flow_is_started_once_until_it_has_ended(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     async with app.pool.running():
 
         def make() -> Flow:
@@ -610,7 +557,7 @@ async def test_a_unique_flow_is_started_once_until_it_has_ended(bench: Bench) ->
     assert app.ran == ["a", "b", "a", "b"]
 
 
-async def test_a_unique_flow_that_is_retried_is_unique_again(app: App) -> None:
+async def test_a_unique_flow_that_is_retried_is_unique_again(app: FlowApp) -> None:
     def make() -> Flow:
         flow = app.pool.flow(unique="account-42")
         flow.add(app.work.call("b", how="wait"), after=flow.add(app.work.call("a")))
@@ -645,7 +592,7 @@ async def test_a_unique_flow_that_is_retried_is_unique_again(app: App) -> None:
     assert not await redis.exists(texts)
 
 
-async def test_a_flow_that_is_gone_keeps_no_other_from_starting(app: App) -> None:
+async def test_a_flow_that_is_gone_keeps_no_other_from_starting(app: FlowApp) -> None:
     for gone in ("w" + "0" * 23, "x"):
         await app.bench.redis.hset(app.bench.keys.unique_flows, "text", gone)
         flow = app.pool.flow(unique="text")
@@ -658,7 +605,7 @@ async def test_a_flow_that_is_gone_keeps_no_other_from_starting(app: App) -> Non
 
 
 async def test_cancelling_a_flow_ends_what_runs_and_what_waits(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow(on_failure="continue")
     slow = flow.add(app.work.call("slow", how="wait"))
     after = flow.add_many([app.work.call("after")] * 1200, after=slow)
@@ -677,7 +624,7 @@ async def test_cancelling_a_flow_ends_what_runs_and_what_waits(bench: Bench) -> 
     assert (await handle.retry()).done == 0
 
 
-async def test_a_node_that_waits_is_not_cancelled_alone(app: App) -> None:
+async def test_a_node_that_waits_is_not_cancelled_alone(app: FlowApp) -> None:
     flow = app.pool.flow()
     first = flow.add(app.work.call("a", how="wait"))
     second = flow.add(app.work.call("b"), after=first)
@@ -696,7 +643,7 @@ async def test_a_node_that_waits_is_not_cancelled_alone(app: App) -> None:
 
 
 async def test_a_deleted_node_cancels_those_after_it(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     flow.add(app.work.call("after"), after=flow.add(app.work.call("first")))
     handle = await flow.start()
@@ -715,7 +662,7 @@ async def test_roots_may_end_before_the_rest_of_a_flow_is_written(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow_writer, "MOST_MEMBERS", 3)
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail = {"bad"}
     flow = app.pool.flow()
     good, bad = flow.add(app.work.call("good")), flow.add(app.work.call("bad"))
@@ -746,7 +693,7 @@ async def test_roots_may_end_before_the_rest_of_a_flow_is_written(
 
 async def test_a_flow_that_cannot_be_written_is_cancelled(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow_writer, "MOST_MEMBERS", 3)
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     first = flow.add(app.work.call("first"))
     flow.add_many([app.work.call("after")] * 9, after=first)
@@ -792,7 +739,7 @@ async def test_a_tenant_whose_list_is_full_refuses_the_flow(bench: Bench) -> Non
 
 
 async def test_the_rest_of_a_flow_is_gone_on_with_after_a_go_pool_has_killed_its_entry(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     flow.add_many([app.work.call("after")] * 600, after=flow.add(app.work.call("first")))
     await flow.start()
@@ -824,7 +771,7 @@ async def test_an_entry_whose_flow_is_gone_is_taken(bench: Bench) -> None:
 
 
 async def test_keys_of_a_wrong_type_keep_no_node_from_ending(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     flow.add(app.work.call("after"), after=flow.add(app.work.call("first")))
     handle = await flow.start()
@@ -844,7 +791,7 @@ async def _left(handle: FlowHandle, count: int) -> bool:
 
 
 async def test_a_waiting_payload_that_is_gone_has_failed(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     lost = flow.add(app.work.call("lost"), after=flow.add(app.work.call("first")))
     flow.add(app.work.call("after"), after=lost)
@@ -855,7 +802,7 @@ async def test_a_waiting_payload_that_is_gone_has_failed(bench: Bench) -> None:
 
 
 async def test_a_waiting_payload_that_is_no_job_is_quarantined(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     flow.add(app.work.call("after"), after=flow.add(app.work.call("bad"), after=flow.add(app.work.call("first"))))
     handle = await flow.start()
@@ -869,7 +816,7 @@ async def test_a_waiting_payload_that_is_no_job_is_quarantined(bench: Bench) -> 
 
 
 async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
 
     @app.pool.job(unique=True)
     async def unique_type(number: int = 0) -> None: ...
@@ -952,13 +899,13 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
         await until(lambda: _has_ended(bench, flow.id))
 
 
-async def test_a_result_outside_of_a_flow_is_no_argument(app: App) -> None:
+async def test_a_result_outside_of_a_flow_is_no_argument(app: FlowApp) -> None:
     node = app.pool.flow().add(app.double.call(1))
     with pytest.raises(ArgumentEncodingError, match="number"):
         await app.double.enqueue(node.result)
 
 
-async def test_a_result_is_no_value_before_its_node_has_returned(app: App) -> None:
+async def test_a_result_is_no_value_before_its_node_has_returned(app: FlowApp) -> None:
     flow = app.pool.flow()
     node, nodes = flow.add(app.double.call(1)), flow.add_many([app.double.call(2)])
     for misuse in (str, bool, "{:>9}".format, lambda result: f"order {result}", "order %s".__mod__):
@@ -972,7 +919,7 @@ async def test_a_result_is_no_value_before_its_node_has_returned(app: App) -> No
 
 
 async def test_the_client_shows_flows_and_their_nodes(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     app.fail = {"row 3"}
     flow = app.pool.flow("rows")
     rows = flow.add_many([app.work.call(f"row {number}") for number in range(30)], label="rows")
@@ -1001,7 +948,7 @@ async def test_the_client_shows_flows_and_their_nodes(bench: Bench) -> None:
 
 
 async def test_a_handle_waits_and_draws(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     first = flow.add(app.work.call("first", how="wait"), label='the "first" #1')
     flow.add_many([app.work.call("after")] * 1200, after=first)
@@ -1034,7 +981,7 @@ async def test_a_handle_waits_and_draws(bench: Bench) -> None:
 
 
 async def test_nodes_are_sequences(bench: Bench) -> None:
-    app = app_of(bench)
+    app = flow_app(bench)
     flow = app.pool.flow()
     nodes = flow.add_many([app.work.call("x")] * 4)
     assert [each.number for each in nodes] == [0, 1, 2, 3]

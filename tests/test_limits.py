@@ -14,7 +14,7 @@ import pytest
 from asyncwork import Client, Job, Limit, LimitInfo, Rate, RateLimited, RedisUnavailable, UsageError, WorkerPool
 from asyncwork import limit as limit_module
 from asyncwork._redis.limits import LimitSlots
-from asyncwork._worker.services import shared_limits
+from asyncwork._worker.services import gone_owners
 from asyncwork.cli import main
 
 from . import child
@@ -331,7 +331,7 @@ async def test_two_pools_with_different_numbers_are_warned(bench: Bench, caplog:
 async def test_limits_that_no_pool_has_any_more_are_withdrawn(
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_limits, "_GONE_FOR", 0.1)
+    monkeypatch.setattr(gone_owners, "_GONE_FOR", 0.1)
     before = bench.pool(**tuned(QUICK))
     add_jobs(before, before.limit("llm", rate=Rate(1, per=86_400)))
     async with before.running():

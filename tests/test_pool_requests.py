@@ -13,6 +13,7 @@ import pytest
 from asyncwork import Client, RedisUnavailable, UsageError, WorkerPool
 from asyncwork._redis import pool_requests
 from asyncwork._redis.scripts import digest
+from asyncwork._redis.wake_channel import wake_pools
 from asyncwork.models.pools import Heartbeat, PoolRequest
 
 from .conftest import LIMIT, Bench, until
@@ -101,7 +102,7 @@ async def test_a_message_makes_a_pool_comply_at_once(bench: Bench, client: Clien
         assert launcher is not None
 
         async def is_quiet() -> bool:
-            await client._pool_actions._cancels.wake_pools()  # the first may come before it has subscribed
+            await wake_pools(client._in_redis)  # the first may come before it has subscribed
             return launcher.state.is_quiet
 
         await client.quiet_pool(id_of(pool))
@@ -325,7 +326,7 @@ async def test_a_pool_that_was_considered_dead_keeps_what_it_has_followed(bench:
         assert launcher is not None
 
         async def is_resized() -> bool:
-            await client._pool_actions._cancels.wake_pools()  # the first may come before it has subscribed
+            await wake_pools(client._in_redis)  # the first may come before it has subscribed
             return pool.concurrency == 3
 
         await client.resize_pool(id_of(pool), 3)

@@ -22,10 +22,11 @@ from asyncwork.models.job_record import JobRecord
 from asyncwork.web import api, gocraft_api, pages
 
 from .conftest import LIMIT, Bench
+from .payloads import failed, payload, put
 from .test_cli import Here, here, signals_as_usual
 from .test_web_cli import at
 from .test_web_cli import serving as running_web
-from .web_app import failed, payload, put, serving
+from .web_app import serving
 
 __all__ = ["here", "signals_as_usual"]  # fixtures
 

@@ -13,8 +13,9 @@ from asyncwork import Client, ResultLost, WorkerPool
 from asyncwork.embedded import EmbeddedRedis
 
 from .conftest import LIMIT, Bench, open_bench, until
+from .payloads import failed, payload, put
 from .tuned import tuned
-from .web_app import failed, payload, put, serving
+from .web_app import serving
 
 # Background roles that say nothing while a test lasts, but for once at the start.
 SILENT = tuned(

@@ -29,6 +29,7 @@ from asyncwork import (
     Flow,
     FlowHandle,
     JobDecorator,
+    JobFlow,
     JobOptions,
     PoolOptions,
     SyncBatch,
@@ -40,7 +41,7 @@ from asyncwork import (
     sync,
 )
 from asyncwork._jobs.enqueue_options import OptionsDict
-from asyncwork.batch import BaseBatch
+from asyncwork._redis.base_batch import BaseBatch
 from asyncwork.flow import BaseFlow
 from asyncwork.testing import Jobs, SyncJobs
 
@@ -63,6 +64,7 @@ MADE_BY_A_POOL = (
     Flow,
     SyncFlow,
     FlowHandle,
+    JobFlow,
     BoundTask,
     SyncBoundTask,
     SyncTask,

@@ -24,7 +24,8 @@ from asyncwork.web import actions, api, create_app, gocraft_api, health, metrics
 from asyncwork.web.responses import encode_json
 
 from .conftest import LIMIT, Bench, until
-from .web_app import calling, dump, failed, payload, put, serving
+from .payloads import failed, payload, put
+from .web_app import calling, dump, serving
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from asyncwork.web import actions, sse
 from . import web_screens
 from .browser import CHROMIUM, SWITCHES, Server, free_port
 from .conftest import LIMIT, Bench, until
+from .payloads import failed, payload, put
 from .test_web_pages import HOSTILE, fill
-from .web_app import PLAIN_PAGES, failed, payload, put
+from .web_app import PLAIN_PAGES
 
 AUDIT = (Path(__file__).parent / "browser_audit.js").read_text()
 PAGES = (*PLAIN_PAGES, "/find?text=pay")

@@ -20,9 +20,10 @@ from asyncwork.web.job_status import _events
 from asyncwork.web.step_line import step_line
 
 from .conftest import LIMIT, Bench, until
+from .payloads import failed, payload, put
 from .test_web_api import get, post
 from .tuned import QUICK, tuned
-from .web_app import failed, payload, put, serving
+from .web_app import serving
 
 
 @pytest.fixture

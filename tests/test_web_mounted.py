@@ -25,7 +25,8 @@ from asyncwork.client import Client
 from asyncwork.web import create_app
 
 from .conftest import LIMIT, Bench, until
-from .web_app import calling, failed, put
+from .payloads import failed, put
+from .web_app import calling
 
 # FastAPI and Starlette
 

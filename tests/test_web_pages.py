@@ -33,7 +33,8 @@ from asyncwork.web import assets, charts, create_app, cron_words, formatting, hi
 
 from . import web_screens
 from .conftest import LIMIT, Bench, open_bench
-from .web_app import PLAIN_PAGES, calling, failed, payload, put, serving
+from .payloads import failed, payload, put
+from .web_app import PLAIN_PAGES, calling, serving
 
 HTML = {"accept": "text/html"}
 

@@ -14,7 +14,8 @@ from asyncwork.web import actions, app, health, metrics
 
 from .architecture import ROOT
 from .conftest import Bench
-from .web_app import failed, payload, put, serving
+from .payloads import failed, payload, put
+from .web_app import serving
 
 ZEROS = "0" * 20
 NUMBERS = (

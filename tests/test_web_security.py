@@ -29,7 +29,8 @@ from asyncwork.web.throttle import TOKEN_LIFETIME, LogLimit, PasswordThrottle
 
 from .architecture import ROOT
 from .conftest import Bench
-from .web_app import calling, dump, failed, payload, put, serving
+from .payloads import failed, payload, put
+from .web_app import calling, dump, serving
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

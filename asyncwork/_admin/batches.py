@@ -17,6 +17,7 @@ from .._redis.job_scan import JobScan
 from .._redis.located_payload import LocatedPayload
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode, read_count
+from .._redis.wake_channel import wake_pools
 from ..errors import PayloadError
 from ..job import Job
 from ..models.batches import BatchFailures, BatchPage, BatchResult, BatchStatus
@@ -156,6 +157,7 @@ class BatchActions:
     """
 
     def __init__(self, namespace: Namespace, inspector: Inspector, reader: BatchReader, actions: JobActions) -> None:
+        self._namespace = namespace
         self._redis = namespace.redis
         self._keys = namespace.keys
         self._store = BatchStore(namespace)
@@ -177,7 +179,7 @@ class BatchActions:
         deadline = time.monotonic() + seconds
         await self._cancels.mark([batch_id], mark)
         await self._redis.client().hsetnx(self._keys.batch(batch_id)[0], "cancel", mark.encode())
-        await self._cancels.wake_pools()
+        await wake_pools(self._namespace)
         for child in await self._children(batch_id):
             await self.cancel(child, mark, max(0.0, deadline - time.monotonic()))
         for location in (*_WAITING_SETS, *map(queue_location, await self._inspector.names())):

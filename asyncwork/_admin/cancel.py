@@ -27,6 +27,7 @@ from .._redis.job_scan import JobScan
 from .._redis.located_payload import LocatedPayload
 from .._redis.namespace import Namespace
 from .._redis.running_jobs import RunningJobs, id_among
+from .._redis.wake_channel import wake_pools
 from ..errors import PayloadError, UsageError
 from ..job import Job
 from ..models.actions import ActionResult, CancelResult
@@ -136,7 +137,7 @@ class JobCanceller:
         found = set(await self._running.find(job_ids)) if job_ids else set()
         if found:
             # Only now, because a job that ends at once would not be found.
-            await self._cancels.wake_pools()
+            await wake_pools(self._namespace)
         return found
 
     async def _locations(self) -> list[str]:

@@ -5,41 +5,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from .._jobs.membership import member_id
+from .._jobs.stored_group import StoredGroup
 from .._json import codec
 from .._redis.batch_store import BatchStore, Bits
 from .._redis.flow_store import FlowStore
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode
 from ..errors import PayloadError
-from ..models.flows import FlowNode, FlowNodes, FlowStatus, NodeGroup, NodeState, When
+from ..models.flows import FlowNode, FlowNodes, FlowStatus, NodeGroup, NodeState
 from .batches import read_batch
 from .lookup import start_of
-
-
-@dataclass(frozen=True, slots=True)
-class StoredGroup:
-    """A group of nodes as Redis holds it.
-
-    :ivar set: the first number of the set of all of its nodes; -1 if they follow no others, and ``None`` if each may be
-        a set of its own.
-    """
-
-    first: int
-    count: int
-    name: str
-    label: str
-    when: When
-    after: tuple[int, ...]
-    set: int | None
-
-    @property
-    def numbers(self) -> range:
-        """The numbers of its nodes."""
-        return range(self.first, self.first + self.count)
 
 
 class FlowReader:
@@ -120,22 +97,8 @@ def read_groups(parts: Sequence[bytes]) -> list[StoredGroup]:
             groups = codec.decode(part)
         except PayloadError:
             continue
-        found += (group for each in groups if (group := _read_group(each)) is not None)
+        found += (group for each in groups if (group := StoredGroup.read(each)) is not None)
     return sorted(found, key=lambda each: each.first)
-
-
-def _read_group(fields: Any) -> StoredGroup | None:
-    try:
-        first, count, after = fields["first"], fields["count"], tuple(fields.get("after", ()))
-        set_ = fields.get("set", -1)
-        if not all(type(each) is int for each in (first, count, *after)) or not (set_ is None or type(set_) is int):
-            return None
-        if first < 0 or not 0 < count <= 10**9:
-            return None
-        when = When(fields.get("when", When.SUCCESS))
-        return StoredGroup(first, count, str(fields["name"]), str(fields.get("label", "")), when, after, set_)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def _group_of(number: int, firsts: Sequence[int]) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from .._jobs.printable import shown
-from .._redis.cancels import Cancels
 from .._redis.namespace import Namespace
 from .._redis.pool_requests import STOPPING, PoolRequests, RequestReply
+from .._redis.wake_channel import wake_pools
 from ..errors import UsageError
 from ..models.pools import PoolRequest
 from ..options import check_workers
@@ -22,7 +22,7 @@ class PoolActions:
 
     def __init__(self, namespace: Namespace) -> None:
         self._requests = PoolRequests(namespace)
-        self._cancels = Cancels(namespace)
+        self._namespace = namespace
 
     async def resize(self, pool_id: str, concurrency: int, who: str) -> None:
         """Request that a pool run another number of jobs at once; otherwise as :meth:`request`.
@@ -56,4 +56,4 @@ class PoolActions:
             )
         if reply is RequestReply.STOPPING and request.state != STOPPING:
             raise UsageError(f"pool {shown(pool_id)} is stopping, which cannot be undone")
-        await self._cancels.wake_pools()
+        await wake_pools(self._namespace)

@@ -17,10 +17,10 @@ from .._redis.inspector import Inspector
 from .._redis.limits import Limits
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
-from .._redis.new_jobs import UNIQUE_TTL
 from .._redis.periodic_changes import PeriodicChanges
 from .._redis.pool_registry import PoolRegistry
 from .._redis.rates import Rates
+from .._redis.unique_value import UNIQUE_TTL
 from ..models.diagnosis import Diagnosis, Repairs, UniqueKey
 from ..models.queues import QueueInfo
 from ..models.unique_holder import UniqueHolder

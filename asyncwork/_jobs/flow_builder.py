@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ..errors import UsageError
 from ..models.flows import When
@@ -12,8 +11,8 @@ from .batch_options import check_members, short_text
 from .enqueue_options import AT_ONCE
 from .flow_nodes import Node, Nodes
 from .flow_plan import FlowPlan, Span
-from .job_call import JobCall, check_jobs
-from .names import Named, job_name
+from .job_call import JobCall
+from .names import job_name
 from .node_results import NodeResults, take_placeholders
 from .printable import shown
 from .rule_arguments import by_type
@@ -119,33 +118,3 @@ def check_when(when: object) -> When:
         return When(when)  # type: ignore[arg-type]
     except ValueError:
         raise UsageError(f"when must be 'success', 'done' or 'failure', not {shown(when)}") from None
-
-
-def jobs_of(jobs: object, args: object) -> list[object]:
-    """Return the jobs of a group, as calls and pairs.
-
-    :raises UsageError: when they cannot be iterated over, or there are none.
-    """
-    if args is None and not isinstance(jobs, str):
-        check_jobs(jobs)
-        assert isinstance(jobs, Iterable)
-        found: list[object] = list(jobs)
-    elif not isinstance(args, Iterable) or isinstance(args, (str, bytes, Mapping)):
-        raise UsageError(f"pass the name of the jobs and a list of the arguments of each, not {shown(args)}")
-    else:
-        found = [(jobs, each) for each in args]
-    if not found:
-        raise UsageError("there is no job to add: leave the call out where there may be none")
-    return found
-
-
-def job_of(job: JobCall[Any] | str | Named, args: Mapping[str, Any] | None) -> object:
-    """Return the job of a single node, as a call or a pair.
-
-    :raises UsageError: when arguments are given twice.
-    """
-    if isinstance(job, JobCall):
-        if args is not None:
-            raise UsageError("a task.call(…) has its arguments already: pass it alone")
-        return job
-    return (job, args)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .._json import codec
 from ..models.flows import When
+from .stored_group import StoredGroup
 
 
 class Span(NamedTuple):
@@ -46,37 +46,6 @@ class NodeSet:
 
 
 @dataclass(slots=True)
-class PlannedGroup:
-    """What was added by one call.
-
-    :ivar after: the first numbers of the groups that it follows.
-    :ivar set: the first number of the set to which all of its nodes belong; -1 if they follow no others, and ``None``
-        if each of them is a set, or follows no others.
-    """
-
-    first: int
-    count: int
-    name: str
-    label: str
-    when: When
-    after: tuple[int, ...]
-    set: int | None
-
-    def encode(self) -> bytes:
-        """Return it as JSON."""
-        fields: dict[str, object] = {"first": self.first, "count": self.count, "name": self.name}
-        if self.label:
-            fields["label"] = self.label
-        if self.when is not When.SUCCESS:
-            fields["when"] = self.when.value
-        if self.after:
-            fields["after"] = list(self.after)
-        if self.set != -1:
-            fields["set"] = self.set
-        return codec.encode_args(fields)
-
-
-@dataclass(slots=True)
 class FlowPlan:
     """The nodes that are to be added to a flow.
 
@@ -87,7 +56,7 @@ class FlowPlan:
     """
 
     first: int = 0
-    groups: list[PlannedGroup] = field(default_factory=list)
+    groups: list[StoredGroup] = field(default_factory=list)
     sets: list[NodeSet] = field(default_factory=list)
     roots: list[bool] = field(default_factory=list)
     wanted: set[int] = field(default_factory=set)
@@ -127,7 +96,7 @@ class FlowPlan:
         set_ = self._add_alike(span, when, joined(after)) if alike else self._add_each(span, when, after, taken)
         before = {self._group_of(each.first) for each in after}
         before.update(self._group_of(each.start) for ranges in taken for each in ranges)
-        self.groups.append(PlannedGroup(span.first, span.size, names[0], label, when, tuple(sorted(before)), set_))
+        self.groups.append(StoredGroup(span.first, span.size, names[0], label, when, tuple(sorted(before)), set_))
         return span
 
     def _group_of(self, number: int) -> int:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 from weakref import WeakSet
 
 from ..errors import UsageError
 from ..models.flows import When
 from .flow_nodes import Node, Nodes
+from .given_jobs import job_of, nodes_of
 from .job_call import JobCall
-from .membership import batch_of, is_flow
+from .membership import Member, batch_of, is_flow
 from .names import Named
 
 if TYPE_CHECKING:
@@ -20,20 +20,24 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 
-class JobFlow(ABC):
+class JobFlow:
     """The flow of a job that runs, which :attr:`Job.flow` returns: adds nodes to it. It cannot end meanwhile.
 
     :ivar id: the id of the flow, for :meth:`Client.flow`.
     """
 
-    id: str
+    def __init__(self, member: Member, add: Callable[[list[object], object, object, object], Awaitable[int]]) -> None:
+        self.id: str = member.batch_id
+        self._node: Node[Any] = Node(member.batch_id, member.number)
+        # Writes jobs, with what they follow, when, and their label; returns the number of the first node.
+        self._add = add
 
     @property
-    @abstractmethod
     def result(self) -> Any:
         """Stands for what this job will return, as an argument of a node that then follows it; see
         :attr:`Node.result`.
         """
+        return self._node.result
 
     @overload
     async def add(
@@ -65,7 +69,6 @@ class JobFlow(ABC):
         when: When | Literal["success", "done", "failure"] = "success",
         label: str = "",
     ) -> Node[Any]: ...
-    @abstractmethod
     async def add(
         self,
         job: JobCall[Any] | str | Named,
@@ -85,8 +88,8 @@ class JobFlow(ABC):
         :raises QueueFull: when too many jobs of its tenant wait.
         :raises RedisUnavailable: when Redis refuses or cannot be reached.
         """
+        return Node(self.id, await self._add([job_of(job, args)], after, when, label))
 
-    @abstractmethod
     async def add_many(
         self,
         jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]] | str | Named,
@@ -101,6 +104,8 @@ class JobFlow(ABC):
         :param jobs: as for :meth:`Flow.add_many`.
         :raises UsageError, ArgumentEncodingError, BatchEndedError, QueueFull, RedisUnavailable: as :meth:`add`.
         """
+        found = nodes_of(jobs, args)
+        return Nodes(self.id, await self._add(found, after, when, label), len(found))
 
 
 class FlowSource(Protocol):

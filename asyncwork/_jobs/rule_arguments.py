@@ -89,13 +89,16 @@ def with_defaults(
     :raises ArgumentEncodingError: when a default has no JSON.
     """
     given = dict(args or {})
+    left_out = [each for each in rule.by or () if each not in given and _has_default(handler, each)]
+    if not left_out:  # reading a signature takes longer than enqueueing a job
+        return given or None
     defaults = inspect.signature(handler.function).parameters
-    missing = {
-        each: defaults[each].default
-        for each in rule.by or ()
-        if each not in given and each in defaults and defaults[each].default is not inspect.Parameter.empty
-    }
-    return (given | bind_some_arguments(handler, (), missing)) or None
+    return given | bind_some_arguments(handler, (), {each: defaults[each].default for each in left_out})
+
+
+def _has_default(handler: Handler, name: str) -> bool:
+    parameter = handler.parameters.get(name)
+    return parameter is not None and not parameter.required
 
 
 def values_of(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from .._json import codec
@@ -82,12 +81,6 @@ class Cancels:
             for job_id in some:
                 args += (encode(job_id), raw)
             await run_script(self._redis.client(), "mark_cancelled", [self._keys.cancels], args)
-
-    async def wake_pools(self) -> None:
-        """Have the pools read the marks now."""
-        # The user may not be allowed to publish. The pools read the marks with each heartbeat all the same.
-        with suppress(ErrorReply):
-            await self._redis.client().publish(self._keys.wake_channel(), b"")
 
     async def ids(self) -> set[str]:
         """Return the ids of all marked jobs; none when the key holds another type."""

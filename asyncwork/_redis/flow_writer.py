@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from .._jobs.batch_options import BatchOptions
 from .._jobs.enqueue_options import EnqueueOptions
-from .._jobs.flow_plan import FlowPlan, NodeSet, PlannedGroup, Span, joined
+from .._jobs.flow_plan import FlowPlan, NodeSet, Span, joined
 from .._jobs.job_call import JobCall
 from .._jobs.membership import SETTLE_NAME, MemberState, member_id
 from .._jobs.payload import encode_job
+from .._jobs.stored_group import StoredGroup
 from ..errors import QueueFull, UniqueConflictError
 from . import scripts
 from .base_client import unavailable
@@ -105,7 +106,7 @@ class _Part(NamedTuple):
     roots: range
     waiting: range
     sets: Sequence[NodeSet]
-    groups: Sequence[PlannedGroup]
+    groups: Sequence[StoredGroup]
 
 
 class FlowWriter(BatchWriter):
@@ -284,7 +285,7 @@ def _parts(plan: FlowPlan, nodes: NewNodes) -> Iterator[_Part]:
                 wait += 1
             number += 1
         last_sets: list[NodeSet] = []
-        last_groups: list[PlannedGroup] = []
+        last_groups: list[StoredGroup] = []
         while set_ is not None and set_.stop <= number:
             last_sets.append(set_)
             set_ = next(sets, None)

@@ -19,6 +19,7 @@ from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import decode, encode, value_of
 from .rates import NONE, tokens_left
+from .wake_channel import wake_pools
 
 logger = logging.getLogger("asyncwork")
 
@@ -123,6 +124,7 @@ class Limits:
     """The limits of one namespace. Each method raises RedisError or OSError when Redis refuses or cannot be reached."""
 
     def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
         self._redis = namespace.redis
         self._keys = namespace.keys
 
@@ -165,7 +167,7 @@ class Limits:
     async def set_numbers(self, name: str, rate: Rate | None, concurrency: int) -> None:
         """Set the numbers of a limit, whatever the code says."""
         await self._write({_SET + name: f"{NONE if rate is None else rate} {concurrency}"})
-        await self._wake_pools()
+        await wake_pools(self._namespace)
 
     async def reset(self, name: str) -> None:
         """Have the numbers of the code hold again."""
@@ -174,7 +176,7 @@ class Limits:
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
-        await self._wake_pools()
+        await wake_pools(self._namespace)
 
     async def show(self) -> list[LimitInfo]:
         """Return all limits, with what is in use."""
@@ -208,11 +210,6 @@ class Limits:
             if not is_wrong_type(error):
                 raise
             return 0
-
-    async def _wake_pools(self) -> None:
-        # The user may not be allowed to publish. The pools read the limits from time to time all the same.
-        with suppress(ErrorReply):
-            await self._redis.client().publish(self._keys.wake_channel(), b"")
 
     async def _write(self, fields: Mapping[str, str]) -> None:
         client, encoded = self._redis.client(), {encode(field): encode(text) for field, text in fields.items()}

@@ -16,7 +16,7 @@ from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .pool_requests import WrittenRequests
-from .protocol import decode
+from .protocol import decode, encode
 from .queue_options import QueueOptions
 
 # Seconds after which an observation expires if nothing deletes it.
@@ -217,6 +217,19 @@ class PoolRegistry:
     async def pool_ids(self) -> set[str]:
         """Return the ids of the registered pools."""
         return await self._members(self._keys.worker_pools)
+
+    async def registered(self, pool_ids: Collection[str]) -> set[str]:
+        """Return which of these pools are registered."""
+        ids = sorted(pool_ids)
+        if not ids:
+            return set()
+        try:
+            replies = await self._redis.client().smismember(self._keys.worker_pools, [encode(each) for each in ids])
+        except ErrorReply as error:
+            if not is_wrong_type(error):
+                raise
+            return set(ids)  # nothing is known of them
+        return {pool_id for pool_id, found in zip(ids, replies, strict=True) if found}
 
     async def job_names(self) -> set[str]:
         """Return the registered job names."""

@@ -13,6 +13,7 @@ from .limits import Limits
 from .namespace import Namespace
 from .protocol import encode
 from .rates import Rates
+from .wake_channel import wake_pools
 
 
 class QueueSettings:
@@ -22,6 +23,7 @@ class QueueSettings:
     """
 
     def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
         self._redis = namespace.redis
         self._keys = namespace.keys
         self._fair = FairQueues(namespace)
@@ -35,7 +37,7 @@ class QueueSettings:
     async def unpause(self, name: str) -> None:
         """Resume a queue that is paused or rests."""
         await self._redis.client().delete(self._keys.paused(name))
-        await self._rates.wake_pools()
+        await wake_pools(self._namespace)
 
     async def set_max_concurrency(self, name: str, limit: int) -> None:
         """Set how many jobs of a name may run at once; 0 for any number."""

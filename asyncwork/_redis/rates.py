@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from .batches import batches
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import decode, encode, value_of
+from .wake_channel import wake_pools
 
 _CODE, _SET = "code:", "set:"
 # In place of a rate that was set: any number of jobs may start, whatever the code says.
@@ -101,6 +102,7 @@ class Rates:
     """The rates of one namespace. Every method raises RedisError or OSError when Redis refuses or cannot be reached."""
 
     def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
         self._redis = namespace.redis
         self._keys = namespace.keys
 
@@ -129,7 +131,7 @@ class Rates:
     async def set_rate(self, name: str, rate: Rate | None) -> None:
         """Set the rate of a queue, whatever the code says; ``None`` for any number of jobs."""
         await self._write({encode(_SET + name): encode(NONE if rate is None else str(rate))})
-        await self.wake_pools()
+        await wake_pools(self._namespace)
 
     async def reset_rate(self, name: str) -> None:
         """Return to the rate of the code."""
@@ -138,7 +140,7 @@ class Rates:
         except ErrorReply as error:
             if not is_wrong_type(error):
                 raise
-        await self.wake_pools()
+        await wake_pools(self._namespace)
 
     async def states(self, names: Sequence[str]) -> dict[str, bytes]:
         """Return what is written about the tokens of these job names; empty where there is nothing that can be read."""
@@ -164,25 +166,6 @@ class Rates:
             if found.was_set in found.invalid:
                 fields.append(encode(_SET + name))
         return int(await self._redis.client().hdel(self._keys.rates, *fields)) if fields else 0
-
-    async def registered(self, pool_ids: Collection[str]) -> set[str]:
-        """Return which of these pools are registered."""
-        ids = sorted(pool_ids)
-        if not ids:
-            return set()
-        try:
-            replies = await self._redis.client().smismember(self._keys.worker_pools, [encode(each) for each in ids])
-        except ErrorReply as error:
-            if not is_wrong_type(error):
-                raise
-            return set(ids)  # nothing is known of them
-        return {pool_id for pool_id, found in zip(ids, replies, strict=True) if found}
-
-    async def wake_pools(self) -> None:
-        """Have the pools read the rates now."""
-        # The user may not be allowed to publish. The pools read them from time to time all the same.
-        with suppress(ErrorReply):
-            await self._redis.client().publish(self._keys.wake_channel(), b"")
 
     async def _write(self, fields: Mapping[bytes, bytes]) -> None:
         client = self._redis.client()

@@ -18,11 +18,10 @@ from .errors import is_out_of_memory
 from .fair_queues import FairQueues
 from .held_keys import HeldKeys
 from .namespace import Namespace
-from .new_jobs import UNIQUE_TTL
 from .protocol import decode, encode
 from .rule_requests import SUCCESSOR_AT
 from .step_records import StepRecords
-from .unique_value import owned_by
+from .unique_value import UNIQUE_TTL, owned_by
 
 # Seconds for which a deletion can be undone.
 UNDO_FOR = 600

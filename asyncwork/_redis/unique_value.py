@@ -12,6 +12,9 @@ VALUE_END = 200
 # gocraft/work's value, which does not name the owner.
 WITHOUT_OWNER = b"1"
 
+# Seconds after which a unique key expires.
+UNIQUE_TTL = 86_400
+
 
 def owned_by(job_id: bytes) -> bytes:
     """Return the value of a waiting job's unique key. It names no owner if the id is not like asyncwork's."""

@@ -318,13 +318,13 @@ class Jobs:
     def _opened(self) -> Iterator[None]:
         """Redirect the pool to this namespace during the block."""
         pool, registry = self.pool, self.pool._registry
-        enqueuer, sync_enqueuer, job_flows = pool.enqueuer, pool.sync_enqueuer, pool._job_flows
+        enqueuer, sync_enqueuer, flow_opener = pool.enqueuer, pool.sync_enqueuer, pool._flow_opener
         url, namespace = pool._redis.url, pool.options.namespace
         clock, pool._clock = pool._clock, self.clock
         launcher_type, pool._launcher_type = pool._launcher_type, self._make_launcher
         try:
             pool.reconfigure(url=self.url, namespace=self.namespace)
-            pool._enqueuer, pool._sync_enqueuer, pool._job_flows = enqueuer, sync_enqueuer, job_flows
+            pool._enqueuer, pool._sync_enqueuer, pool._flow_opener = enqueuer, sync_enqueuer, flow_opener
             registry.middlewares.insert(0, self._record)
             with self._redirection.applied(enqueuer, sync_enqueuer):
                 yield
@@ -333,7 +333,7 @@ class Jobs:
             registry.middlewares[:] = [each for each in registry.middlewares if each != self._record]
             if not pool._is_running:
                 pool.reconfigure(url=url, namespace=namespace)
-                pool._enqueuer, pool._sync_enqueuer, pool._job_flows = enqueuer, sync_enqueuer, job_flows
+                pool._enqueuer, pool._sync_enqueuer, pool._flow_opener = enqueuer, sync_enqueuer, flow_opener
 
     async def _finish(self) -> list[str]:
         """Return what violates the invariants, and delete all keys."""

@@ -7,22 +7,19 @@ again and again.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from ..._jobs.printable import printable
 from ..._redis.namespace import Namespace
 from ..._redis.rates import QueueRate, Rates
+from ..._redis.wake_channel import wake_pools
 from ...limit import Limit
 from ...rate import Rate
+from .gone_owners import GoneOwners
 from .shared_limits import SharedLimits
 
 logger = logging.getLogger("asyncwork")
-
-# Seconds for which the pool that has announced a rate must be gone until another pool announces a different one, or
-# withdraws it: a pool announces its rates before it is registered.
-_GONE_FOR = 20.0
 
 
 class RatedFetching(Protocol):
@@ -56,6 +53,7 @@ class RateReader:
         fetching: RatedFetching,
         shared: SharedLimits | None = None,
     ) -> None:
+        self._namespace = namespace
         self._rates = Rates(namespace)
         self._pool_id = pool_id
         self._names = names
@@ -66,8 +64,7 @@ class RateReader:
         self._limited: frozenset[str] = frozenset()
         self._is_obeyed = True
         self._known: dict[str, QueueRate] = {}
-        # By name, since when the pool that announced its rate has been gone, by this process's monotonic clock.
-        self._gone_since: dict[str, float] = {}
+        self._owners = GoneOwners(namespace, pool_id)
 
     def add_limits(self, limits: Iterable[Limit]) -> None:
         """Have shared limits announced that no job type has, for their slots."""
@@ -92,7 +89,7 @@ class RateReader:
                 if (found := before.get(name)) is not None and found.code not in ("", str(rate)):
                     text = "rate of %s changed to %s, the rate of this pool; another pool had announced %s"
                     logger.warning(text, printable(name), rate, printable(found.code))
-            await self._rates.wake_pools()
+            await wake_pools(self._namespace)
         await self.run_once()
 
     async def run_once(self) -> float:
@@ -131,21 +128,14 @@ class RateReader:
         """Announce rates again whose pool is gone or that were lost, and withdraw those that no pool has in its code
         any more; return whether there were any.
         """
-        owners = {each.owner for name, each in found.items() if name in self._names and each.code}
-        gone = owners - {self._pool_id} - await self._rates.registered(owners - {self._pool_id})
-        now = time.monotonic()
-        self._gone_since = {
-            name: self._gone_since.get(name, now)
-            for name, each in found.items()
-            if name in self._names and each.code and each.owner in gone
-        }
-        over = {name for name, since in self._gone_since.items() if now - since >= _GONE_FOR}
+        owners = {name: each.owner for name, each in found.items() if name in self._names and each.code}
+        over = await self._owners.over(owners)
         again = {
             name: rate
             for name, rate in self._own.items()
             if name in over
             or not (code := found.get(name, QueueRate()).code)
-            or (name in self._gone_since and code == str(rate))
+            or (name in self._owners.gone and code == str(rate))
         }
         await self._rates.announce(again, self._pool_id)
         if withdrawn := over - self._own.keys():

@@ -6,20 +6,17 @@ Part of the rate reader, because the same fetches obey both.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Iterable, Mapping
 
 from ..._jobs.printable import printable
 from ..._redis.limits import KnownLimits, LimitNumbers, Limits, TypeLimits
 from ..._redis.namespace import Namespace
-from ..._redis.rates import Rates
+from ..._redis.wake_channel import wake_pools
 from ...limit import Limit
 from ...options import JobOptions
+from .gone_owners import GoneOwners
 
 logger = logging.getLogger("asyncwork")
-
-# Seconds for which the pool that announced the limits of a job type must be gone until another pool withdraws them.
-_GONE_FOR = 20.0
 
 
 class SharedLimits:
@@ -30,7 +27,6 @@ class SharedLimits:
 
     def __init__(self, namespace: Namespace, pool_id: str, options: Mapping[str, JobOptions]) -> None:
         self._limits = Limits(namespace)
-        self._rates = Rates(namespace)
         self._names = options.keys()
         self._own: dict[str, Limit] = {}
         for one in options.values():
@@ -40,13 +36,11 @@ class SharedLimits:
             for name, one in options.items()
             if one.limits
         }
-        self._redis = namespace.redis
-        self._pool_id = pool_id
+        self._namespace = namespace
         # When the pool was started, by Redis's clock, epoch seconds.
         self._started_at = 0.0
         self._warned: dict[str, str] = {}
-        # By job type, since when the pool that announced its limits has been gone, by this process's monotonic clock.
-        self._gone_since: dict[str, float] = {}
+        self._owners = GoneOwners(namespace, pool_id)
 
     def add(self, limits: Iterable[Limit]) -> None:
         """Have limits of the code announced, also those that no job type has, for their slots."""
@@ -59,9 +53,9 @@ class SharedLimits:
         """
         if not (self._types or self._own):
             return
-        before, self._started_at = await self._limits.read(), await self._redis.now()
+        before, self._started_at = await self._limits.read(), await self._namespace.redis.now()
         await self._limits.announce(list(self._own.values()), self._types, self._started_at)
-        await self._rates.wake_pools()
+        await wake_pools(self._namespace)
         for name, each in self._own.items():
             code = before.numbers.get(name, LimitNumbers()).code
             if code not in ("", each.numbers):
@@ -92,14 +86,8 @@ class SharedLimits:
 
     async def _keep_announced(self, found: KnownLimits) -> bool:
         """Announce again what was lost, or whose pool is gone; withdraw what no pool has in its code any more."""
-        others = {name: each for name, each in found.types.items() if name in self._names}
-        owners = {each.owner for each in others.values()} - {self._pool_id}
-        gone = owners - await self._rates.registered(owners)
-        now = time.monotonic()
-        self._gone_since = {
-            name: self._gone_since.get(name, now) for name, each in others.items() if each.owner in gone
-        }
-        over = {name for name, since in self._gone_since.items() if now - since >= _GONE_FOR}
+        owners = {name: each.owner for name, each in found.types.items() if name in self._names}
+        over = await self._owners.over(owners)
         again = {name: each for name, each in self._types.items() if name in over or name not in found.types}
         lost = [each for name, each in self._own.items() if not found.numbers.get(name, LimitNumbers()).code]
         if again or lost:

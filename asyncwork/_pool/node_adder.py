@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from .._jobs.flow_builder import FlowBuilder, job_of, jobs_of
-from .._jobs.flow_nodes import Node, Nodes
-from .._jobs.job_call import JobCall
+from .._jobs.flow_builder import FlowBuilder
+from .._jobs.flow_nodes import Node
 from .._jobs.job_flow import JobFlow, sources
 from .._jobs.membership import member_of
-from .._jobs.names import Named
 from .._redis.base_client import translated_errors
 from .._redis.batch_source import BatchSource
 from .._redis.enqueue_steps import Steps
@@ -18,10 +16,9 @@ from .._redis.flow_writer import FlowWriter, NewNodes
 from .._worker.launcher import Launcher
 from ..enqueuer import Enqueuer
 from ..job import Job
-from ..models.flows import When
 
 
-class JobFlows:
+class FlowOpener:
     """Opens the flows of the jobs that a pool runs.
 
     :param enqueuer: the pool's.
@@ -42,13 +39,12 @@ class JobFlows:
         if launcher is None or member is None or not any(each.job is job for each in launcher._all_workers):
             return None
         source = self._enqueuer._batch_source()
-        return _RunningFlow(source, self._enqueuer._producer.run, flow_id, member.number, launcher._services._on_due)
+        return JobFlow(member, NodeAdder(source, self._enqueuer._producer.run, flow_id, launcher._services._on_due).add)
 
 
-class _RunningFlow(JobFlow):
-    """The flow of a job that runs.
+class NodeAdder:
+    """Adds nodes to a flow while one of its jobs runs.
 
-    :param number: that of the job among the nodes.
     :param wake: has due jobs moved to their queues.
     """
 
@@ -57,43 +53,18 @@ class _RunningFlow(JobFlow):
         source: BatchSource,
         run: Callable[[Steps[Any]], Awaitable[Any]],
         flow_id: str,
-        number: int,
         wake: Callable[[], None],
     ) -> None:
-        self.id: str = flow_id
+        self._flow_id = flow_id
         self._source = source
         self._run = run
-        self._node: Node[Any] = Node(flow_id, number)
         self._wake = wake
 
-    @property
-    def result(self) -> Any:
-        return self._node.result
+    async def add(self, jobs: list[object], after: object, when: object, label: object) -> int:
+        """Write jobs as nodes; return the number of the first one.
 
-    async def add(
-        self,
-        job: JobCall[Any] | str | Named,
-        args: Mapping[str, Any] | None = None,
-        *,
-        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
-        when: When | Literal["success", "done", "failure"] = "success",
-        label: str = "",
-    ) -> Node[Any]:
-        return Node(self.id, await self._add([job_of(job, args)], after, when, label))
-
-    async def add_many(
-        self,
-        jobs: Iterable[JobCall[Any] | tuple[str | Named, Mapping[str, Any] | None]] | str | Named,
-        args: Iterable[Mapping[str, Any] | None] | None = None,
-        *,
-        after: Job | Node[Any] | Nodes[Any] | Sequence[Job | Node[Any] | Nodes[Any]] | None = None,
-        when: When | Literal["success", "done", "failure"] = "success",
-        label: str = "",
-    ) -> Nodes[Any]:
-        found = jobs_of(jobs, args)
-        return Nodes(self.id, await self._add(found, after, when, label), len(found))
-
-    async def _add(self, jobs: list[object], after: object, when: object, label: object) -> int:
+        :raises UsageError, ArgumentEncodingError, BatchEndedError, QueueFull, RedisUnavailable: as :meth:`JobFlow.add`.
+        """
         nodes_before = self._nodes_of(after)
         with translated_errors(self._source.masked_url):
             first: int = await self._run(self._add_steps(jobs, nodes_before, when, label))
@@ -102,15 +73,15 @@ class _RunningFlow(JobFlow):
         return first
 
     def _add_steps(self, jobs: list[object], after: object, when: object, label: object) -> Steps[int]:
-        writer = FlowWriter(self._source, self.id, None)
+        writer = FlowWriter(self._source, self._flow_id, None)
         # What is not valid is found before numbers are reserved.
-        FlowBuilder(self.id, _HIGHEST).add(jobs, after, when, label)
+        FlowBuilder(self._flow_id, _HIGHEST).add(jobs, after, when, label)
         first = yield from writer.reserve(len(jobs))
-        builder, nodes = FlowBuilder(self.id, first), NewNodes(self._source.keys, self._source.now)
+        builder, nodes = FlowBuilder(self._flow_id, first), NewNodes(self._source.keys, self._source.now)
         span, calls, roots = builder.add(jobs, after, when, label)
         # Others may be added that take their results when they have ended.
         builder.plan.wanted.update(range(span.first, span.stop))
-        nodes.add(self.id, span, calls, roots)
+        nodes.add(self._flow_id, span, calls, roots)
         yield from writer.add_nodes(builder.plan, nodes)
         return first
 
