@@ -76,16 +76,16 @@ class Batch(BaseBatch):
         :raises UsageError, ArgumentEncodingError, BatchEndedError, RedisUnavailable: as :meth:`add`. The message says
             which job is not valid. Jobs before it may have been added.
         """
-        members = _members(jobs, args)
+        members, first = _members(jobs, args), 0
         if isinstance(members, AsyncIterable):
             some: list[object] = []
             async for each in members:
                 some.append(each)
                 if len(some) == MOST_MEMBERS:
-                    await self._run_with(some)
-                    some = []
+                    await self._run_with(some, first)
+                    some, first = [], first + MOST_MEMBERS
             members = some
-        await self._run_with(members)
+        await self._run_with(members, first)
 
     async def flush(self) -> None:
         """Write the members that were added so far, so that they run now.
@@ -165,8 +165,8 @@ class Batch(BaseBatch):
         with suppress(AsyncworkError):
             await self._send(lambda: self._writer.abandon(reason))
 
-    async def _run_with(self, jobs: Iterable[object]) -> None:
-        await self._run(lambda: self._add_steps(jobs))
+    async def _run_with(self, jobs: Iterable[object], first: int) -> None:
+        await self._run(lambda: self._add_steps(jobs, first))
 
     async def _run(self, steps: Callable[[], Steps[T]]) -> T:
         self._require_open()

@@ -205,8 +205,9 @@ class Enqueuer(BaseClient):
         return Batch(source, new_writer(source, name, tags, on_success, on_done, on_failure), self._producer.run)
 
     def open_batch(self, batch_id: str) -> Batch:
-        """Return a batch that exists, to add jobs to it: ``await enqueuer.open_batch(job.batch_id).add(…)`` in
-        one of its members.
+        """Return a batch that exists, to add jobs to it: ``await enqueuer.open_batch(job.batch_id).add(…)`` in one of
+        its members.
+
         What is added is written at once; it has no block. A batch cannot end while a member runs that adds to it.
 
         :raises UsageError: when no batch can have this id. Whether there is one, :meth:`Batch.add` finds out.

@@ -242,7 +242,9 @@ class JobExpired(NoResultError):
 
 
 class ResultLost(NoResultError):
-    """The job whose result was waited for is done, but its result was not kept, or cannot be read."""
+    """The job whose result was waited for is done, but its result was not kept, or cannot be read; or no job with its
+    id is known, or not any more.
+    """
 
 
 class ResultTimeout(NoResultError, TimeoutError):

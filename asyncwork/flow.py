@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -203,7 +204,8 @@ class Flow(BaseFlow):
         self._make_client = make_client
 
     async def start(self) -> FlowHandle:
-        """Write the flow, so that the nodes run that follow no others; return its handle.
+        """Write the flow, so that the nodes run that follow no others; return its handle. If the task is cancelled
+        meanwhile, what was written is.
 
         :raises UsageError: when it has no nodes, or has been started.
         :raises UniqueConflictError: when another flow with its ``unique`` has not ended. Nothing is written then, and
@@ -219,7 +221,7 @@ class Flow(BaseFlow):
             # Nothing was written, and it may be started later.
             self._is_started = False
             raise
-        except AsyncworkError:
+        except (AsyncworkError, asyncio.CancelledError):
             # If Redis cannot be reached, the flow stays open, and the doctor finds it.
             with suppress(AsyncworkError), translated_errors(self._source.masked_url):
                 await self._run(writer.abandon(NOT_WRITTEN))
@@ -249,7 +251,7 @@ class SyncFlow(BaseFlow):
         except UniqueConflictError:
             self._is_started = False
             raise
-        except AsyncworkError:
+        except (AsyncworkError, KeyboardInterrupt):
             with suppress(AsyncworkError), translated_errors(self._source.masked_url):
                 self._run(writer.abandon(NOT_WRITTEN))
             raise

@@ -118,15 +118,15 @@ class Limit:
 
     @asynccontextmanager
     async def slot(self, cost: int = 1, *, wait: float | timedelta = 0.0) -> AsyncIterator[None]:
-        """Take tokens, and be one of those that run at once, for as long as the block lasts.
+        """Take tokens, and hold a slot for as long as the block lasts.
 
         Use it in code that is not a job, or around one call of many in a job whose type does not have the limit. It is
-        renewed while the block runs. If its process dies, it is free again after 30 s. Those who wait have no order.
+        renewed while the block runs. If its process dies, it is free again after 30 s. Callers that wait have no order.
 
         :param cost: how many tokens it takes. They stay taken.
-        :param wait: how long to wait for them and for a place, seconds or a ``timedelta``.
-        :raises RateLimited: when there is none within that time. Its ``retry_after`` says when there may be. A job that
-            does not catch it goes back to its queue, which rests for so long.
+        :param wait: how long to wait for them and for a slot, seconds or a ``timedelta``.
+        :raises RateLimited: when there are none within that time. Its ``retry_after`` says when there may be. A job
+            that does not catch it goes back to its queue, which rests for so long.
         :raises UsageError: when no process has given the limit any numbers, or it costs more than the burst in the code
             of this one.
         :raises RedisUnavailable: when Redis refuses or cannot be reached. When that happens later, the block goes on.
@@ -219,8 +219,9 @@ def check_limits(limits: Any, cost: object) -> tuple[Limit, ...]:
     found: tuple[Limit, ...] = tuple(limits)
     if len(found) > MOST_LIMITS:
         raise UsageError(f"a job type has at most {MOST_LIMITS} limits, not {len(found)}")
-    if len({each.name for each in found}) < len(found):
-        raise UsageError("limits names one limit twice")
+    names = [each.name for each in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"limits has limit {min(twice)!r} twice: name each once")
     if not callable(cost):
         check_whole(cost, "cost", 1, MOST_COST)
         assert isinstance(cost, int)

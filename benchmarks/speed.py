@@ -54,7 +54,7 @@ class Speed:
         for name, side in _SIDES.items():
             for workers in dict.fromkeys(min(each, side.most) for each in CONCURRENCIES):
                 if drains := results.drains.get(Case(name, workers)):
-                    rates.setdefault(name, {})[workers] = [round(drain.rate, 1) for drain in drains]
+                    rates.setdefault(name, {})[workers] = [round(drain.rate, 3) for drain in drains]
         return cls(day, machine, versions, load, rounds, rates)
 
     @classmethod

@@ -1,7 +1,7 @@
 """Orders that are charged, approved by a person, shipped and confirmed, as durable steps: nothing is done twice.
 
     asyncwork run examples.order_steps:pool
-    asyncwork enqueue fulfil --args '{"order": 7, "address": "a@example.com"}' -n my_app
+    asyncwork enqueue fulfil '{"order": 7, "address": "a@example.com"}' -n my_app
     asyncwork job ID -n my_app                                # waits for the event 'approved'
     asyncwork jobs signal ID approved '{"by": "ada", "yes": true}' -n my_app
 

@@ -1,5 +1,5 @@
-"""A process that is made to be killed: its jobs do what their argument says, and write down that they did. Its hooks
-write down that they were called, and raise.
+"""A process that a test kills: its jobs do what their argument says, and write down that they did. Its hooks write down
+that they were called, and raise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Jobs that are held while something happens to Redis."""
+"""Jobs that a test holds while something happens to Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that can become of jobs, and all that can be done to them, in one run, on a Redis of any kind."""
+"""One run of everything that jobs can do and that can be done to them, on any kind of Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real servers on free ports of this machine, for tests that need several. They end with the test, however it ends."""
+"""Real servers on free ports of this machine, for tests that need several. They end with the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Works out once, for all processes of a test session, what takes long to find."""
+"""Computes once, for all processes of a test session, what takes long to compute."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""All pools of a namespace die at once and others start an hour later: what waited, ran, came due or was planned is
-taken up, each job once."""
+"""All pools of a namespace die at once, and others start an hour later: they take up every job, and run each once."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -35,8 +35,9 @@ from asyncwork import (
     WorkerPool,
     sync,
 )
-from asyncwork._jobs.membership import Callback, callback_id, member_in, member_of
+from asyncwork._jobs.membership import Callback, Member, MemberState, callback_id, member_in, member_of
 from asyncwork._jobs.payload import write_payload
+from asyncwork._redis.batch_store import BatchStore
 from asyncwork.cli import main
 
 from .batch_apps import BatchApp, batch_app, client_of
@@ -486,6 +487,34 @@ async def test_a_batch_with_a_failed_member_is_a_failed_member_until_that_is_don
     assert app.called == Counter(["failure", "done"])
 
 
+@pytest.mark.parametrize("job_set", ["scheduled", "dead"])
+@pytest.mark.parametrize("way", ["matching", "refs"])
+async def test_an_entry_that_is_retried_by_hand_settles_its_batch(bench: Bench, job_set: str, way: str) -> None:
+    """It is put on no queue, where no pool would take it. A Go pool may have killed it."""
+    app = batch_app(bench)
+    async with app.batch() as outer, outer.add_batch("inner") as inner:
+        await inner.add(app.work.call())
+    await BatchStore(bench.in_redis).settle([Member(inner.id, 0)], MemberState.DONE)
+    await bench.redis.delete(bench.keys.queue("work"))
+    ((entry, _),) = [each for each in await bench.job_set("scheduled") if b"asyncwork:settle" in each[0]]
+    await bench.redis.zrem(bench.keys.scheduled, entry)
+    await bench.redis.zadd(f"{bench.namespace}:{job_set}", {entry: 2_000_000_000})
+    query = JobQuery(name="asyncwork:settle")
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        if way == "refs":
+            (job,) = (await client.search(job_set, query)).jobs
+            assert (await client.retry(job_set, [job.ref])).done == 1
+        else:
+            assert (await client.retry_matching(job_set, query)).done == 1
+        assert await bench.job_set(job_set) == [] or job_set == "scheduled"
+        status = await client.batch(outer.id)
+    assert status is not None
+    assert status.state is BatchState.SUCCEEDED
+    assert await bench.redis.llen(bench.keys.queue("asyncwork:settle")) == 0
+    async with app.pool.running():
+        await app.until_called("success", "done")
+
+
 async def test_a_member_batch_that_is_never_written_is_cancelled(app: BatchApp) -> None:
     async with app.batch() as outer:
         with pytest.raises(ZeroDivisionError):
@@ -563,10 +592,10 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
         ("no options but timeout", {"on_failure": app.work.options(id="x").call()}),
         ("must not have a comma", {"on_done": ("a,b", None)}),
         ("tags must be a list of texts, such as \\['acme'\\], not str", {"tags": "acme"}),
-        ("a tag of a batch is a printable text of 1 to 200 characters, not ''", {"tags": [""]}),
+        ("a tag of a batch must be a printable text of 1 to 200 characters, not ''", {"tags": [""]}),
         ("not 7", {"tags": [7]}),
         ("20 tags at most, not 21", {"tags": ["x"] * 21}),
-        ("the name of a batch is a printable text of 0 to 200 characters", {"name": "x" * 201}),
+        ("the name of a batch must be a printable text of 0 to 200 characters", {"name": "x" * 201}),
     ]
     for wrong, options in cases:
         with pytest.raises(UsageError, match=wrong):
@@ -606,6 +635,31 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
     assert await client_of(bench, lambda client: client.cancel_batch("0" * 24)) is None
     async with app.pool.running():
         pass
+
+
+@pytest.mark.parametrize("wrong", [lambda call: ("work", 7), lambda call: call])
+async def test_the_position_of_bad_input_is_that_in_the_call(bench: Bench, wrong: Callable[[Any], Any]) -> None:
+    """Whatever was added before, and however many are written at once."""
+    app = batch_app(bench)
+
+    def jobs() -> Iterator[Any]:
+        yield from (app.work.call() for _ in range(1200))
+        yield wrong(app.work.options(id="mine").call())
+
+    async def jobs_one_by_one() -> AsyncIterator[Any]:
+        for each in jobs():
+            yield each
+
+    async with app.batch() as batch:
+        await batch.add(app.work.call())
+        for given in (jobs(), jobs_one_by_one()):
+            with pytest.raises(UsageError, match="job 1200: "):
+                await batch.add_many(given)
+        with pytest.raises(UsageError, match="job 1200: "):
+            await app.pool.open_batch(batch.id).add_many(jobs())
+        await batch.cancel()
+    async with app.pool.running():
+        await app.ended(batch.id)
 
 
 async def test_a_batch_that_cannot_be_written_raises(bench: Bench) -> None:

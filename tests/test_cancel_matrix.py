@@ -1,4 +1,4 @@
-"""Cancel, by where the job is: the answer, that it does not run; its mark, record, waiter, counts, line and hooks."""
+"""Cancelling, for each location of a job: the answer, the end of the job, its record, counts, log line and hooks."""
 
 from __future__ import annotations
 

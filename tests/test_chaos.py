@@ -17,8 +17,9 @@ from .chaos.app import DOOMED, DOOMED_FAILS
 from .chaos.changing import ADDED_KEY, BEATING_KEY, Rest
 from .chaos.evidence import Evidence
 from .chaos.flows import PlannedFlow
+from .chaos.plans import REACH, WITHIN
 from .chaos.producers import PoolMetrics
-from .chaos.pulse import Pulse, Silence
+from .chaos.pulse import Life, Pulse, Silence
 from .chaos.record import CANCELLED, DONE, FAILED, LIMITED, ON_DEAD, ON_FAILURE, SNOOZED, Hold, HookCall, Opening, Run
 from .chaos.world import KILLED, OPTIONS, PRODUCER, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
 from .flow_model import ModelNode
@@ -202,6 +203,7 @@ def test_a_heartbeat_that_does_not_come_is_a_silence() -> None:
         [{7: b"1", 8: b"1"}, {7: b"2", 8: b"1"}, {7: b"3", 8: b"1"}, {7: b"4"}, {7: b"5", 8: b"1"}]
     ):
         pulse.saw(beats, float(at), at + 0.1)
+    assert pulse.lives == {7: Life(0.1, 4.1), 8: Life(0.1, 4.1)}
     # Of the process 8 the first beat came before 0, and the next after it was gone.
     assert [each for each in pulse.silences if each.pid == 8] == [Silence(8, 0.0, 4.1)]
     pulse.silences.clear()
@@ -328,9 +330,44 @@ def test_more_than_the_cap_at_once_is_noticed() -> None:
     assert settled(ledger=ledger, runs=runs, faults=[Fault("Redis full", None, 5.1, 5.2)])
 
 
+def ticks(*seconds: int) -> list[Run]:
+    return [a_run(f"periodic:tick:* * * * * *:{at}", name="tick", number=0, began=at) for at in seconds]
+
+
 def test_an_instance_that_never_fired_is_noticed() -> None:
-    runs = [a_run(f"periodic:tick:* * * * * *:{at}", name="tick", number=0, began=at) for at in (100, 101, 103)]
-    assert settled(ledger=PoolMetrics(), runs=runs) == ["instances of the periodic job that never ran: [102]"]
+    runs, line = ticks(100, 101, 103), "instances of the periodic job that never ran: [102]"
+    assert settled(ledger=PoolMetrics(), runs=runs) == [line]
+    # It was planned, late as it was.
+    assert settled(ledger=PoolMetrics(), runs=runs, plans=[(101, 90.0), (131, 101.9)]) == [line]
+    payload = b'{"name":"tick","id":"periodic:tick:* * * * * *:102","t":102,"args":null}'
+    for where in ("scheduled", "queue tick", "retry"):
+        assert settled(ledger=PoolMetrics(), runs=runs, locations={**NOTHING_LEFT, where: [payload]}) == []
+
+
+def test_an_instance_that_no_pool_has_planned_is_noticed_if_one_could() -> None:
+    line = "instances of the periodic job that no pool has planned, although one could: [102, 103]"
+    given: dict[str, Any] = {"ledger": PoolMetrics(), "runs": ticks(100, 101, 104, 105)}
+    given |= {"plans": [(101, 90.0), (133, 103.2)], "epoch": 80.0}
+    began = 101.0 - 80.0 - WITHIN
+    assert settled(**given, lives={9: Life(began, 50.0)}) == [line]
+    # It had a plan that reached so far, unless its time was over before.
+    ended = 23.5 - REACH + WITHIN
+    assert settled(**given, lives={9: Life(ended - 10.0, ended)}) == [line]
+    assert settled(**given, lives={9: Life(ended - 10.0, ended - 2.0)}) == []
+    # None was at work, one had just begun, was told to stop, was silent, or something kept it from Redis.
+    life = {9: Life(began, 23.5)}
+    assert settled(**given) == settled(**given, lives={9: Life(began + 2.5, 50.0)}) == []
+    assert settled(**given, lives=life, faults=[Fault(KILLED, 9, began + WITHIN - 1.0, 23.0)]) == []
+    assert settled(**given, lives=life, silences=[Silence(9, began + 2.0, began + 5.0)]) == []
+    assert settled(**given, lives=life, faults=[Fault("Redis paused", None, began + 1.0, began + 3.0)]) == []
+    assert settled(**given, lives=life, faults=[Fault("Redis paused", 8, began + 1.0, began + 3.0)]) == [line]
+    # Where it did not run for a moment, it had as much less time.
+    assert settled(
+        **given, lives=life, holds=[Hold(9, began + 1.0, began + 1.3), Hold(9, began + 2.0, began + 2.4)]
+    ) == [line]
+    assert (
+        settled(**given, lives=life, holds=[Hold(9, began + 1.0, began + 2.5), Hold(9, began + 3.0, began + 4.5)]) == []
+    )
 
 
 def test_what_died_for_no_good_reason_is_noticed() -> None:
@@ -378,6 +415,17 @@ def test_a_job_that_begins_beyond_the_size_of_its_pool_is_noticed() -> None:
     assert settled(ledger=ledger, runs=runs, faults=[asked]) == [line]
     assert settled(ledger=ledger, runs=runs, faults=[dataclasses.replace(asked, size=3)]) == []
     assert settled(ledger=ledger, runs=runs, faults=[dataclasses.replace(asked, began=4.8)]) == []
+
+
+def test_chunks_that_begin_beyond_the_size_of_their_pool_are_noticed() -> None:
+    ledger = PoolMetrics(sent={**dict.fromkeys(range(1, 12), "chunked"), 12: "quick"})
+    runs = [
+        a_run(str(number), name=ledger.sent[number], number=number, began=5.0 + number / 100) for number in ledger.sent
+    ]
+    line = "chunked 11 began beside 10 others, and its pool, in 9, was asked to run 2 at once"
+    # Chunks take none of the workers by which the other job runs.
+    assert settled(ledger=ledger, runs=runs, faults=[Fault(RESIZED, 9, 2.0, 5.5, size=2)]) == [line]
+    assert settled(ledger=ledger, runs=runs, faults=[Fault(RESIZED, 9, 2.0, 5.5, size=3)]) == []
 
 
 @pytest.mark.parametrize(

@@ -1639,11 +1639,21 @@ async def test_enqueue_reports_whether_a_pool_handles_the_name(bench: Bench) -> 
     pool = bench.pool()
     pool.job("welcome")(lambda: None)
     await pool.start()
-    await pool.quiet()
     location = ("--redis", bench.url, "-n", bench.namespace)
     code, out, err = await run("enqueue", "welcome", *location)
     assert (code, err) == (0, "")
     assert re.fullmatch(r"[0-9a-f]{24} welcome runs as soon as a worker is free\n", out)
+    await pool.quiet()
+    async with Client(bench.url, namespace=bench.namespace) as client:
+
+        async def is_quiet() -> bool:
+            return [each.state for each in await client.heartbeats()] == ["quiet"]
+
+        await until(is_quiet)
+    code, out, err = await run("enqueue", "welcome", *location)
+    assert code == 0
+    assert re.fullmatch(r"[0-9a-f]{24} welcome waits for a pool that fetches it\n", out)
+    assert err == "asyncwork enqueue: each pool that handles 'welcome' is quiet, so no job is fetched\n"
     code, out, err = await run("enqueue", "welcom", *location)
     assert code == 0
     assert re.fullmatch(r"[0-9a-f]{24} welcom waits for a pool that handles it\n", out)

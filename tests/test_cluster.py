@@ -1,4 +1,4 @@
-"""A Redis Cluster: all keys of a namespace are in one slot, and whoever holds it is found."""
+"""A Redis Cluster: all keys of a namespace are in one slot, and the node that holds it is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pure decisions: the fate of a job, the order of queues."""
+"""Pure decisions: the outcome of an attempt, and the order of queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of many queues a fetch names."""
+"""Which of many queues a fetch names: only those that hold jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parent of several processes, with children that run no pool: what it logs and does while they start and end."""
+"""The parent of several processes, with children that run no pool: what it logs and does as they start and end."""
 
 from __future__ import annotations
 

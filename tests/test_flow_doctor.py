@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from asyncwork import Client, Flow, FlowStatus, NodeState
+from asyncwork._doctor import batch_reader, flow_reader
 from asyncwork._doctor.flow_reader import read_flows
 from asyncwork._doctor.flow_rules import flow_findings
+from asyncwork._jobs.membership import SETTLE_NAME
+from asyncwork._jobs.payload import encode_job
+from asyncwork._redis.batch_store import BatchStore, Bits
 from asyncwork._redis.client import run_script
 from asyncwork._redis.flow_store import FlowStore
 from asyncwork._redis.member_calls import shared_keys
@@ -70,6 +74,52 @@ async def test_flows_that_go_on_are_healthy(bench: Bench) -> None:
             assert await findings(client) == []
 
 
+async def test_what_changes_all_the_time_is_read_in_bounded_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow whose nodes end one after the other is never the same twice."""
+    app = flow_app(bench)
+    flow = app.pool.flow()
+    fan(app, flow)
+    await flow.start()
+    # What would be wrong with one that stands still.
+    await bench.redis.hset(bench.keys.batch(flow.id)[4], "set:1", WRONG["left"])
+    reads = 0
+
+    async def bits_of_one_that_changes(store: BatchStore, batch_id: str) -> Bits:
+        nonlocal reads
+        reads += 1
+        found = await bits(store, batch_id)
+        await bench.redis.hincrby(bench.keys.batch(batch_id)[0], "next", 1)
+        return found
+
+    bits = BatchStore.bits
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchStore, "bits", bits_of_one_that_changes)
+        for module in (batch_reader, flow_reader):
+            patch.setattr(module, "READ_AGAIN_FOR", 0.05)
+        (batch,) = await batch_reader.read_batches(bench.in_redis, [flow.id])
+        assert (batch.status.left, reads > 1) == (5, True)
+        (reading,) = (await read_flows(bench.in_redis, [flow.id])).values()
+        assert not reading.is_consistent
+        assert not flow_findings({flow.id: reading})
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        assert [kind for kind, _ in await findings(client)] == ["flow_counts"]
+        await repair(client)
+        async with app.pool.running():
+            assert await ended(bench, client, flow.id) == {NodeState.DONE: 5}
+
+
+async def test_the_entries_of_flows_need_no_handler(bench: Bench) -> None:
+    app = flow_app(bench)
+    flow_id = "w" + "0" * 23
+    _, entry = encode_job(SETTLE_NAME, {"flow": flow_id}, 1, job_id=f"{flow_id}-settle")
+    await bench.redis.zadd(bench.keys.scheduled, {entry: 2_000_000_000})
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        assert [each.kind for each in (await client.diagnose(0)).problems].count("no_workers") == 1
+        async with app.pool.running():
+            assert "no_workers" not in [each.kind for each in (await client.diagnose(0)).problems]
+    await bench.redis.zrem(bench.keys.scheduled, entry)
+
+
 # What a set says of the nodes before it: too many that have not ended, one that has failed, and one that was skipped.
 WRONG = {"left": b"3 success waiting 2 0 0", "bad": b"3 success cancelled 1 1 0", "skipped": b"3 success waiting 1 0 1"}
 
@@ -130,7 +180,7 @@ async def test_nodes_go_on_whose_turn_has_come(bench: Bench, state: str) -> None
     async with Client(bench.url, namespace=bench.namespace) as client:
         ((kind, text),) = await findings(client)
         assert kind == "stuck_nodes"
-        assert text.startswith(f"3 nodes of flow {flow.id} still wait, although it is decided")
+        assert text.startswith(f"3 nodes of flow {flow.id} still wait, although enough of those before them have ended")
         assert (await repair(client))[0].startswith(f"had flow {flow.id} go on")
         assert await findings(client) == []
         async with app.pool.running():

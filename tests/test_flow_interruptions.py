@@ -1,9 +1,10 @@
-"""A program loses Redis at each request of the start of a flow, or dies there: the flow ends all the same, each of its
-nodes runs once at most, and its text is free again.
+"""A program loses Redis at each request of the start of a flow, is cancelled or dies there: the flow ends all the same,
+each of its nodes runs once at most, and its text is free again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -29,22 +30,22 @@ class Interruption:
 
     :param at: which, from 0.
     :param is_sent: whether Redis gets it, and its reply is lost.
-    :param is_fatal: whether the process dies with it.
+    :param error: what is raised then; no request follows the death of the process.
     """
 
-    def __init__(self, app: FlowApp, at: int, *, is_sent: bool, is_fatal: bool) -> None:
-        self.at, self.is_sent, self.is_fatal = at, is_sent, is_fatal
+    def __init__(self, app: FlowApp, at: int, *, is_sent: bool, error: type[BaseException]) -> None:
+        self.at, self.is_sent, self.error = at, is_sent, error
         self.count = 0
         self._write: Callable[..., Awaitable[Any]] = app.pool.enqueuer._producer._write
 
     async def write(self, names: list[str], commands: list[bytes]) -> Any:
         number, self.count = self.count, self.count + 1
-        if self.is_fatal and number > self.at:
+        if self.error is DiedError and number > self.at:
             raise DiedError
         if number != self.at or self.is_sent:
             replies = await self._write(names, commands)
         if number == self.at:
-            raise DiedError if self.is_fatal else ConnectionResetError
+            raise self.error
         return replies
 
     @property
@@ -88,21 +89,23 @@ async def idle(app: FlowApp) -> bool:
 @pytest.mark.parametrize("unique", ["", "text"])
 @pytest.mark.parametrize("size", [0, 1, 7])
 @pytest.mark.parametrize("is_sent", [False, True])
-async def test_what_was_written_is_cancelled_when_redis_is_lost(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, unique: str, size: int, is_sent: bool
+@pytest.mark.parametrize("error", [ConnectionResetError, asyncio.CancelledError])
+async def test_what_was_written_is_cancelled_with_its_creator(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, unique: str, size: int, is_sent: bool, error: type[BaseException]
 ) -> None:
+    """Redis is lost, or the task of the creator is cancelled."""
     app = flow_app(bench)
     async with Client(bench.url, namespace=bench.namespace) as client, app.pool.running():
         for at in range(MOST_REQUESTS):
             app.ran.clear()
             flow = app.pool.flow(unique=unique)
             build(app, flow, size)
-            interruption = Interruption(app, at, is_sent=is_sent, is_fatal=False)
+            interruption = Interruption(app, at, is_sent=is_sent, error=error)
             with monkeypatch.context() as patch:
                 patch.setattr(app.pool.enqueuer._producer, "_write", interruption.write)
                 try:
                     await flow.start()
-                except RedisUnavailable:
+                except (RedisUnavailable, asyncio.CancelledError):
                     assert interruption.took_place
                 else:
                     assert not interruption.took_place
@@ -130,7 +133,7 @@ async def test_the_doctor_ends_a_flow_whose_creator_has_died(
             app.ran.clear()
             flow = app.pool.flow(unique=unique)
             build(app, flow, 7)
-            interruption = Interruption(app, at, is_sent=is_sent, is_fatal=True)
+            interruption = Interruption(app, at, is_sent=is_sent, error=DiedError)
             with monkeypatch.context() as patch:
                 patch.setattr(app.pool.enqueuer._producer, "_write", interruption.write)
                 try:
@@ -154,8 +157,9 @@ async def test_the_doctor_ends_a_flow_whose_creator_has_died(
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
+@pytest.mark.parametrize("error", [ConnectionResetError, asyncio.CancelledError])
 async def test_nodes_that_a_node_adds_are_written_or_not(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_sent: bool
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_sent: bool, error: type[BaseException]
 ) -> None:
     """The job of the node fails then, and tries again. What it has added before runs, once."""
     app = flow_app(bench)
@@ -175,7 +179,7 @@ async def test_nodes_that_a_node_adds_are_written_or_not(
             app.ran.clear()
             flow = app.pool.flow()
             flow.add(app.work.call("follows"), after=flow.add(adds.call()), when="done")
-            interruption = Interruption(app, at, is_sent=is_sent, is_fatal=False)
+            interruption = Interruption(app, at, is_sent=is_sent, error=error)
             await flow.start()
             await until(lambda: none_open(bench), 10)
             await until(lambda: idle(app))

@@ -824,9 +824,9 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
     pool, call = app.pool, app.work.call("a")
     cases: list[tuple[str, dict[str, Any]]] = [
         ("on_failure must be 'cancel' or 'continue', not 'stop'", {"on_failure": "stop"}),
-        ("unique, the text by which a flow is unique, is a printable text", {"unique": 7}),
-        ("the name of a flow is a printable text of 0 to 200 characters", {"name": "x" * 201}),
-        ("a tag of a flow is a printable text", {"tags": [""]}),
+        ("unique, the text by which a flow is unique, must be a printable text", {"unique": 7}),
+        ("the name of a flow must be a printable text of 0 to 200 characters", {"name": "x" * 201}),
+        ("a tag of a flow must be a printable text", {"tags": [""]}),
         ("a flow has 20 tags at most", {"tags": ["x"] * 21}),
     ]
     for wrong, options in cases:
@@ -844,7 +844,7 @@ async def test_bad_input_is_refused_where_it_happens(bench: Bench) -> None:
         ("the result of a node is of flow", app.work.call("a", foreign.result), {}),
         ("when must be 'success', 'done' or 'failure', not 'x'", call, {"after": node, "when": "x"}),
         ("when='done' says how the nodes before it have to end: pass after", call, {"when": "done"}),
-        ("the label of a node is a printable text", call, {"label": "a\n"}),
+        ("the label of a node must be a printable text", call, {"label": "a\n"}),
         ("a node of a flow cannot be unique", app.work.options(unique=True).call(), {}),
         ("a node of a flow cannot be unique", app.work.options(unique={"a": 1}).call(), {}),
         ("a node of a flow cannot be unique", app.work.options(unique=Unique(until="done")).call(), {}),

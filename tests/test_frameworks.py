@@ -1,4 +1,4 @@
-"""The pool within web frameworks and any other program: who starts it, who stops it, who hears of trouble."""
+"""The pool within web frameworks and other programs: what starts it, what stops it, and what learns of a failure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Promises whose length is the point, with the periods as they come and real processes. Each scenario has a Redis of
-its own and all run at the same time, so that together they take as long as the longest."""
+"""Scenarios at full length, with the default periods and real processes.
+
+Each scenario has a Redis of its own, and all run at the same time, so that together they take as long as the
+longest.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis's memory is full: nothing new comes in, what is there is worked off, and no pool is taken for dead."""
+"""Redis's memory is full: enqueues are refused, waiting jobs still run, and no pool is considered dead."""
 
 from __future__ import annotations
 

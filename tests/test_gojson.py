@@ -1,4 +1,4 @@
-"""The expected bytes were written by Go's own encoder, in the spelling of Go before 1.22."""
+"""JSON as Go writes it. Go's own encoder wrote the expected bytes, in the spelling of Go before 1.22."""
 
 from __future__ import annotations
 

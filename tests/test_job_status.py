@@ -1,4 +1,4 @@
-"""What is known of one job: where it is, why it does not run yet, and how the terminal shows it."""
+"""The status of one job: where it is, why it does not run yet, and how the terminal shows it."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The JSON codec: which bytes it reads and writes, and which it refuses."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Short jobs are taken ahead of the free workers, and none waits in a process that could run elsewhere."""
+"""Short jobs are taken ahead of the free workers, and no job waits in one process while another could run it."""
 
 from __future__ import annotations
 

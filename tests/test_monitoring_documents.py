@@ -109,6 +109,9 @@ def test_the_rules_have_what_a_person_needs() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in ("info", "warning", "critical")
         assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+    text = (DOCS / "alerts.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| ([A-Z]\w+) \|", text, re.MULTILINE)) == sorted(names)
 
 
 def test_the_dashboard_is_one() -> None:
@@ -123,13 +126,13 @@ def test_the_dashboard_is_one() -> None:
     assert [each["name"] for each in dashboard()["templating"]["list"]] == ["datasource"]
 
 
-def test_the_yaml_of_the_document_is_valid() -> None:
-    text = (DOCS / "monitoring.md").read_text(encoding="utf-8")
-    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
-    assert [set(block) & {"containers", "scrape_configs", "kind"} for block in blocks] == [
-        *({"containers"}, {"scrape_configs"}, {"kind"})
+def test_the_yaml_of_the_documents_is_valid() -> None:
+    texts = [(DOCS / name).read_text(encoding="utf-8") for name in ("monitoring.md", "deployment.md")]
+    blocks = [yaml.safe_load(block) for text in texts for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    assert [set(block) & {"services", "scrape_configs", "kind"} for block in blocks] == [
+        *({"scrape_configs"}, {"kind"}, {"services"}, {"kind"})
     ]
-    (container,) = blocks[0]["containers"]
+    (container,) = blocks[3]["spec"]["template"]["spec"]["containers"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
     assert container["readinessProbe"]["httpGet"]["path"] == container["startupProbe"]["httpGet"]["path"] == "/readyz"
 

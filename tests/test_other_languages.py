@@ -1,4 +1,4 @@
-"""Programs that know nothing of asyncwork enqueue by writing to Redis, and our pools run what they wrote."""
+"""Programs without asyncwork enqueue by writing to Redis, and our pools run what they wrote."""
 
 from __future__ import annotations
 

@@ -85,6 +85,18 @@ async def test_an_instance_that_ran_is_not_added_again_by_a_late_pool(bench: Ben
     assert len(await bench.job_set("scheduled")) <= 2
 
 
+async def test_what_was_due_while_no_pool_ran_is_planned_only_if_it_was_then(bench: Bench) -> None:
+    await enqueuer(bench, "* * * * * *", behind=300).run_once()
+    planned = [score for _, score in await bench.job_set("scheduled")]
+    now = int(await bench.redis_client.now())
+    await enqueuer(bench, "* * * * * *").run_once()
+    found = [score for _, score in await bench.job_set("scheduled")]
+    # The plan of a pool that ended five minutes ago reached to a minute ago.
+    assert found[: len(planned)] == planned
+    assert planned[-1] < now - 50
+    assert now < found[len(planned)] <= now + 30
+
+
 async def test_it_fires_each_second_once_over_several_pools(bench: Bench) -> None:
     fired: Counter[str] = Counter()
     pools = [bench.pool() for _ in range(3)]

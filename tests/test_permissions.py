@@ -1,4 +1,4 @@
-"""What a Redis user must be allowed, as docs/operations.md lists it; and users who may do nothing dangerous."""
+"""The Redis permissions that docs/operations.md lists are enough, also for a user who may run no dangerous command."""
 
 from __future__ import annotations
 

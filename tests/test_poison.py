@@ -1,5 +1,6 @@
-"""Bytes that nobody meant, and keys of a wrong type, wherever a namespace holds something: they are set aside or left
-where they are, told of now and then, and keep nothing else from going on."""
+"""Invalid bytes, and keys of a wrong type, in each place of a namespace: the pool quarantines them or leaves them, logs
+them from time to time, and runs everything else.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools are asked from afar to be quiet, to run again and to stop."""
+"""Requests to pools: to be quiet, to run again, and to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of other programs in log lines."""
+"""Names from other programs in log lines: control characters are escaped, and long names are cut."""
 
 from __future__ import annotations
 

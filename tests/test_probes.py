@@ -1,4 +1,4 @@
-"""What the probes answer in each state: the table in ``docs/monitoring.md``, row by row, against real processes."""
+"""The answers of the probes in each state: each row of the table in ``docs/monitoring.md``, against real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of processes: what a scrape shows, read by Prometheus's own parser, and the sum of several processes."""
+"""The metrics of processes: what a scrape shows, as Prometheus's own parser reads it, and the sum of several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``asyncwork run --processes``: a parent that keeps child processes running, as processes of their own."""
+"""``asyncwork run --processes``: the parent keeps its child processes running. Each test runs real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals that are for parents alone, or come before a process can do what they ask for: none ends or suspends it."""
+"""Signals that are meant for parents, or that come too early: none ends or suspends a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of classes come back equal, or are refused when they are enqueued; constraints are checked on both sides."""
+"""Values of classes come back equal or are refused when they are enqueued, and both sides check constraints."""
 
 from __future__ import annotations
 

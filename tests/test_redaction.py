@@ -1,4 +1,4 @@
-"""What must not be seen is seen nowhere: not in a record, a page, an answer, the stream, an error text or a digest."""
+"""Hidden values appear nowhere: in no record, page, response, stream, error text or digest."""
 
 from __future__ import annotations
 

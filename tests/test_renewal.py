@@ -1,4 +1,4 @@
-"""Payloads of requeued jobs: only the fields that must change do."""
+"""Payloads of requeued jobs: only the fields that must change differ."""
 
 from __future__ import annotations
 

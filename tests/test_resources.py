@@ -1,4 +1,4 @@
-"""What is open while a pool runs, and the contexts that are made with it."""
+"""The resources of a pool, and the contexts that are made with them."""
 
 from __future__ import annotations
 

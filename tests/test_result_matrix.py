@@ -1,4 +1,4 @@
-"""Results, by what a handler returns, how its job ends, and where one waits for it."""
+"""Results: each kind of return value, each end of a job, and each way to wait."""
 
 from __future__ import annotations
 

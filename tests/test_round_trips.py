@@ -1,4 +1,4 @@
-"""How much is said to Redis, under load and at rest: counts, which hold on any machine, and guard the design."""
+"""Counts of Redis commands and round trips, under load and at rest. They hold on any machine."""
 
 from __future__ import annotations
 

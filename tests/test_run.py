@@ -1,4 +1,4 @@
-"""Jobs run: what gocraft/work's own worker tests check, and what ours does better."""
+"""Jobs run: the cases of gocraft/work's own worker tests, and those in which asyncwork does more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The firings in the tables were computed by robfig/cron v3.0.1, save where a test says why it is no measure."""
+"""Cron schedules. robfig/cron v3.0.1 computed the firings in the tables, except where a test says why it differs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durable steps when replies get lost, pools stop and are taken for dead: no step is recorded twice."""
+"""Durable steps when replies get lost, pools stop, or pools are considered dead: no step is recorded twice."""
 
 from __future__ import annotations
 

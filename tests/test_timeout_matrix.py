@@ -1,4 +1,4 @@
-"""Timeouts, by where the job waits, and by what comes at the same moment."""
+"""Timeouts: each place where a job can wait, and each event that can come at the same moment."""
 
 from __future__ import annotations
 

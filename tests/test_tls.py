@@ -1,4 +1,6 @@
-"""Encrypted ways to a Redis that is found by others. The wheels' servers know no TLS: it takes the one on the PATH."""
+"""TLS to Redis through sentinels and clusters. The servers of the wheels have no TLS, so the tests take the one on the
+PATH.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the URL of a Redis may say."""
+"""Redis URLs: what they may contain, and which errors name what is wrong."""
 
 from __future__ import annotations
 

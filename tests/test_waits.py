@@ -1,4 +1,4 @@
-"""Waits: what is searched for, what a handle remembers, and what they say of a Redis that refuses or is away."""
+"""Waits for results: what they search, what a handle remembers, and what they report when Redis refuses or is away."""
 
 from __future__ import annotations
 

@@ -10,13 +10,15 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from .._jobs.location import JobSet, check_job_set, check_location
+from .._jobs.membership import SETTLE_NAME
 from .._jobs.option_checks import check_whole
 from .._jobs.payload import with_time, without_failures
 from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
+from .._redis.batch_store import BatchStore
 from .._redis.batches import batches
 from .._redis.cancels import CancelMark
-from .._redis.delayed import DelayedJobs
+from .._redis.delayed import DelayedJobs, Scored
 from .._redis.deletions import Deletions
 from .._redis.inspector import Inspector
 from .._redis.located_payload import LocatedPayload
@@ -71,6 +73,7 @@ class JobActions:
         self._deletions = Deletions(namespace)
         self._undo = UndoStore(namespace)
         self._delayed = DelayedJobs(namespace)
+        self._batches = BatchStore(namespace)
         self._canceller = canceller
 
     # Some jobs
@@ -247,10 +250,16 @@ class JobActions:
         return moves
 
     async def _move(self, location: str, moves: Sequence[_Move]) -> tuple[int, list[tuple[bytes, str]]]:
-        """Put jobs on their queues; return how many, and those that stay, with the ids of the holders of their keys."""
+        """Put jobs on their queues; return how many, and those that stay, with the ids of the holders of their keys.
+
+        The entries of batches and flows are processed at once, as a pool does, because no pool takes them from a queue.
+        """
+        entries = [(Scored(raw, 0.0), Job.decode(raw)) for raw, name, _ in moves if name == SETTLE_NAME]
+        taken, _ = await self._batches.settle_parents(JobSet(location), entries)
+        moves = [each for each in moves if each[1] != SETTLE_NAME]
         # Registered, so that the queue is listed even if no pool serves the name.
         await self._settings.register_names(sorted({name for _, name, _ in moves if name}))
-        done, held = 0, list[tuple[bytes, str]]()
+        done, held = len(taken), list[tuple[bytes, str]]()
         for some in batches(moves, _BATCH):
             result = await self._delayed.requeue(JobSet(location), some, by_hand=True)
             done += result.moved

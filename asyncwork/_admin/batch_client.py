@@ -38,14 +38,17 @@ class BatchClient(UniqueClient):
             return await self._batches.read(batch_id)
 
     async def batches(self, page: int = 1, *, per_page: int = 20) -> BatchPage:
-        """Return a page of the batches, the newest first; pages start at 1, and have up to 200 batches."""
+        """Return a page of the batches, the newest first; pages start at 1, and have up to 200 batches.
+
+        :raises UsageError: when a number is out of its range.
+        """
         with self._redis_errors():
             return await self._batches.page(page, per_page)
 
     async def batch_failures(self, batch_id: str, page: int = 1, *, per_page: int = 20) -> BatchFailures:
         """Return a page of the members of a batch that have failed; pages start at 1, and have up to 200 members.
 
-        :raises UsageError: when no batch can have this id.
+        :raises UsageError: when no batch can have this id, or a number is out of its range.
         """
         check_batch_id(batch_id)
         with self._redis_errors():
@@ -56,7 +59,7 @@ class BatchClient(UniqueClient):
         were added. Only of job types with ``@pool.job(result=…)`` is that kept.
 
         :param page: pages start at 1, and are about up to 200 members. Those that have not ended are left out.
-        :raises UsageError: when no batch can have this id.
+        :raises UsageError: when no batch can have this id, or a number is out of its range.
         """
         check_batch_id(batch_id)
         with self._redis_errors():
@@ -71,7 +74,7 @@ class BatchClient(UniqueClient):
         Members that wait are deleted, and those that run are cancelled, as :meth:`cancel` does. No more can be added.
 
         :param seconds: for how long to search for waiting members. Those that are not found do not start.
-        :raises UsageError: when no batch can have this id.
+        :raises UsageError: when no batch can have this id, or another value is not valid.
         """
         check_batch_id(batch_id)
         mark, limit = new_mark(reason, who), seconds_of(seconds, "seconds")

@@ -45,7 +45,7 @@ class LimitClient(PeriodicClient):
             await self._limits.set_numbers(name, rate, concurrency)
 
     async def reset_limit(self, name: str) -> None:
-        """Have the numbers of the code hold again.
+        """Return to the numbers of the code.
 
         :raises UsageError: when no limit can have that name.
         """

@@ -70,7 +70,7 @@ class QueueActions:
         await self._settings.set_rate(name, rate)
 
     async def reset_rate(self, name: str | Named) -> None:
-        """Have the rate of the code hold again."""
+        """Return to the rate of the code."""
         await self._settings.reset_rate(_checked(name))
 
     async def empty(self, name: str | Named, who: str) -> ActionResult:

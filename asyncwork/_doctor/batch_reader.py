@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from .._redis.protocol import read_count
 from ..errors import PayloadError
 from ..job import Job
 from ..models.batches import BatchStatus
+
+# Seconds for which a batch is read again because it has changed meanwhile. One that changes all the time goes on.
+READ_AGAIN_FOR = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +50,19 @@ class BatchReading:
 async def read_batches(namespace: Namespace, batch_ids: Sequence[str]) -> list[BatchReading]:
     """Return batches; those that are gone are left out.
 
+    If a batch changes all the time, its bitmaps are older than the rest: more members seem to be left than are.
+
     :raises RedisError, OSError: when Redis refuses or cannot be reached.
     """
-    store, found = BatchStore(namespace), []
+    store, found = BatchStore(namespace), list[BatchReading]()
     for batch_id in batch_ids:
-        while True:
+        deadline = time.monotonic() + READ_AGAIN_FOR
+        (fields,) = await store.read([batch_id])
+        while fields:
+            before, bits = fields, await store.bits(batch_id)
             (fields,) = await store.read([batch_id])
-            if not fields:
-                break
-            bits = await store.bits(batch_id)
             # A member may have ended between the two.
-            if await store.read([batch_id]) == [fields]:
+            if fields and (fields == before or time.monotonic() >= deadline):
                 ended, failed, cancelled = (int.from_bytes(each).bit_count() for each in bits)
                 found.append(_reading(batch_id, fields, (ended, failed, cancelled), bits.ended))
                 break

@@ -12,7 +12,7 @@ from ..models.diagnosis import LostMembers, Problem
 from .batch_reader import BatchReading
 from .wording import REPAIR, listed
 
-# Seconds after which a creator that still may add members is considered dead.
+# Seconds after the creation of a batch after which its creator, if it still may add members, is considered dead.
 ABANDONED_AFTER = 3600
 
 
@@ -42,7 +42,7 @@ class BatchFindings:
 
 
 def is_abandoned(batch: BatchStatus, now: float) -> bool:
-    """Return whether the creator of a batch may still add members, and has not for so long that it is dead."""
+    """Return whether a batch was created so long ago, and is still open, that its creator is considered dead."""
     return batch.open and batch.created_at < now - ABANDONED_AFTER
 
 

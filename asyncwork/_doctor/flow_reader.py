@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._admin.batches import numbers_of
 from .._jobs.flow_plan import Span
@@ -18,6 +19,7 @@ from .._redis.protocol import read_count
 from ..errors import PayloadError
 from ..job import Job
 from ..models.flows import When
+from .batch_reader import READ_AGAIN_FOR
 
 # Nodes whose successors one field lists.
 _BLOCK = 64
@@ -94,6 +96,8 @@ class FlowReading:
     :ivar changes: the changes of nodes among the steps.
     :ivar jobs: the nodes whose jobs wait in the flow.
     :ivar unreadable: those of them whose job cannot be read.
+    :ivar is_consistent: whether nothing has changed while it was read. Nothing follows from the counts of a flow that
+        changes all the time, except that it goes on.
     """
 
     goes_on: bool = False
@@ -108,6 +112,7 @@ class FlowReading:
     ended: frozenset[int] = frozenset()
     bad: frozenset[int] = frozenset()
     skips: tuple[Span, ...] = ()
+    is_consistent: bool = True
 
     def waiting(self, *, is_open: bool) -> set[int]:
         """Return the nodes that have not ended, and whose jobs are not to be anywhere but in the flow.
@@ -187,18 +192,20 @@ async def read_flows(namespace: Namespace, flow_ids: Sequence[str]) -> dict[str,
     """
     batches, flows, found = BatchStore(namespace), FlowStore(namespace), dict[str, FlowReading]()
     for flow_id in filter(is_flow, flow_ids):
-        while True:
-            (fields,) = await batches.read([flow_id])
-            if not fields:
-                break
+        deadline = time.monotonic() + READ_AGAIN_FOR
+        (fields,) = await batches.read([flow_id])
+        while fields:
+            before = fields
             bits, nodes = await batches.bits(flow_id), _Fields()
             async for some in flows.scan(flow_id):
                 for name, value in some.items():
                     nodes.add(name, value)
             is_scheduled = bool(nodes.settle) and await flows.is_scheduled(nodes.settle)
+            (fields,) = await batches.read([flow_id])
             # What follows from nodes that have ended meanwhile would look wrong.
-            if await batches.read([flow_id]) == [fields]:
-                found[flow_id] = _reading(fields, bits, nodes, is_scheduled=is_scheduled)
+            if fields and (fields == before or time.monotonic() >= deadline):
+                reading = _reading(fields, bits, nodes, is_scheduled=is_scheduled)
+                found[flow_id] = replace(reading, is_consistent=fields == before)
                 break
     return found
 

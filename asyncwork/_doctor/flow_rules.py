@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from .._jobs.printable import plural
 from ..models.diagnosis import FlowRepair, Problem
 from ..models.flows import When
 from .flow_reader import FlowReading, StoredSet
-from .wording import listed
+from .wording import REPAIR, listed
 
-_REPAIR = "asyncwork doctor --repair"
 # Sets and nodes of one flow that one diagnosis names; the others follow once these are repaired.
 _MOST = 1000
 NOTHING_WRONG = FlowRepair({}, (), ())
@@ -58,20 +58,13 @@ class FlowFindings:
 
 def flow_findings(flows: Mapping[str, FlowReading]) -> FlowFindings:
     """Return what is wrong with flows."""
-    found = FlowFindings({}, {}, {}, {})
-    for flow_id, each in flows.items():
-        for what, wrong in (
-            (found.stuck, tuple(_stuck(each))[:_MOST]),
-            (found.drift, dict(list(_drift(each))[:_MOST])),
-            (found.lost_jobs, tuple(_lost_jobs(each))[:_MOST]),
-        ):
-            if wrong:
-                assert isinstance(what, dict)
-                what[flow_id] = wrong
-        if each.rest and not each.is_scheduled:
-            assert isinstance(found.halted, dict)
-            found.halted[flow_id] = each.rest
-    return found
+    still = {flow_id: each for flow_id, each in flows.items() if each.is_consistent}
+    return FlowFindings(
+        {flow_id: nodes for flow_id, each in still.items() if (nodes := tuple(islice(_stuck(each), _MOST)))},
+        {flow_id: sets for flow_id, each in still.items() if (sets := dict(islice(_drift(each), _MOST)))},
+        {flow_id: each.rest for flow_id, each in still.items() if each.rest and not each.is_scheduled},
+        {flow_id: nodes for flow_id, each in still.items() if (nodes := tuple(islice(_lost_jobs(each), _MOST)))},
+    )
 
 
 def _drift(flow: FlowReading) -> Iterator[tuple[int, bytes]]:
@@ -120,17 +113,17 @@ def flow_problems(found: FlowFindings) -> Iterator[Problem]:
             f"{plural(count, 'group')} of nodes count others before them as ended, or not, that are not so "
             f"({listed(found.drift)})",
             "let the doctor count them anew, so that the nodes run when those before them have ended",
-            _REPAIR,
+            REPAIR,
         )
     for flow_id, nodes in found.stuck.items():
         waits = "waits" if len(nodes) == 1 else "wait"
         yield Problem(
             "stuck_nodes",
             flow_id,
-            f"{plural(len(nodes), 'node')} of flow {flow_id} still {waits}, although it is decided by those before "
-            f"{'it' if len(nodes) == 1 else 'them'} what follows",
+            f"{plural(len(nodes), 'node')} of flow {flow_id} still {waits}, although enough of those before "
+            f"{'it' if len(nodes) == 1 else 'them'} have ended to decide what follows",
             "let the doctor go on with them; a key of the flow may have held another type",
-            _REPAIR,
+            REPAIR,
         )
     for flow_id, rest in found.halted.items():
         yield Problem(
@@ -139,7 +132,7 @@ def flow_problems(found: FlowFindings) -> Iterator[Problem]:
             f"flow {flow_id} has {plural(rest, 'step')} left that no pool takes, because its entry among the scheduled "
             "jobs is gone",
             "let the doctor schedule the entry again",
-            _REPAIR,
+            REPAIR,
         )
     for flow_id, nodes in found.lost_jobs.items():
         are = "is" if len(nodes) == 1 else "are"
@@ -149,5 +142,5 @@ def flow_problems(found: FlowFindings) -> Iterator[Problem]:
             f"flow {flow_id} has {plural(len(nodes), 'node')} whose job {are} gone, or cannot be read, "
             f"node {nodes[0]} first",
             "they fail when their turn comes, so that the flow ends; let the doctor remove what cannot be read",
-            _REPAIR,
+            REPAIR,
         )

@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from .._jobs.membership import SETTLE_NAME
 from .._jobs.names import check_job_name
 from .._jobs.printable import plural, printable
+from .._redis.heartbeat_fields import is_of_go
 from .._redis.keys import Keys
 from .._redis.lock_state import LockState
 from ..errors import UsageError
@@ -135,12 +137,19 @@ def ignored_arguments(heartbeats: Sequence[Heartbeat]) -> Iterator[Problem]:
 # Queues
 
 
+def _without_entries(found: Mapping[str, int]) -> Mapping[str, int]:
+    return {name: count for name, count in found.items() if name != SETTLE_NAME}
+
+
 def unserved(counts: Mapping[str, Mapping[str, int]], live: Sequence[Heartbeat]) -> Iterator[Problem]:
     """Yield the problems of jobs that no live pool has a handler for.
 
     :param counts: by ``waiting``, ``retry`` and ``scheduled``, as far as they were read, how many jobs of each name.
     """
     served = {name for each in live for name in each.job_names}
+    if not all(map(is_of_go, live)):
+        # No handler runs these entries: the requeuers of asyncwork's pools take them from the sorted sets.
+        counts = {state: _without_entries(found) if state != "waiting" else found for state, found in counts.items()}
     names = sorted({name for found in counts.values() for name in found if found[name] and name not in served})
     if live:
         for name in names:

@@ -44,7 +44,7 @@ class ActiveSteps:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Let the attempt not end meanwhile."""
+        """Keep the attempt from ending meanwhile."""
         task = asyncio.current_task()
         self._tasks[task] += 1
         self._none.clear()
@@ -61,7 +61,7 @@ class ActiveSteps:
 
     @contextmanager
     def in_thread(self, attempt: Attempt) -> Iterator[None]:
-        """Note that a plain function runs meanwhile, which its attempt alone can have end itself."""
+        """Note that a plain function runs in a thread meanwhile. It cannot be cancelled: its attempt interrupts it."""
         task = asyncio.current_task()
         self._in_threads[task] = attempt
         try:
@@ -72,7 +72,7 @@ class ActiveSteps:
     async def finish(self, *, cancel: bool = False) -> None:
         """Let no more steps begin, because the handler has ended, and wait for those that are under way.
 
-        :param cancel: whether the handler was cancelled, and so are they.
+        :param cancel: whether to cancel these, because the handler was cancelled.
         :raises CancelledError: when the attempt is ended from outside meanwhile, and with it those that run as
             coroutines.
         """

@@ -75,7 +75,7 @@ def short_text(text: object, label: str, *, least: int = 0) -> str:
     :raises UsageError: when it is not.
     """
     if not isinstance(text, str) or not least <= len(text) <= _LONGEST or not text.isprintable() or not is_utf8(text):
-        raise UsageError(f"{label} is a printable text of {least} to {_LONGEST} characters, not {shown(text)}")
+        raise UsageError(f"{label} must be a printable text of {least} to {_LONGEST} characters, not {shown(text)}")
     return text
 
 
@@ -100,12 +100,14 @@ def _callback(batch_id: str, callback: Callback, call: object, now: int) -> tupl
     return job.name, payload
 
 
-def check_members(jobs: Iterable[object]) -> None:
+def check_members(jobs: Iterable[object], first: int = 0) -> None:
     """Check the options of jobs that are to be members of a batch.
 
-    :raises UsageError: when one has an id of its own, or is unique by a mapping.
+    :param first: the position of the first of them, for messages.
+    :raises UsageError: when one has an id of its own, is unique by a mapping, or has a rule by which a newer job takes
+        its place.
     """
-    for position, each in enumerate(jobs):
+    for position, each in enumerate(jobs, first):
         if not isinstance(each, JobCall) or each.options is AT_ONCE:
             continue
         if each.options.id is not None:

@@ -51,7 +51,7 @@ class FlowPlan:
 
     :param first: the number of the first of them.
     :ivar next: the number of the next.
-    :ivar roots: whether a node follows no others, of each node.
+    :ivar roots: for each node, whether it follows no others.
     :ivar wanted: the numbers of the nodes whose results are wanted.
     """
 

@@ -159,6 +159,6 @@ class JobSteps:
                 self._steps = found  # type: ignore[misc]  # Job has the slot
                 return found
         raise UsageError(
-            f"{self.name} {self.id} takes no steps: no pool of this process runs it; await them in its handler or "
-            "middleware"
+            f"{self.name} {self.id} takes no steps: no pool of this process runs it, or it runs in a chunk; await "
+            "them in its handler or middleware"
         )

@@ -15,7 +15,7 @@ from .._json import codec
 from ..errors import PayloadError, UsageError
 from .printable import shown
 
-# Longer ids may be those of members. On the hot path, others are recognized by their length.
+# Characters of the shortest id of a member. On the hot path, other jobs are recognized by the length of their ids.
 SHORTEST_ID = 26
 _MEMBER = re.compile(r"([0-9a-fw][0-9a-f]{23})-(0|[1-9][0-9]{0,8})")
 _OF_BATCH = re.compile(r"([0-9a-fw][0-9a-f]{23})-(?:[0-9]{1,9}|success|done|failure)")
@@ -27,7 +27,6 @@ _MAY_BE_MEMBER = re.compile(rb'"id"\s*:\s*"[0-9a-fw][0-9a-f]{23}-[0-9]')
 # The name in the scheduled set of the entries by which batches that have ended settle their members of other batches.
 # Requeuers do that instead of moving them to a queue.
 SETTLE_NAME = "asyncwork:settle"
-
 
 # How the ids of flows, and of their nodes, begin.
 FLOW = "w"

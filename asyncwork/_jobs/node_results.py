@@ -21,7 +21,7 @@ MARK = b'"asyncwork:result'
 _DEEPEST = 50
 # Bytes of a result, as JSON.
 RESULT_LIMIT = 262_144
-# How a result begins that there is not, before the reason. No JSON does.
+# How the text begins that is kept in the place of a result, before the reason for which there is none. No JSON does.
 _NONE = b"!"
 
 
@@ -180,5 +180,5 @@ def _is_form(value: dict[str, Any]) -> bool:
 
 
 def unkept(problem: str) -> bytes:
-    """Return what is kept of a result that cannot be, for the job that takes it."""
+    """Return what is kept in the place of a result that cannot be kept: the problem, for a job that takes it."""
     return _NONE + problem.encode(errors="backslashreplace")

@@ -18,7 +18,7 @@ _FIELD_TYPES: dict[str, type] = {
     "err": str,
     "failed_at": int,
 }
-# gocraft/work does not know the last five.
+# gocraft/work knows none of those after `args`.
 _KNOWN_FIELDS = frozenset({*_FIELD_TYPES, "args", "traceback", "expires", "timeout", "trace", "hold", "cost"})
 _ZEROES: dict[str, Any] = {"name": "", "id": "", "t": 0, "args": None}
 

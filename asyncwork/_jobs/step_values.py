@@ -19,7 +19,7 @@ from .signature import AnnotatedParameter, read_signature
 from .step_fields import read
 from .step_names import RESULT_LIMIT
 
-_REPEATED = "The job is dead, because another attempt would run the step again; retried by hand, it does"
+_REPEATED = "The job is dead, because another attempt would run the step again, as a retry by hand does"
 
 
 def conversion_of(function: Callable[..., Any]) -> Conversion:

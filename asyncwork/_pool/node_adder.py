@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from .._jobs.flow_builder import FlowBuilder
@@ -12,6 +14,7 @@ from .._jobs.membership import member_of
 from .._redis.base_client import translated_errors
 from .._redis.batch_source import BatchSource
 from .._redis.enqueue_steps import Steps
+from .._redis.errors import REDIS_ERRORS
 from .._redis.flow_writer import FlowWriter, NewNodes
 from .._worker.launcher import Launcher
 from ..enqueuer import Enqueuer
@@ -65,15 +68,22 @@ class NodeAdder:
 
         :raises UsageError, ArgumentEncodingError, BatchEndedError, QueueFull, RedisUnavailable: as :meth:`JobFlow.add`.
         """
-        nodes_before = self._nodes_of(after)
+        nodes_before, writer = self._nodes_of(after), FlowWriter(self._source, self._flow_id, None)
         with translated_errors(self._source.masked_url):
-            first: int = await self._run(self._add_steps(jobs, nodes_before, when, label))
+            try:
+                first: int = await self._run(self._add_steps(writer, jobs, nodes_before, when, label))
+            except asyncio.CancelledError:
+                # Nothing would have these run. If Redis cannot be reached, the doctor finds them.
+                with suppress(*REDIS_ERRORS):
+                    await self._run(writer.cancel_unlinked())
+                raise
         # Those before it may have ended.
         self._wake()
         return first
 
-    def _add_steps(self, jobs: list[object], after: object, when: object, label: object) -> Steps[int]:
-        writer = FlowWriter(self._source, self._flow_id, None)
+    def _add_steps(
+        self, writer: FlowWriter, jobs: list[object], after: object, when: object, label: object
+    ) -> Steps[int]:
         # What is not valid is found before numbers are reserved.
         FlowBuilder(self._flow_id, _HIGHEST).add(jobs, after, when, label)
         first = yield from writer.reserve(len(jobs))

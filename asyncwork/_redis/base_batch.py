@@ -57,8 +57,8 @@ class BaseBatch(ABC):
             raise UsageError(f"batch {self.id} is entered once: make another one with pool.batch(…)")
         self._use = Use.OPEN
 
-    def _add_steps(self, jobs: Iterable[object]) -> Steps[None]:
-        yield from self._writer.add_all(iter(jobs))
+    def _add_steps(self, jobs: Iterable[object], first: int = 0) -> Steps[None]:
+        yield from self._writer.add_all(iter(jobs), first)
         if self._at_once and self._writer.waiting:
             yield from self._writer.write(close=False)
 

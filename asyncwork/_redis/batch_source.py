@@ -1,4 +1,4 @@
-"""What an enqueuer writes its batches with."""
+"""The parts of an enqueuer with which its batches and flows are written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .keys import Keys
 
 
 class BatchSource(NamedTuple):
-    """What an enqueuer writes its batches with.
+    """The parts of an enqueuer with which its batches and flows are written.
 
     :ivar clock: returns epoch seconds.
     """

@@ -85,18 +85,19 @@ class BatchWriter:
         """How many members wait to be written."""
         return len(self._new.jobs)
 
-    def add(self, jobs: Sequence[object]) -> None:
+    def add(self, jobs: Sequence[object], first: int = 0) -> None:
         """Have jobs written with the next members, as many as there is room for.
 
+        :param first: the position of the first of them, for messages.
         :raises UsageError, ArgumentEncodingError: when one is not valid; then none of them is added.
         """
-        check_members(jobs)
+        check_members(jobs, first)
         if not self._new.jobs:
             # They are enqueued now, however long ago the batch was begun.
             self._new = NewJobs(self._keys, self._source.now)
         count = len(self._new.jobs)
         try:
-            self._new.add_all(jobs, self._ids())
+            self._new.add_all(jobs, self._ids(), first=first)
         except BaseException:
             self._new.truncate(count)
             raise
@@ -246,9 +247,10 @@ class BatchWriter:
             raise failed
         return member
 
-    def add_all(self, jobs: Iterator[object]) -> Steps[None]:
+    def add_all(self, jobs: Iterator[object], first: int = 0) -> Steps[None]:
         """Have jobs written with the next members, and write those for which there is no more room.
 
+        :param first: the position of the first of them, for messages.
         :raises UsageError, ArgumentEncodingError: when one is not valid. Those before it are added, by the thousand.
         :raises BatchEndedError: when the batch takes no more members.
         :raises EnqueueManyError, RedisError, OSError: when Redis refuses or cannot be reached.
@@ -263,10 +265,13 @@ class BatchWriter:
                     # No more than are used, because each number takes a bit, and any number of jobs may add some.
                     some = [job, *islice(jobs, MOST_MEMBERS - 1)]
                     yield from self.reserve(len(some))
-                    self.add(some)
+                    self.add(some, first)
+                    first += len(some)
                     continue
                 yield from self.reserve()
-            self.add([job, *islice(jobs, self.room - 1)])
+            some = [job, *islice(jobs, self.room - 1)]
+            self.add(some, first)
+            first += len(some)
 
     def _close(self, missing: int, *, close: bool) -> Steps[None]:
         keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(self.batch_id)]))
@@ -291,7 +296,7 @@ class BatchWriter:
         keys, raw_id = pack(encode(self._keys.cancels)), self.batch_id.encode()
         yield from self._script("mark_cancelled", 1, keys, [b"%d" % MARKS_TTL, raw_id, mark])
         batch = encode(self._keys.batch(self.batch_id)[0])
-        # The user may lack the channel. The pools read the marks with each heartbeat all the same.
+        # The user may not be allowed to publish. The pools read the marks with each heartbeat all the same.
         yield Request(
             [],
             [command(b"HSETNX", batch, b"cancel", mark), command(b"PUBLISH", encode(self._keys.wake_channel()), b"")],

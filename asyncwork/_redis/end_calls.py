@@ -16,7 +16,7 @@ from .protocol import encode, pack
 from .queue import Queue
 from .step_commands import FinishSteps
 
-# Of a call of a script: the number of its keys, the keys, packed, and the arguments.
+# The parts of a call of a script: how many keys it has, the packed keys, and the arguments.
 Parts: TypeAlias = tuple[int, bytes, list[bytes]]
 
 

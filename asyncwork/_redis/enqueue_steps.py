@@ -57,9 +57,8 @@ def enqueue_one(new: NewJobs) -> Steps[EnqueuedJob]:
     """Write the only job; return it.
 
     :raises RedisError, OSError: when Redis refused it or cannot be reached.
-    :raises QueueFull: when as many jobs of its tenant wait as may.
+    :raises QueueFull: when too many jobs wait in its queue, or of its tenant.
     :raises UniqueConflictError: when another job holds its key, and that is an error.
-    :raises QueueFull: when too many jobs wait in its queue.
     """
     result = yield from _send(new, range(1))
     if result.error is not None:

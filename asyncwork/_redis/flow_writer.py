@@ -151,7 +151,7 @@ class FlowWriter(BatchWriter):
         except Exception:
             # Nothing would have these run. If Redis cannot be reached, the doctor finds them.
             with suppress(*REDIS_ERRORS):
-                yield from self._cancel_unlinked()
+                yield from self.cancel_unlinked()
             raise
 
     def _begin(self, flow: FlowOptions) -> Steps[None]:
@@ -243,10 +243,13 @@ class FlowWriter(BatchWriter):
         """
         yield from super().abandon(reason)
         if self.created:
-            yield from self._cancel_unlinked()
+            yield from self.cancel_unlinked()
 
-    def _cancel_unlinked(self) -> Steps[None]:
-        """Cancel the nodes that were written without what they follow, as far as they were."""
+    def cancel_unlinked(self) -> Steps[None]:
+        """Cancel the nodes that were written without what they follow, as far as they were.
+
+        :raises RedisError, OSError: when Redis refuses or cannot be reached.
+        """
         numbers = set(range(self._without_set.first, self._without_set.stop))
         key = encode(self._keys.batch(self.batch_id)[4])
         for sets in batches(self._last_sets, _SETTLED):

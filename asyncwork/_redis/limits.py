@@ -170,7 +170,7 @@ class Limits:
         await wake_pools(self._namespace)
 
     async def reset(self, name: str) -> None:
-        """Have the numbers of the code hold again."""
+        """Return to the numbers of the code."""
         try:
             await self._redis.client().hdel(self._keys.limits, encode(_SET + name))
         except ErrorReply as error:

@@ -79,16 +79,19 @@ class NewJobs(EncodedJobs):
             self._tasks.pop(position, None)
         super().truncate(count)
 
-    def add_all(self, jobs: Iterable[object], ids: Iterator[str] | None = None, label: str | None = None) -> None:
+    def add_all(
+        self, jobs: Iterable[object], ids: Iterator[str] | None = None, label: str | None = None, first: int = 0
+    ) -> None:
         """Add jobs that are pairs of a name and arguments, or calls of tasks.
 
         :param ids: their ids; ``None`` for new ones.
         :param label: what messages about a job begin with; ``None`` for its position.
+        :param first: the position of the first of them.
         :raises UsageError, ArgumentEncodingError: as :meth:`add`; the message says for which job. Also when ``jobs``
             cannot be iterated over.
         """
         check_jobs(jobs)
-        now, frames = self._now, dict[str, PayloadFrame]()
+        now, frames, start = self._now, dict[str, PayloadFrame](), len(self.jobs) - first
         append_job, append_packed = self.jobs.append, self._packed.append
         for given, random_id in zip(jobs, make_identifiers() if ids is None else ids, strict=False):
             try:
@@ -122,7 +125,7 @@ class NewJobs(EncodedJobs):
                 )
                 append_job(EnqueuedJob(name, random_id, args, now, now))
             except UsageError as error:
-                which = f"job {len(self.jobs)}: " if label is None else label
+                which = f"job {len(self.jobs) - start}: " if label is None else label
                 raise type(error)(f"{which}{error}") from None
 
     def _placement(self, name: str, args: Mapping[str, Any] | None, options: EnqueueOptions) -> Placement:

@@ -55,7 +55,7 @@ class QueueSettings:
         await self._rates.set_rate(name, rate)
 
     async def reset_rate(self, name: str) -> None:
-        """Have the rate of the code hold again."""
+        """Return to the rate of the code."""
         await self._rates.reset_rate(name)
 
     async def forget(self, name: str) -> bool:

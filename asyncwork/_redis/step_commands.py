@@ -37,7 +37,10 @@ class RecordStep(Command):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MoveCursor(Command):
-    """Set a field of a job's steps. Replies 0 when the job is no longer in progress here, else 1."""
+    """Set a field of a job's steps, unless it is newer. Replies 0 when the job is no longer in progress here, else 1.
+
+    :ivar seconds: for how long the steps are kept.
+    """
 
     job_id: str
     field: bytes
@@ -54,6 +57,7 @@ class DeferJob(Command):
         progress here again, with the same bytes.
     :ivar renewed: the payload that is pushed to the queue then.
     :ivar events: the fields of the events.
+    :ivar seconds: for how long the steps are kept.
     :ivar end: for the record of the job, if it has one.
     """
 

@@ -1,4 +1,4 @@
-"""Logs what keeps waits for jobs from hearing of their ends: an outage of Redis, or a channel that is refused."""
+"""Logs what keeps waits from learning that their jobs have ended: an outage of Redis, or a channel that is refused."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .._jobs.calling import Call
 from .._jobs.error_text import describe_error
-from .._jobs.membership import is_flow, member_in
+from .._jobs.membership import FLOW, is_flow, member_in
 from .._jobs.mismatch import NotWritable, path_below
 from .._jobs.node_results import MARK, RESULT_LIMIT, unkept, wanted_by, with_results
 from .._json import codec
@@ -45,23 +45,21 @@ def node_call(call: Call, dispatcher: Dispatcher, queue: Queue, payload: bytes) 
 
 
 def keeping_of_nodes(call: Call) -> Call:
-    """Return a call within middlewares that leaves what the handler of a node returns with the job, whatever they
-    return.
-    """
+    """Return a call, to be wrapped in middlewares, that keeps the result of a node's handler, whatever these return."""
 
     async def keep(context: Any, job: Job) -> object:
         result = await call(context, job)
         job._returned = result
         return result
 
-    return lambda context, job: keep(context, job) if job.id[:1] == "w" else call(context, job)
+    return lambda context, job: keep(context, job) if job.id[:1] == FLOW else call(context, job)
 
 
 def node_result(payload: bytes, job: Job, job_type: JobType) -> bytes:
     """Return what a job leaves for others of its flow; empty for one that is no node.
 
-    What cannot be kept is found by the script that ends the job to be wanted or not. So it is written why, and a job
-    that takes it fails.
+    Only the script that ends the job knows whether others want the result. So one that cannot be kept is replaced by
+    the reason, and a job that takes it fails.
     """
     if _MAY_BE_NODE not in payload or (member := member_in(payload)) is None or not is_flow(member.batch_id):
         return b""

@@ -148,7 +148,7 @@ class PendingResults:
         return error
 
     def _checked(self, error: ErrorReply) -> ErrorReply:
-        """Return an error; jobs may be lost if it says that a list of theirs is none."""
+        """Return an error. If it says that a key is of another type, jobs may be lost."""
         if is_wrong_type(error):
             self._on_possible_loss()
         return error

@@ -181,7 +181,7 @@ class Worker:
             self.start()
 
     async def _run_ready_jobs(self, task: WorkerTask) -> bool:
-        """Run what is ready, each job from the end of the one before; return whether the task can run more jobs."""
+        """Run the ready jobs, each timed from the end of the one before; return whether the task can run more jobs."""
         env, dispatcher, clock, now = self._env, self._env.dispatcher, self._env.clock, self._env.clock()
         job_types, stepped, marked = env.job_types, env.step_types, env.cancellations.marked
         ready, lease = dispatcher.ready, dispatcher.lease

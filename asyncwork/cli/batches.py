@@ -27,7 +27,7 @@ from .times import age, time_and_age
 
 _MOST, _DEFAULT = 200, 20
 _BAR = 20
-# Groups of a flow that show draws at least.
+# Groups of a flow that `show` prints, however low the limit is.
 _LEAST_GROUPS = 100
 
 _COLUMNS = (
@@ -195,7 +195,7 @@ class _Batches:
                 line = (
                     f"{_kind(each)} {_label(each)} is cancelled: "
                     f"{plural(now.cancelled - each.cancelled, _members(each))} ended by that, "
-                    f"{now.left} left, which do not start"
+                    f"{now.left} left, which are asked to end or do not start"
                 )
                 self._session.print_lines([line], line)
 

@@ -138,6 +138,7 @@ async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) 
     try:
         async with client:
             queues = await client.queues()
+            states = {each.state for each in await client.heartbeats() if name in each.job_names}
     except RedisUnavailable:
         # The job is enqueued. A user who may write to Redis need not be allowed to read.
         return job, None
@@ -150,6 +151,9 @@ async def _enqueue_and_check(enqueuer: Enqueuer, client: Client, call: JobCall) 
     if any(each.paused for each in queues if each.name == name):
         problem = f"the queue {name!r} is paused: its jobs run when it is unpaused, for example in the web UI"
         return job, _Obstacle("until its queue is unpaused", problem)
+    if states and states <= {"quiet", "stopping"}:
+        problem = f"each pool that handles {name!r} is {' or '.join(sorted(states))}, so no job is fetched"
+        return job, _Obstacle("for a pool that fetches it", problem)
     return job, None
 
 

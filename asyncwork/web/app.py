@@ -63,8 +63,8 @@ def create_app(
         ``remove_periodic``, ``cancel_batch`` or ``retry_batch``), returns True or the user's name to allow it, False
         or None to refuse it; it may be async. It is called once for the action of a request. For the controls that a
         page shows, its result is cached for a minute. An HTTPException that it raises becomes the response.
-    :param hosts: allowed host names of the server, without ports, in addition to those of this machine; ``["*"]``
-        allows any. ``None`` allows no others without ``auth`` and ``authorize``, and any with one of them. The check
+    :param hosts: allowed host names of the server, without ports, in addition to the three above; ``["*"]`` allows
+        any. ``None`` allows no others without ``auth`` and ``authorize``, and any with one of them. The check
         prevents DNS rebinding: another site can point its own name at this server, and its pages would then have the
         same origin as these.
     :param open_metrics: whether ``/metrics`` answers every request, as ``/healthz`` does. It shows names and numbers.

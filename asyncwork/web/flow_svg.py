@@ -102,8 +102,7 @@ def _box(box: Box, href: str) -> Markup:
     count = f"×{compact(box.count)}" if several else ""
     left, line = (_PADDING, 53) if several else (_TEXT, 45)
     texts = [
-        Markup('<rect class="body" x=".6" y=".6" width="%g" height="%g" rx="8"/>')
-        % (BOX_WIDTH - 1.2, BOX_HEIGHT - 1.2),
+        _BODY,
         Markup('<g transform="translate(12 13)">%s</g>') % symbol(state),
         _text("name", _TEXT, 23, cut(name, _COLUMNS - (len(count) + 2 if count else 0))),
         _text("state", left, line, _shortest(states) if several else _single(box, state)),

@@ -2,8 +2,8 @@
 
 ``python -m tests.chaos`` runs worker processes and producers on one namespace while faults strike: workers are killed,
 stopped and continued, Redis is restarted, full, read-only, busy or forgetful, connections break before a request, after
-it and inside the answer, the clock of a process jumps. Some of the jobs are hostile: they do to their pool whatever
-user code can do. When all is healed and calm, every job is accounted for.
+it and inside the reply, and the clock of a process jumps. Some of the jobs are hostile: they do to their pool whatever
+user code can do. When all faults have ended and nothing moves any more, every job is accounted for.
 
-No time is a promise here, and no number: a machine that is busy makes a run longer, and not wrong.
+The checks depend on no time and no number of jobs: a busy machine makes a run longer, and does not fail it.
 """

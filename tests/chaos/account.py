@@ -1,4 +1,4 @@
-"""Accounts for every job of a run: what was promised, what was done, and why. Pure: it is given all that is known."""
+"""Accounts for every job of a run: what was promised, what ran, and why. It does no I/O."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from .app import CAP, DOOMED, DOOMED_FAILS, RATE, tenant
+from .app import CAP, CHUNK, DOOMED, DOOMED_FAILS, RATE, tenant
 from .changing import ADDED, BEATING, fired_at_rest
 from .evidence import Evidence
 from .explanations import FATAL, Explanations
 from .flows import flow_lines, flow_problems
+from .plans import plan_lines, plan_problems
 from .record import CANCELLED, DONE, FAILED, LIMITED, ON_DEAD, ON_FAILURE, SNOOZED, Opening, Run, readable
 from .steered import TIMING_OUT, is_steered
 from .steered_account import steered_lines, steered_problems
 from .world import KILLED, OPTIONS, QUIET, RESIZED, Fault
 
 _PERIODIC = re.compile(rf"periodic:(?:tick|{BEATING}|{ADDED}):\* \* \* \* \* \*:\d+")
-_TICK = re.compile(r"periodic:tick:\* \* \* \* \* \*:(\d+)")
 # After so many crashes a job is taken for their cause.
 _MAX_CRASHES = 3
 # Seconds within which a pool follows a request: a message wakes it, or its heartbeat reads it. The jobs that it has
@@ -50,8 +50,9 @@ def settle(evidence: Evidence) -> Account:
     explanations = Explanations(evidence)
     account.wrong += [*_absent(evidence), *_lost(evidence), *_replaced(evidence), *_multiplied(evidence)]
     account.wrong += [*_uncalled(evidence), *_misplaced(evidence, explanations)]
-    account.wrong += [*_crowded(evidence, explanations), *_beside(evidence, explanations), *_missed(evidence)]
+    account.wrong += [*_crowded(evidence, explanations), *_beside(evidence, explanations)]
     account.wrong += [*_unasked(evidence, explanations), *_oversized(evidence, explanations)]
+    account.wrong += plan_problems(evidence, explanations)
     account.wrong += fired_at_rest(evidence.runs, evidence.rests)
     account.wrong += [*_unhooked(evidence), *_unclosed(evidence), *_too_many(evidence)]
     account.wrong += [*steered_problems(evidence, explanations)]
@@ -200,15 +201,19 @@ def _unasked(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
 
 
 def _oversized(evidence: Evidence, explanations: Explanations) -> Iterator[str]:
-    """A pool began no job while as many ran as it was asked to run at once."""
+    """A pool began no job while as many ran as it was asked to run at once. Chunks run beside those, as many."""
     for fault in evidence.faults:
         if fault.kind == RESIZED and fault.size is not None:
             for run in _begun_after(evidence, explanations, fault):
+                in_chunk = run.name == "chunked"
                 beside = sum(
-                    other.pid == run.pid and other.began < run.began and (other.ended or float("inf")) > run.began
+                    other.pid == run.pid
+                    and (other.name == "chunked") == in_chunk
+                    and other.began < run.began
+                    and (other.ended or float("inf")) > run.began
                     for other in evidence.runs
                 )
-                if beside >= fault.size:
+                if beside >= fault.size * (CHUNK if in_chunk else 1):
                     asked = f"its pool, in {run.pid}, was asked to run {fault.size} at once"
                     yield f"{run.name} {run.job_id} began beside {beside} others, and {asked}"
 
@@ -219,14 +224,6 @@ def _begun_after(evidence: Evidence, explanations: Explanations, request: Fault)
         is_late = run.pid == request.pid and request.began + _FOLLOWED <= run.began < request.ended
         if is_late and not explanations.is_held(run.pid, request.began - _BEFORE, run.began):
             yield run
-
-
-def _missed(evidence: Evidence) -> Iterator[str]:
-    """Every instance of the periodic job ran, from the first to the last."""
-    ticks = sorted(int(found[1]) for run in evidence.runs if (found := _TICK.fullmatch(run.job_id)))
-    waiting = {int(found[1]) for each in evidence.locations["scheduled"] if (found := _TICK.search(each.decode()))}
-    if ticks and (missing := set(range(ticks[0], ticks[-1])) - set(ticks) - waiting):
-        yield f"instances of the periodic job that never ran: {sorted(missing)}"
 
 
 def _unhooked(evidence: Evidence) -> Iterator[str]:
@@ -320,6 +317,7 @@ def report(evidence: Evidence, account: Account) -> str:
         *steered_lines(evidence),
         *flow_lines(evidence.ledger.flows, evidence.flows),
         f"times in which a periodic job was paused, edited or removed {len(evidence.rests)}",
+        *plan_lines(evidence),
         f"attempts {len(runs):,}, done {done:,}, cut off {cut_off:,}; dead {dead}, in quarantine {quarantined}",
         "",
         f"faults: {sum(kinds.values())}",

@@ -38,6 +38,8 @@ JUMPS = (3600.0, 0.0, -3600.0, 0.0)
 
 CONCURRENCY = 8
 CAP = 2
+# The jobs of one call of those that run in chunks.
+CHUNK = 5
 # The tenants of fair jobs; of each, as many may run at once.
 TENANTS = 3
 RATE = Rate(20, per=1, burst=3)
@@ -315,7 +317,7 @@ def make_pool() -> WorkerPool[NoContext]:
     pool.job(backoff=lambda job: 0)(flaky)
     pool.job(backoff=lambda job: 0)(exclusive)
     pool.job(backoff=lambda job: 0, max_fails=DOOMED_FAILS)(doomed)
-    pool.job(chunk=5, wait=0.1, backoff=lambda job: 0)(chunked)
+    pool.job(chunk=CHUNK, wait=0.1, backoff=lambda job: 0)(chunked)
     pool.job(max_concurrency=CAP)(capped)
     pool.job(partition=tenant_of, partition_concurrency=CAP)(fair)
     pool.job(rate=RATE)(rated)

@@ -1,4 +1,4 @@
-"""The evidence of a run: all that is known of it."""
+"""Everything that is known of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .changing import Rest
 from .producers import PoolMetrics
-from .pulse import Silence
+from .pulse import Life, Silence
 from .record import Hold, HookCall, Opening, Run
 from .steering import SteeredJob
 from .world import Fault
@@ -19,6 +19,10 @@ class Evidence:
 
     :ivar holds: when a process did not run, as it noted itself.
     :ivar silences: when no heartbeat of a process came.
+    :ivar lives: by pid, from when to when a process had a heartbeat.
+    :ivar plans: the newest planned instance of the periodic job each time that it was another, and when that was seen,
+        epoch seconds.
+    :ivar epoch: the epoch second at which the monotonic clock was 0.
     :ivar hook_calls: the calls of the hooks.
     :ivar openings: when the resources of a process were open.
     :ivar places: the payloads that are in Redis at the end, by place.
@@ -41,6 +45,9 @@ class Evidence:
     surprises: Sequence[str]
     holds: Sequence[Hold] = ()
     silences: Sequence[Silence] = ()
+    lives: Mapping[int, Life] = field(default_factory=dict)
+    plans: Sequence[tuple[int, float]] = ()
+    epoch: float = 0.0
     hook_calls: Sequence[HookCall] = ()
     openings: Sequence[Opening] = ()
     kinds: frozenset[str] = frozenset()

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from .evidence import Evidence
 from .pulse import Silence
 from .record import CANCELLED, Run
-from .world import ASKED_TO_STOP, KILLED, OPTIONS, QUIET, RESIZED, TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, Fault
+from .world import (
+    ASKED_TO_STOP,
+    KILLED,
+    OPTIONS,
+    QUIET,
+    RESIZED,
+    TOLD_TO_STOP,
+    TOLD_TO_STOP_HOLDING_ON,
+    TRIAL_HELD,
+    Fault,
+)
 
 _STOPS = (TOLD_TO_STOP, TOLD_TO_STOP_HOLDING_ON, ASKED_TO_STOP)
 # The faults by which a process loses what it runs, however short they are.
@@ -34,6 +45,7 @@ class Explanations:
 
     def __init__(self, evidence: Evidence) -> None:
         self._runs = evidence.runs
+        self._lives, self._silences = evidence.lives, evidence.silences
         self._ends: defaultdict[int | None, list[Fault]] = defaultdict(list)
         # What keeps a process from telling Redis anything, by pid; ``None`` for what keeps them all.
         self._troubles: defaultdict[int | None, list[Fault]] = defaultdict(list)
@@ -152,6 +164,24 @@ class Explanations:
             return True
         return self.lost_by(run, end) is not None
 
+    def at_work(self, seconds: float) -> Iterator[tuple[float, float]]:
+        """Return the times in which nothing struck a process, of those in which it ran for some seconds: by when it had
+        run that long, and since when it ran that long until the end. On a busy machine it does not run all the time.
+        """
+        for pid, life in self._lives.items():
+            ended = min([life.ended, *(fault.began for fault in self._ends[pid])])
+            held = [(silence.began, silence.ended) for silence in self._silences if silence.pid == pid]
+            struck: list[tuple[float, float]] = []
+            for fault in self._around(pid, life.began, ended):
+                (held if fault.kind in (HELD, TRIAL_HELD) else struck).append((fault.began, fault.ended))
+            for began, until in _between(struck, life.began, ended):
+                running = list(_between(held, began, until))
+                if sum(end - start for start, end in running) > seconds:
+                    yield (
+                        _after(running, seconds),
+                        -_after([(-end, -start) for start, end in reversed(running)], seconds),
+                    )
+
     def crashes(self, job_id: str) -> int:
         """Return how often a job can have been in progress in a process that died: it ran there, or nobody ran it, so
         that it may have been about to.
@@ -164,3 +194,24 @@ class Explanations:
         deaths = [(fault.pid, fault.began) for ends in self._ends.values() for fault in ends]
         deaths += [(pid, silence.ended) for pid, silences in self._deaths.items() for silence, _ in silences]
         return count + sum(any(pid != its and a < at <= b for its, a, b in lost) for pid, at in deaths)
+
+
+def _between(times: Iterable[tuple[float, float]], began: float, ended: float) -> Iterator[tuple[float, float]]:
+    """Return what is left of a time between other times."""
+    for start, end in sorted(times):
+        if began < min(start, ended):
+            yield began, min(start, ended)
+        began = max(began, end)
+    if began < ended:
+        yield began, ended
+
+
+def _after(times: Iterable[tuple[float, float]], seconds: float) -> float:
+    """Return when these times have lasted some seconds in all; they last longer."""
+    at = 0.0
+    for began, ended in times:
+        at = began + seconds
+        if at <= ended:
+            break
+        seconds -= ended - began
+    return at

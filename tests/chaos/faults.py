@@ -1,4 +1,4 @@
-"""The faults: each strikes something of the world, and heals what it struck. It waits until there is what to strike."""
+"""The faults: each breaks a part of the world and repairs it afterwards. It waits until that part is there."""
 
 from __future__ import annotations
 
@@ -252,7 +252,11 @@ async def _keep_busy(world: World, rng: random.Random) -> None:
             await world.redis.config_set("lua-time-limit", 50)
             busy = asyncio.ensure_future(redis.eval("while true do end", 0))
             await asyncio.sleep(rng.uniform(0.3, 3.0))
-            await world.redis.script_kill()
+            # On a busy machine it may not have begun, or a kill may have had no answer.
+            while not busy.done():
+                with suppress(RedisError):
+                    await world.redis.script_kill()
+                await asyncio.wait([busy], timeout=_LOOK)
             with suppress(RedisError):
                 await busy
 

@@ -1,4 +1,4 @@
-"""The heartbeats of the worker processes, as Redis has them."""
+"""The heartbeats of the worker processes, as they are in Redis."""
 
 from __future__ import annotations
 
@@ -22,14 +22,24 @@ class Silence:
     ended: float
 
 
+@dataclass(slots=True)
+class Life:
+    """The time from the first to the last look at which a process had a heartbeat, seconds of the monotonic clock."""
+
+    began: float
+    ended: float
+
+
 class Pulse:
     """Finds the silences.
 
     :ivar silences: those that were found.
+    :ivar lives: by pid, the processes that were seen.
     """
 
     def __init__(self) -> None:
         self.silences: list[Silence] = []
+        self.lives: dict[int, Life] = {}
         # By pid: the beat that was seen last, ``None`` when it is gone, and when it had not come yet.
         self._last: dict[int, tuple[bytes | None, float]] = {}
         self._looked_at = 0.0
@@ -45,6 +55,7 @@ class Pulse:
             # It was considered dead, or has left. Whatever comes next is a beat.
             self._last[pid] = None, self._last[pid][1]
         for pid, beat in beats.items():
+            self.lives.setdefault(pid, Life(answered, answered)).ended = answered
             if pid not in self._last:
                 self._last[pid] = beat, asked
                 continue

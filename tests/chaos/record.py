@@ -1,4 +1,4 @@
-"""What the workers of a chaos run really did, written so that it survives their being killed."""
+"""The record of what the workers of a chaos run did, written so that a killed worker loses none of it."""
 
 from __future__ import annotations
 

@@ -142,6 +142,10 @@ class Steerer:
             for wait in left:
                 self._waits[wait].outcome = HANGS
                 wait.cancel()
+        self.close()
+
+    def close(self) -> None:
+        """Have the threads that wait give up, so that a trial ends that has failed."""
         self._finished = True
         self._threads.shutdown(wait=False)
 

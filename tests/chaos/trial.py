@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -135,6 +136,9 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
         hook_calls=recorded.hook_calls,
         openings=recorded.openings,
         silences=world.pulse.silences,
+        lives=world.pulse.lives,
+        plans=world.plans,
+        epoch=time.time() - time.monotonic(),
         faults=world.faults,
         kinds=KINDS,
         fault_kinds=frozenset(FAULTS),

@@ -28,7 +28,7 @@ from ..conftest import until
 from ..proxy import Proxy
 from ..tuned import tuned
 from .app import HOLDING, SWALLOWED
-from .changing import BEATING, Changer
+from .changing import BEATING, EACH_SECOND, Changer
 from .producers import PoolMetrics, Producer
 from .pulse import Pulse
 from .record import LEAST_HOLD, LOOK, readable
@@ -50,8 +50,8 @@ _EXPECTED = {0: signal.SIGTERM, -signal.SIGTERM: signal.SIGTERM, -signal.SIGKILL
 _NO_REDIS = 3
 # What one logs that was told to stop, but could not tell Redis everything; its exit code may be 1 then.
 _NOT_CLEAN, _UNCLEAN = 1, re.compile(r"could not (deregister|write)")
-# Seconds that a process may take to be there, or to begin a job.
-_PATIENCE = 120.0
+# Seconds that a process may take to be there, or to begin a job, however busy the machine is: others wait before it.
+_PATIENCE = 300.0
 # Seconds between two looks at the heartbeats.
 _LOOK = 0.1
 # Characters of a log in which a worker's last words are.
@@ -179,6 +179,8 @@ class World:
     :ivar redis: leads to Redis by itself, past the proxies.
     :ivar busy: held by a fault of Redis, or of everything: one at a time.
     :ivar poison: how many payloads that are no jobs were pushed.
+    :ivar plans: the newest planned instance of the periodic job each time that it was another, and when that was seen,
+        epoch seconds.
     """
 
     directory: Path
@@ -196,6 +198,7 @@ class World:
     pulse: Pulse = field(default_factory=Pulse)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     poison: int = 0
+    plans: list[tuple[int, float]] = field(default_factory=list)
 
     @contextmanager
     def fault(self, kind: str, pid: int | None = None) -> Iterator[Fault]:
@@ -257,6 +260,7 @@ class World:
                 with suppress(RedisError, OSError):
                     beats = await self._beats()
                     self.pulse.saw(beats, asked, time.monotonic())
+                    await self._look_at_plan()
                 await asyncio.sleep(_LOOK)
         finally:
             self.pulse.end(time.monotonic())
@@ -266,6 +270,11 @@ class World:
             for raw in await self.redis.smembers(self.keys.worker_pools):
                 pipe.hmget(self.keys.heartbeat(raw.decode()), "pid", "beats")
             return {int(pid): beats or b"" for pid, beats in await pipe.execute() if pid is not None}
+
+    async def _look_at_plan(self) -> None:
+        newest = int(await self.redis.hget(self.keys.periodic, f"tick:{EACH_SECOND}") or 0)
+        if newest and (not self.plans or newest != self.plans[-1][0]):
+            self.plans.append((newest, time.time()))
 
     async def watch_itself(self) -> None:
         """Note for ever when this process, in which the proxies are, stands still."""
@@ -374,6 +383,7 @@ async def open_world(directory: Path, rng: random.Random, *, workers: int, produ
         finally:
             for worker in world.workers:
                 worker.send(signal.SIGKILL)
+            world.steerer.close()
             await client.close()
             for enqueuer, blocking in enqueuers:
                 await enqueuer.close()

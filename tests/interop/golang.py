@@ -1,4 +1,4 @@
-"""gocraft/work itself, in a small Go program of ours (``gowork/``), and what a mixed fleet did."""
+"""A small Go program with gocraft/work (``gowork/``), and readers of what a mixed fleet did."""
 
 from __future__ import annotations
 

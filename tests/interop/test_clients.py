@@ -1,4 +1,4 @@
-"""Each side's client and web UI over what the other side's programs do."""
+"""Each side's client and web UI shows and changes what the other side's programs wrote."""
 
 from __future__ import annotations
 

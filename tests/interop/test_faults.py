@@ -1,4 +1,4 @@
-"""Crashes on one side that the other mends, and what gocraft/work loses, doubles or blocks when left to itself."""
+"""Crashes on one side that the other side repairs, and what gocraft/work loses, doubles or blocks by itself."""
 
 from __future__ import annotations
 

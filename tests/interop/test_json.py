@@ -1,4 +1,4 @@
-"""Values on their way between Go and Python: what arrives as it was sent, what Go changes, and keys made of them."""
+"""Values between Go and Python: which arrive as they were sent, which Go changes, and the keys made of them."""
 
 from __future__ import annotations
 

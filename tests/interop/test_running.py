@@ -1,4 +1,4 @@
-"""Jobs cross between Go and Python pools in every way there is, and each runs as often as it should."""
+"""Jobs pass between Go and Python pools in every way, and each runs as often as it should."""
 
 from __future__ import annotations
 

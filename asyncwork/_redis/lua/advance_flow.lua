@@ -1,4 +1,4 @@
--- Goes on with the steps of a flow that were too many for one script. Idempotent.
+-- Takes the next steps of a flow that had more than one script may take. Idempotent.
 -- KEYS    the sorted set of the entry, scheduled, the hash of cancels, the set of open batches, the hash of unique flows,
 --         five for the flow
 -- ARGV    the entry

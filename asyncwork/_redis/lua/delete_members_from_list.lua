@@ -1,5 +1,4 @@
--- Deletes members of batches from a list, as `delete_from_list` does, and notes that in
--- their batches.
+-- Deletes members of batches from a list, as `delete_from_list` does, and notes that in their batches.
 -- KEYS    scheduled, the hash of cancels, the set of open batches, the hash of unique flows, five for each batch, then for
 --         each member those of `delete_from_list`
 -- ARGV    the number of the batches, then for each member what `settle_calls` says, with the arguments of `delete_from_list`

@@ -1,5 +1,4 @@
--- Removes members of batches that were cancelled, as `drop_cancelled` does, and notes that in
--- their batches.
+-- Removes members of batches that were cancelled, as `drop_cancelled` does, and notes that in their batches.
 -- KEYS    scheduled, the hash of cancels, the set of open batches, the hash of unique flows, five for each batch, then for
 --         each member those of `drop_cancelled`
 -- ARGV    the number of the batches, then for each member what `settle_calls` says, with the arguments of `drop_cancelled`

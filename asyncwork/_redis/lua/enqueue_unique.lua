@@ -1,5 +1,6 @@
 -- Enqueues a job unless its unique key exists.
--- KEYS    queue, unique key, the hash of counted duplicates; if the queue may have a limit: the hash of limits that were set at run time
+-- KEYS    queue, unique key, the hash of counted duplicates; if the queue may have a limit: the hash of limits that were
+--         set at run time
 -- ARGV    payload, seconds until the key expires, the value of the key in three parts: what comes before the id of the
 --         waiting job, that id, and what comes after it, which is empty for a job without a key map;
 --         1 if the job goes to the front of the queue, the job name; if the queue may have a limit: the limit that the

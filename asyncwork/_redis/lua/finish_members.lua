@@ -1,5 +1,4 @@
--- Ends members of batches that have a record, as `finish` does, and notes that in
--- their batches.
+-- Ends members of batches that have a record, as `finish` does, and notes that in their batches.
 -- KEYS    scheduled, the hash of cancels, the set of open batches, the hash of unique flows, five for each batch, then for
 --         each member those of `finish`
 -- ARGV    the number of the batches, then for each member what `settle_calls` says, with the arguments of `finish`

@@ -2,7 +2,7 @@
 -- KEYS    in-progress, the hash of the nodes
 -- ARGV    payload, the numbers of the nodes
 -- Returns the results in their order, false for a node that has none; 0 if the job is not in progress here.
-if not redis.call('lpos', KEYS[1], ARGV[1]) then
+if type(redis.pcall('lpos', KEYS[1], ARGV[1], 'RANK', -1)) ~= 'number' then
   return 0
 end
 local results = {}

@@ -1,6 +1,6 @@
--- Has a flow go on that is stuck: counts anew how nodes have ended that others follow, goes on with nodes whose turn has
--- come, or will never come, and removes jobs that cannot be read, so that their nodes fail when their turn comes. While
--- steps of the flow are left, it only has these taken. A second call does nothing.
+-- Repairs a flow that is stuck, so that it goes on: counts again how the nodes that others follow have ended, acts on nodes
+-- whose turn has come or will never come, and removes jobs that cannot be read, so that their nodes fail when their turn
+-- comes. While steps of the flow are left, it only takes these. A second call does nothing.
 -- KEYS    scheduled, the hash of cancels, the set of open batches, the hash of unique flows, five for the flow
 -- ARGV    the entry by which steps that are left are gone on with, the number of the nodes whose jobs cannot be read, the
 --         number of the nodes that are stuck, and the former; the latter, each with the first number of its set; then for

@@ -1,7 +1,7 @@
 -- Shared by scripts with `-- include settle_calls`: ends members of batches as another script ends jobs, and notes it in
 -- their batches in the same step.
--- KEYS    scheduled, the hash of cancels, the set of open batches, the hash of unique flows, five for each batch, then for each member those of
---         the other script
+-- KEYS    scheduled, the hash of cancels, the set of open batches, the hash of unique flows, five for each batch, then for
+--         each member those of the other script
 -- ARGV    the number of the batches, then for each member: the number in KEYS of the first key of its batch, its number
 --         in the batch, how it has ended ('done', 'failed' or 'cancelled'; '' for what is no end), the number of its
 --         keys, the number of its arguments, those arguments

@@ -1,9 +1,10 @@
 -- Takes a slot of a limit for code that is not a job, with tokens of its rate; or renews the lease of one.
 -- KEYS    the hash of limits, the slots of the limit
--- ARGV    the name of the limit, the id of the slot, how many tokens it costs, the seconds
---         of its lease, the limit as the code has it or '', seconds since that was made, 1 to renew a slot
--- Returns {what, number, before}: {'taken', 0}; {'wait', in how many microseconds there may be tokens}; {'busy', 0} if as
---         many run as may; {'unknown', 0} if there is no limit. before: what other, older code had announced that this one's has replaced; '' if there was none.
+-- ARGV    the name of the limit, the id of the slot, how many tokens it costs, the seconds of its lease, the limit as the
+--         code has it ('' if it has no numbers), seconds since that was made, 1 to renew a slot, else 0
+-- Returns {what, number, before}. what: 'taken'; 'wait', if tokens are missing; 'busy', if as many run as may; 'unknown', if
+--         there is no such limit. number: for 'wait', in how many microseconds there may be enough tokens, else 0. before:
+--         the numbers of older code that those of this code have replaced; '' if there were none.
 -- include sum_shares
 -- include rate
 -- include shared_limits

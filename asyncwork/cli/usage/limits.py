@@ -13,8 +13,9 @@ Show the limits that several job types and other code share, or change one.
 
 verbs:
   ls          show each limit: its numbers, what is left and in use, and its jobs
-  set NAME    set both its numbers: --rate, --concurrency; what is left out is no limit. They hold until reset
-  reset NAME  have the numbers of the code hold again
+  set NAME    set its rate and its concurrency until it is reset; one that is left
+              out is unlimited
+  reset NAME  return to the numbers of the code
 """
 
 _EPILOG = f"""\
