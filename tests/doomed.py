@@ -22,12 +22,14 @@ from .tuned import tuned
 
 # The name of those that take steps. Others with the same name would end as those do.
 STEPPED = "stepped"
+# The name of those that take tokens, and for which pops wait.
+LIMITED = "limited"
 # Of each job name, how many may run at once.
-QUEUES = {"task": 0, "single": 1, "held": 0, STEPPED: 0}
+QUEUES = {"task": 0, "single": 1, "held": 0, STEPPED: 0, LIMITED: 0}
 # The name of those that run in chunks, and the number of queues on which a pool blocks.
 CHUNKED = "chunked"
 POPS = len(QUEUES) + 1
-# The name of those that take tokens. No pop blocks on their queue.
+# The name of those that take tokens. One of them has its queue rest.
 RATED = "rated"
 # The name of those that take tokens and run in chunks. There are none if the queues are not fair.
 RATED_CHUNKS = "rated_chunks"
@@ -148,6 +150,7 @@ def make_pool(url: str, namespace: str, diary: Diary, *, doomed: bool, fair: boo
             backoff=lambda job: FAR,
             result=kept,
             stream=kept,
+            rate=Rate(1000) if name == LIMITED else None,
             **tenants,
         )(act)
 

@@ -163,6 +163,7 @@ class Traveller:
 async def journey(bench: Bench) -> None:
     """Have everything happen in a namespace, and check that it did; nothing is left to run."""
     await a_worker_is_killed(bench)
+    await a_pop_takes_a_token(bench)
     with pytest.MonkeyPatch.context() as patch:
         look_ahead(patch, 3)
         await go(bench)
@@ -210,6 +211,20 @@ async def a_worker_is_killed(bench: Bench) -> None:
     finally:
         process.kill()
         await process.wait()
+
+
+async def a_pop_takes_a_token(bench: Bench) -> None:
+    """A job of a queue with a rate comes while its pool is idle."""
+    pool, ran = bench.pool(), asyncio.Event()
+
+    @pool.job("popped{}", rate=Rate(1000))
+    async def popped() -> None:
+        ran.set()
+
+    async with pool.running():
+        await until(lambda: bench.blocked(pool) == 1)
+        await bench.enqueuer.enqueue("popped{}")
+        await asyncio.wait_for(ran.wait(), LIMIT)
 
 
 async def tenants_take_turns(bench: Bench, client: Client) -> None:

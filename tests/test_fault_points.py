@@ -35,7 +35,7 @@ from asyncwork._redis.commands import fingerprint
 from asyncwork.schedule import Schedule
 
 from .conftest import LIMIT, Bench, open_bench, until
-from .doomed import CHUNKED, POPS, RATED, RATED_CHUNKS, STEPPED, Diary, live, make_pool
+from .doomed import CHUNKED, LIMITED, POPS, RATED, RATED_CHUNKS, STEPPED, Diary, live, make_pool
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
@@ -176,6 +176,7 @@ class Scenario:
         for does in ("is rated", "rests"):
             await self.offer(does, RATED)
         await self.offer("takes steps", STEPPED)
+        await self.offer("is limited", LIMITED)
         for n in range(2 * self.fair):
             await self.offer(f"waits for a token {n}", RATED, tenant="slow")
             await self.offer(f"is rated and chunked {n}", RATED_CHUNKS, tenant="same")
@@ -294,6 +295,7 @@ class Scenario:
             await redis.set(keys.paused("held"), 1)
             await self.offer("is held", "held")
             await self.offer("is popped")
+            await self.offer("is popped with a token", LIMITED)
         if not self.fair:
             await stepper.until_done(lambda kind, _, answer: kind == "admit" and answer[0] == 0)
         async with stepper.still():

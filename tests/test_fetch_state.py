@@ -48,7 +48,8 @@ class FetchStateMachine(RuleBasedStateMachine):
         # The pool
         self.fetches: list[Fetch] = []
         self.poll: QueuePoll | None = None
-        self.pops: dict[Queue, float] = {}
+        # When each pop was sent, and whether its job takes a token.
+        self.pops: dict[Queue, tuple[float, bool]] = {}
         self.running: list[tuple[Queue, bytes]] = []
         self.revalidated: list[tuple[Queue, bytes]] = []
         self.postponed: list[tuple[Queue, bytes]] = []
@@ -129,6 +130,8 @@ class FetchStateMachine(RuleBasedStateMachine):
             self.tokens[queue] = tokens
         self.surplus.update(self.state.set_rated(list(self.tokens)))
         assert self.surplus <= self.pops.keys()
+        # No pop goes on that takes no token.
+        assert self.surplus >= {each for each, (_, limited) in self.pops.items() if each in self.tokens and not limited}
 
     @precondition(lambda self: self.queues)
     @rule(pick=picks)
@@ -198,12 +201,12 @@ class FetchStateMachine(RuleBasedStateMachine):
         return jobs
 
     def openings(self, fetch: Fetch, read: Sequence[Queue], jobs: list[HeldJob]) -> list[tuple[Queue, float]]:
-        """When the queues may be read again of which jobs with a rate were left."""
+        """When the queues may be read again that have no token, or of which jobs with a token were left."""
         return [
             (queue, 0.0 if self.tokens[queue] else 0.5)
             for queue in read
-            if queue in fetch.limited and queue in self.tokens and queue not in self.paused and self.waiting[queue]
-            if not self.tokens[queue] or len(jobs) >= fetch.at_once
+            if queue in fetch.limited and queue in self.tokens and queue not in self.paused
+            if not self.tokens[queue] or (self.waiting[queue] and len(jobs) >= fetch.at_once)
         ]
 
     @precondition(lambda self: self.fetches)
@@ -253,8 +256,8 @@ class FetchStateMachine(RuleBasedStateMachine):
             assert len(self.pops) + len(plan.block_on) <= self.state.max_blocked
         for queue in plan.block_on:
             assert queue not in self.pops
-            assert queue not in self.tokens
-            self.pops[queue] = self.now
+            assert queue not in self.state.open.limited.opens_at
+            self.pops[queue] = self.now, queue in self.state.open.limited.rated
         if plan.poll_at is not None:
             assert self.now < plan.poll_at <= self.now + LONGEST_POLL
         if plan.unblock:
@@ -272,14 +275,30 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.pop_ends(list(self.pops)[pick % len(self.pops)], failed=failed)
 
     @precondition(lambda self: any(self.waiting[queue] for queue in self.pops))
-    @rule(pick=picks, admitted=st.booleans())
-    def pop_takes_a_job(self, pick: int, admitted: bool) -> None:
+    @rule(pick=picks, admitted=st.booleans(), certain=st.sampled_from([True, True, True, False]))
+    def pop_takes_a_job(self, pick: int, admitted: bool, certain: bool) -> None:
         filled = [queue for queue in self.pops if self.waiting[queue]]
         queue = filled[pick % len(filled)]
-        payload, requested_at = self.waiting[queue].pop(0), self.pops.pop(queue)
+        requested_at, limited = self.pops.pop(queue)
         self.surplus.discard(queue)
-        popped = Popped(payload, admitted, len(self.waiting[queue]))
-        match self.state.on_popped(queue, popped, requested_at, self.now):
+        rated = limited and certain and queue in self.tokens
+        if rated and not self.tokens[queue]:
+            # The script behind the pop has put the job back.
+            self.state.open.note_opening(queue, 0.5, self.now)
+            self.state.on_pop_ended(queue, failed=False)
+            assert queue in self.state.open.limited.opens_at
+            return
+        payload, has_tokens, opens_in = self.waiting[queue].pop(0), limited and certain, None
+        if rated:
+            self.tokens[queue] -= 1
+            opens_in = None if self.tokens[queue] else 0.5
+        admitted = admitted and (certain or not limited)
+        waiting = 0 if opens_in else len(self.waiting[queue])
+        popped = Popped(payload, admitted, waiting, has_tokens, opens_in)
+        step = self.state.on_popped(queue, popped, requested_at, self.now)
+        # None begins without its token.
+        assert step is NextStep.REQUEUE or has_tokens or queue not in self.tokens
+        match step:
             case NextStep.RUN:
                 assert admitted
                 assert not self.state.quiet
@@ -291,7 +310,7 @@ class FetchStateMachine(RuleBasedStateMachine):
                 assert self.state.free >= 0
                 self.revalidated.append((queue, payload))
             case NextStep.REQUEUE:
-                assert self.state.quiet or self.state.free < 0 or queue in self.tokens
+                assert self.state.quiet or self.state.free < 0 or (queue in self.tokens and not has_tokens)
                 self.state.job_done()
                 self.waiting[queue].append(payload)
             case NextStep.POSTPONE:
@@ -420,7 +439,7 @@ class FetchStateMachine(RuleBasedStateMachine):
                 self.fetch_replies(self.fetches.index(fetch))
             for queue in [queue for queue in self.pops if self.waiting[queue]]:
                 if queue in self.pops and self.waiting[queue]:
-                    self.pop_takes_a_job(0, True)
+                    self.pop_takes_a_job(0, True, True)
             while self.revalidated or self.verdicts:
                 while self.revalidated:
                     self.redis_revalidates(0, Verdict.ADMITTED)

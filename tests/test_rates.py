@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import math
 import re
@@ -25,12 +27,13 @@ from asyncwork._redis import queue_settings, scripts
 from asyncwork._redis import rates as rates_in_redis
 from asyncwork._redis.command_encoder import CommandEncoder
 from asyncwork._redis.commands import CommandBatch, Fetch, RequeueAndRest
+from asyncwork._redis.errors import ErrorReply, RedisError
 from asyncwork._redis.keys import Keys
 from asyncwork._redis.namespace import Namespace
 from asyncwork._redis.queue import Queue
 from asyncwork._redis.rates import QueueRate, tokens_left
-from asyncwork._redis.work_queue import Fetched, Popped, WorkQueue
-from asyncwork._worker import limited_queues
+from asyncwork._redis.work_queue import Fetched, NotOpen, Popped, Verdict, WorkQueue
+from asyncwork._worker import limited_queues, poll_times, queue_poller
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.fetch_steps import NextStep
 from asyncwork._worker.services import gone_owners, rate_reader
@@ -256,8 +259,14 @@ def test_what_is_set_holds_over_the_code(rate: Rate) -> None:
 # Pools
 
 
-async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(bench: Bench, tmp_path: Path) -> None:
-    """One is killed and one is stopped meanwhile; what they had runs again, and takes tokens again."""
+@pytest.mark.parametrize("comes", ["at once", "now and then"])
+async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(
+    bench: Bench, tmp_path: Path, comes: str
+) -> None:
+    """One is killed and one is stopped meanwhile; what they had runs again, and takes tokens again.
+
+    Fetches take jobs that come at once, and mostly pops those that come now and then.
+    """
     rate, taken = child.RATE, list[tuple[float, int]]()
     queue = f'"{bench.keys.queue("rated")}'
     # While the processes start, there may be no command for long.
@@ -277,15 +286,19 @@ async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(benc
     watching = asyncio.Event()
     watcher = asyncio.create_task(watch())
     await watching.wait()
-    log, total = tmp_path / "log", 700
+    log, total = tmp_path / "log", 700 if comes == "at once" else 400
     children = [Child(bench.url, bench.namespace, log, concurrency=6, heartbeat=0.5, dead_after=2) for _ in range(4)]
     with child.running(*children):
-        await bench.enqueuer.enqueue_many(("rated", {"n": n, "seconds": 0.02}) for n in range(total))
+        jobs = [("rated", {"n": n, "seconds": 0.02}) for n in range(total)]
+        if comes == "at once":
+            await bench.enqueuer.enqueue_many(jobs)
+        enqueuing = asyncio.create_task(trickle(bench, jobs if comes == "now and then" else []))
         await until(lambda: children[0].events("end").total() > 100)
         children[0].kill()
         children[1].signal(signal.SIGSTOP)
         await asyncio.sleep(2.5)
         children[1].signal(signal.SIGCONT)
+        await enqueuing
         await until(lambda: len(children[2].events("end")) == total)
         assert [each.end() for each in children[1:]] == [0, 0, 0]
     # It may read more slowly than Redis writes.
@@ -303,6 +316,13 @@ async def test_many_pools_start_no_more_than_the_rate_allows_by_redis_clock(benc
     # The rate is reached, too: with tokens for a tenth of a second in hand, the pools lose none.
     spans = [later - earlier for (earlier, _), (later, _) in pairwise(taken)]
     assert max(spans) < LIMIT
+
+
+async def trickle(bench: Bench, jobs: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Enqueue jobs one by one, some of them before the token of the next one has come."""
+    for number, (name, args) in enumerate(jobs):
+        await bench.enqueuer.enqueue(name, args)
+        await asyncio.sleep((0.001, 0.004, 0.03)[number % 3])
 
 
 @pytest.fixture
@@ -503,6 +523,13 @@ def known_rate(pool: WorkerPool[Any]) -> bool:
     return bool(pool._launcher._dispatcher.fetcher.state.open.limited.rated)
 
 
+def takes_tokens(pool: WorkerPool[Any]) -> bool:
+    """Whether pops block, and their jobs take tokens."""
+    assert pool._launcher is not None
+    pops = pool._launcher._dispatcher.fetcher._pops._blocked.values()
+    return bool(pops) and all(each.limited for each in pops)
+
+
 async def rate_of(client: Client, rate: str) -> bool:
     (queue,) = await client.queues()
     return queue.rate == rate
@@ -514,7 +541,7 @@ async def test_a_pool_that_knows_no_rate_obeys_the_one_that_is_set(bench: Bench,
         await until(lambda: bench.blocked(pool) == 1)
         await client.set_rate("wat", ONCE)
         # No pop goes on that takes no token.
-        await until(lambda: bench.blocked(pool) == 0)
+        await until(lambda: takes_tokens(pool))
         await put(bench, range(3))
         await until(lambda: len(ran) == 1 and pool_waits(pool))
     assert ran == [0]
@@ -681,6 +708,140 @@ def test_a_pop_that_took_no_token_is_requeued() -> None:
     state.job_done()
     assert state.check()
     assert rated not in state.plan_wait(0.1).block_on
+
+
+def test_a_late_reply_to_a_pop_that_took_a_token_is_revalidated() -> None:
+    state, plain, rated = a_state()
+    state.set_rated([rated])
+    fetch = state.next_fetch(0.0)
+    assert fetch is not None
+    state.on_fetched(fetch, Fetched([], [], []), 0.0)
+    assert {plain, rated} == {*state.plan_wait(0.0).block_on}
+    # It is known by now that the pop takes a token.
+    assert state.set_rated([rated]) == []
+    popped = Popped(b"1", True, 0, has_tokens=True, opens_in=0.5)
+    assert state.on_popped(rated, popped, 0.0, 20.0) is NextStep.REVALIDATE
+    # The next token has not come.
+    assert state.plan_wait(20.1).block_on == []
+    state.open.on_opening(20.6)
+    assert state.on_revalidated(rated, b"1", Verdict.ADMITTED, 0, 20.6) is NextStep.RUN
+
+
+@pytest.fixture
+def no_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polls of open queues come so late that no test sees one."""
+    monkeypatch.setattr(poll_times, "FIRST_POLL_DELAY", 9 * LIMIT)
+    monkeypatch.setattr(queue_poller, "_SHORTEST_PERIOD", 9 * LIMIT)
+
+
+@pytest.mark.usefixtures("no_polls")
+@pytest.mark.parametrize("how", ["here", "by another program", "of a tenant", "with a cost"])
+async def test_a_job_of_an_idle_queue_starts_without_a_poll(bench: Bench, client: Client, how: str) -> None:
+    pool, ran = bench.pool(concurrency=2, **tuned(QUICK, poll=9 * LIMIT)), list[int]()
+    limit = pool.limit("service", rate=Rate(100, per=timedelta(days=1), burst=100))
+    options: dict[str, Any] = {"rate": Rate(10, per=timedelta(days=1), burst=10)}
+    if how == "of a tenant":
+        options["partition"] = lambda args: "acme"
+    if how == "with a cost":
+        options = {"limits": [limit], "cost": 1}
+
+    @pool.job(**options)
+    async def wat(n: int) -> None:
+        ran.append(n)
+
+    async with pool.running():
+        for n in range(3):
+            await until(lambda: bench.blocked(pool) == 1 and takes_tokens(pool))
+            if how == "by another program":
+                payload = json.dumps({"name": "wat", "id": str(n), "t": 1, "args": {"n": n}})
+                await bench.redis.lpush(bench.keys.queue("wat"), payload)
+            else:
+                await bench.enqueuer.enqueue("wat", {"n": n}, partition="acme" if how == "of a tenant" else None)
+            await until(lambda n=n: ran == [*range(n + 1)])
+    if how == "with a cost":
+        (found,) = await client.limits()
+        assert found.tokens == 97
+    else:
+        (queue,) = await client.queues()
+        assert queue.tokens == 7
+
+
+@pytest.mark.usefixtures("no_polls")
+async def test_jobs_of_many_idle_pools_start_in_their_order_when_their_tokens_come(
+    bench: Bench, fetches: list[Fetch]
+) -> None:
+    pools, ran = [bench.pool(concurrency=2) for _ in range(4)], list[int]()
+    for pool in pools:
+
+        @pool.job(rate=Rate(10, per=1, burst=1))
+        async def wat(n: int) -> None:
+            ran.append(n)
+
+    async with contextlib.AsyncExitStack() as stack:
+        for pool in pools:
+            await stack.enter_async_context(pool.running())
+        await until(lambda: all(takes_tokens(pool) for pool in pools))
+        before, began = len(fetches), time.monotonic()
+        # The pops of all pools find them, and there is no token for the second one.
+        for n in range(6):
+            await put(bench, [n])
+        await until(lambda: len(ran) == 6)
+        assert time.monotonic() - began > 0.49
+        assert ran == [*range(6)]
+        # A few of each pool for each token: none goes on to fetch before the next one comes.
+        assert len(fetches) - before <= 200
+
+
+async def test_a_pop_whose_job_is_not_certain_is_fetched_with_its_token(bench: Bench, client: Client) -> None:
+    pool, ran = counting(bench, Rate(10, per=timedelta(days=1), burst=10))
+    async with pool.running():
+        for n in range(3):
+            await until(lambda: takes_tokens(pool))
+            # The pop cannot know how many jobs the pool runs.
+            await bench.redis.delete(bench.keys.lock_info("wat"))
+            await put(bench, [n])
+            await until(lambda n=n: ran == [*range(n + 1)])
+    (queue,) = await client.queues()
+    assert queue.tokens == 7
+
+
+async def test_a_running_job_is_not_taken_for_that_of_a_pop(bench: Bench) -> None:
+    work_queue = WorkQueue(bench.redis_client, bench.keys, "a" * 24)
+    queue = work_queue.queue("wat", 1)
+    await bench.redis.hset(bench.keys.rates, "code:wat", f"{ONCE} pool")
+    await put(bench, range(2))
+    connection = await bench.redis_client.open()
+
+    async def ask(commands: Sequence[bytes]) -> list[Any]:
+        return await connection.request(list(commands), len(commands))
+
+    pop = work_queue.encode.blocking_pop(queue, 1, limited=True)
+    batch = CommandBatch(fetch=Fetch([queue], 1, 0.0, limited=frozenset([queue]), at_once=1))
+    (fetched,) = await ask(work_queue.encode.batch(batch))
+    assert len(work_queue.parse_fetched(fetched, [queue]).jobs) == 1
+    # Its time was over, and its share says that one job runs; or was lost.
+    assert await ask(pop[1:]) == [[]]
+    await bench.redis.delete(bench.keys.lock_info("wat"))
+    assert await ask(pop[1:]) == [[]]
+    assert len(await bench.redis.lrange(queue.in_progress, 0, -1)) == 1
+    await bench.redis.hset(bench.keys.lock_info("wat"), work_queue.pool_id, 1)
+    # There is no token for the second one, which is at the front again.
+    with pytest.raises(NotOpen) as found:
+        work_queue.parse_popped(await ask(pop), limited=True)
+    assert found.value.opens_in == pytest.approx(86_400, abs=LIMIT)
+    assert len(await bench.waiting("wat")) == len(await bench.redis.lrange(queue.in_progress, 0, -1)) == 1
+    await connection.close()
+    await bench.delete_keys()
+
+
+def test_a_reply_about_another_job_than_that_of_the_pop_is_refused() -> None:
+    taken = [[1, 1, b"other"], [], [], 0, []]
+    for popped in (None, b"job"):
+        with pytest.raises(RedisError, match="has taken another job"):
+            WorkQueue.parse_popped([popped, taken], limited=True)
+    # The script was refused: the job goes back, and its fetch takes a token.
+    assert WorkQueue.parse_popped([b"job", ErrorReply("BUSY")], limited=True) == Popped(b"job", False, 0)
+    assert WorkQueue.parse_popped([None, ErrorReply("BUSY")], limited=True) is None
 
 
 # RateLimited

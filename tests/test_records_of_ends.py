@@ -115,7 +115,7 @@ async def test_a_wait_that_races_the_end_misses_nothing(
 def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
     found = {}
     folder = Path(scripts.__file__).parent / "lua"
-    for name in scripts.names():
+    for name in (*scripts.names(), "take_limited"):
         text = re.sub(r"--.*", "", (folder / f"{name}.lua").read_text())
         if _REMOVES.search(text):
             found[name] = bool(_ENDS.search(text))
@@ -130,7 +130,7 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
         *("free_unique", "move", "quarantine", "rest"),
     }
     assert moving == {
-        *("admit", "claim", "debounce", "enqueue_holder", "fetch", "fetch_limited", "requeue", "requeue_front"),
+        *("admit", "claim", "debounce", "enqueue_holder", "fetch", "take_limited", "requeue", "requeue_front"),
         *("restore", "restore_to_list", "signal", "throttle"),
     }
 

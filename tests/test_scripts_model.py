@@ -76,7 +76,7 @@ from asyncwork._redis.producer import Producer
 from asyncwork._redis.queue_settings import QueueSettings
 from asyncwork._redis.recovery import Recovery
 from asyncwork._redis.undo import UndoStore
-from asyncwork._redis.work_queue import WorkQueue
+from asyncwork._redis.work_queue import NotOpen, Popped, WorkQueue
 from asyncwork.errors import PayloadError
 from asyncwork.job import Job
 from asyncwork.models.enqueued_job import EnqueuedJob
@@ -434,6 +434,54 @@ class Scripts(RuleBasedStateMachine):
             self.model.admit(pool_queue, popped.payload, admitted=True)
         elif admitted != "later":
             self.admit_one(pool_queue, popped.payload if admitted == "at once" else b"gone")
+
+    @precondition(lambda self: any(self.model.queues.values()))
+    @rule(pool=pools, pick=picks)
+    def pop_limited(self, pool: str, pick: int) -> None:
+        """As from a queue that may have a rate. It has none, because the model has no clock."""
+        filled = [name for name in NAMES if self.model.queues[name]]
+        pool_queue = filled[pick % len(filled)], pool
+        is_counted = self.is_counted(pool_queue)
+        self.model.pop_by_hand(pool_queue)
+        may_take = self.model.may_admit(pool_queue)
+        newest = self.model.running[pool_queue][0]
+        popped = self.ask_popped(pool_queue, slice(None))
+        if not is_counted:
+            assert popped == Popped(newest, admitted=False, waiting=0)
+            return
+        assert may_take == isinstance(popped, Popped) or pool_queue[0] in self.spoilt
+        self.model.admit(pool_queue, newest, admitted=isinstance(popped, Popped))
+        if isinstance(popped, Popped):
+            assert (popped.payload, popped.has_tokens, popped.opens_in) == (newest, True, None)
+            assert popped.waiting == len(self.model.queues[pool_queue[0]])
+            assert popped.admitted == (self.model.crashes_of(newest) == 0)
+            if not popped.admitted:
+                self.admit_one(pool_queue, newest)
+
+    @rule(pool_queue=pool_queues)
+    def end_limited_pop(self, pool_queue: PoolQueue) -> None:
+        """The time of a pop was over: the script finds no job, but for one that another pop has just taken."""
+        if pool_queue[0] in self.spoilt or self.model.popped[pool_queue]:
+            return
+        before = self.ground.dump()
+        assert self.ask_popped(pool_queue, slice(1, None)) is None
+        assert self.ground.dump() == before
+
+    def is_counted(self, pool_queue: PoolQueue) -> bool:
+        """Whether the share of a pool is written, and says how many jobs it has in progress."""
+        shares = self.ground.dump().held.get(self.keys.lock_info(pool_queue[0]), {})
+        share = shares.get(pool_queue[1].encode(), b"") if isinstance(shares, dict) else b""
+        return share == b"%d" % len(self.model.running[pool_queue])
+
+    def ask_popped(self, pool_queue: PoolQueue, part: slice) -> Popped | NotOpen | None:
+        """Return the result of a pop of a queue that may have a rate, or of a part of its commands."""
+        work_queue = self.ground.work_queues[pool_queue[1]]
+        commands = work_queue.encode.blocking_pop(self.ground.queues[pool_queue], 1, limited=True)[part]
+        replies = self.ground.run(self.ground.connection.request(commands, len(commands)))
+        try:
+            return work_queue.parse_popped([None, *replies][-2:], limited=True)
+        except NotOpen as closed:
+            return closed
 
     @precondition(lambda self: any(popped.total() for popped in self.model.popped.values()))
     @rule(pick=picks)

@@ -155,15 +155,21 @@ class CommandEncoder:
         keys, chunks = 3 + 6 * len(fetch.queues), _chunks(fetch)
         return scripts.call("fetch", keys, packed_keys, args, fair=b"".join(fair), queues=len(fair), chunks=chunks)
 
-    def blocking_pop(self, queue: Queue, seconds: float) -> tuple[bytes, ...]:
+    def blocking_pop(self, queue: Queue, seconds: float, *, limited: bool = False) -> tuple[bytes, ...]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job.
 
         Of a fair queue, these are a pop of its bell, a fetch of one job, and whether more wait.
+
+        :param limited: whether the queue may have a rate, so that the job takes a token.
         """
         if queue.fair:
-            fetch = self._fetch_fairly(Fetch([queue], 1, 0.0), [queue.fair])
-            return command(b"BLPOP", queue.bell, b"%g" % seconds), fetch, command(b"EXISTS", queue.ring)
+            fetch = Fetch([queue], 1, 0.0, limited=frozenset([queue]), at_once=1)
+            encoded = self._fetch_limited(fetch) if limited else self._fetch_fairly(fetch, [queue.fair])
+            return command(b"BLPOP", queue.bell, b"%g" % seconds), encoded, command(b"EXISTS", queue.ring)
         pop = command(b"BRPOPLPUSH", queue.queue, queue.in_progress, b"%g" % seconds)
+        if limited:
+            args = [self._pool_id, b"1", b"0", b"1", encode(queue.name)]
+            return pop, scripts.call("admit_limited", 11, self._limited_keys + queue.limited_keys, args)
         return pop, scripts.call("admit_popped", 8, queue.fetch_keys + self._packed.marks, [self._pool_id])
 
     def _finish(self, queue: Queue, ends: Sequence[JobEnd]) -> bytes:

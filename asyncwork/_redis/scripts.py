@@ -47,6 +47,7 @@ _FRAGMENTS = frozenset(
         "tenant_limits",
         "tenants",
         "take_hold",
+        "take_limited",
         "trim_attempts",
         "unique_owner",
         "write_end",

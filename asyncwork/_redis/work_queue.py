@@ -17,7 +17,7 @@ from .client import RedisClient
 from .command_encoder import CommandEncoder
 from .commands import CommandBatch
 from .connection import Connection
-from .errors import REDIS_ERRORS, is_wrong_type
+from .errors import REDIS_ERRORS, RedisError, is_wrong_type
 from .existing_keys import maybe_existing
 from .keys import Keys
 from .protocol import command, value_of
@@ -57,16 +57,27 @@ class Popped(NamedTuple):
     """The result of a blocking pop.
 
     :ivar admitted: whether the job is accounted for and may start; if not, :class:`AdmitPopped` has to ask for that.
-    :ivar waiting: number of jobs left in the queue.
+    :ivar waiting: number of jobs left in the queue that may be fetched now.
+    :ivar has_tokens: whether the job has taken the tokens that it needs, if its queue has a rate or shared limits.
+    :ivar opens_in: seconds after which the next job of the queue may be taken; ``None`` if it need not be waited for.
     """
 
     payload: bytes
     admitted: bool
     waiting: int
+    has_tokens: bool = False
+    opens_in: float | None = None
 
 
 class NotOpen(Exception):
-    """A blocking pop took nothing from a fair queue, because it is paused or at its concurrency limit."""
+    """A blocking pop took nothing, because the queue is paused, rests, or is at one of its limits.
+
+    :ivar opens_in: seconds after which a job may be taken; ``None`` if that is not known.
+    """
+
+    def __init__(self, opens_in: float | None = None) -> None:
+        super().__init__(opens_in)
+        self.opens_in = opens_in
 
 
 class Fetched(NamedTuple):
@@ -177,35 +188,52 @@ class WorkQueue:
             raise
 
     @classmethod
-    def parse_popped(cls, replies: Sequence[Any]) -> Popped | None:
+    def parse_popped(cls, replies: Sequence[Any], *, limited: bool = False) -> Popped | None:
         """Parse the replies to a blocking pop.
 
+        :param limited: whether it was sent for a queue that may have a rate.
         :returns: ``None`` when the time was over, or :meth:`unblock` ended the wait.
-        :raises RedisError: when Redis has refused the pop.
-        :raises NotOpen: when nothing may be taken from a fair queue now.
+        :raises RedisError: when Redis has refused the pop, or the script behind it has taken another job.
+        :raises NotOpen: when nothing may be taken from the queue now.
         """
         if len(replies) > 2:
-            return cls._parse_fetched_one(*replies)
+            return cls._parse_fetched_one(*replies, limited=limited)
         popped, admission = replies
-        if popped is None:
-            return None
         if isinstance(popped, Exception):
             raise popped
+        if limited and isinstance(admission, list) and admission:
+            return cls._parse_limited(popped, *admission)
+        if popped is None:
+            return None
+        if limited:
+            return Popped(popped, False, 0)
         # If the script was refused, AdmitPopped asks for the same.
         admitted, waiting = admission if isinstance(admission, list) else (0, 0)
         return Popped(popped, admitted == 1, waiting)
 
     @staticmethod
-    def _parse_fetched_one(bell: Any, reply: Any, waiting: Any) -> Popped | None:
+    def _parse_limited(popped: bytes | None, taken: Any, closed: Any, crashes: Any, waiting: int, opens: Any) -> Popped:
+        """Parse the reply of the script that has decided on the job of a pop."""
+        opens_in = _opens_in(opens)
+        if not taken:
+            raise NotOpen(None if closed else opens_in)
+        # After the number of the queue, and that of its jobs.
+        if taken[2] != popped:
+            raise RedisError("the script behind a blocking pop has taken another job")
+        return Popped(taken[2], not crashes, 0 if opens_in else waiting, True, opens_in)
+
+    @staticmethod
+    def _parse_fetched_one(bell: Any, reply: Any, waiting: Any, *, limited: bool) -> Popped | None:
         """Parse the replies to a pop of a fair queue's bell, to the fetch behind it, and whether more jobs wait."""
         if isinstance(reply, Exception):
             raise reply
-        taken, closed, crashes, *_ = reply
+        taken, closed, crashes, _, *more = reply
+        opens_in = _opens_in(more[0]) if limited else None
         if taken:
             # After the number of the queue, and that of its jobs.
-            return Popped(taken[2], not crashes, 1 if waiting == 1 else 0)
-        if closed:
-            raise NotOpen
+            return Popped(taken[2], not crashes, 1 if waiting == 1 and not opens_in else 0, limited, opens_in)
+        if closed or opens_in:
+            raise NotOpen(None if closed else opens_in)
         if isinstance(bell, Exception):
             raise bell
         return None
@@ -289,6 +317,11 @@ class WorkQueue:
             ((waiting or turns) and (ends == -2 or (resting and ends >= 0))) or held
             for waiting, ends, held, turns in states
         )
+
+
+def _opens_in(flat: Sequence[int]) -> float | None:
+    """Return the seconds after which the only queue of a request may be read again; ``None`` if that is now."""
+    return flat[-1] / 1_000_000 if flat and flat[-1] else None
 
 
 def _openings(flat: Sequence[int], queues: Sequence[Queue]) -> Sequence[tuple[Queue, float]]:

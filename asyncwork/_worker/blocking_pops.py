@@ -75,7 +75,7 @@ class BlockingPops:
         self._ending: set[Queue] = set()
         self._all_ended = asyncio.Event()
         # The same pop is sent again and again.
-        self._commands: dict[tuple[Queue, float], tuple[bytes, ...]] = {}
+        self._commands: dict[tuple[Queue, float, bool], tuple[bytes, ...]] = {}
 
     def __len__(self) -> int:
         """Return the number of pops."""
@@ -92,37 +92,42 @@ class BlockingPops:
         while self._idle and len(self._idle) + len(self) > most:
             self._idle.pop().connection.drop()
 
-    def start(self, queue: Queue) -> None:
-        """Wait for a job of a queue; one of the callbacks is called once, not before this returns."""
+    def start(self, queue: Queue, *, limited: bool = False) -> None:
+        """Wait for a job of a queue; one of the callbacks is called once, not before this returns.
+
+        :param limited: whether the queue may have a rate, so that the job takes a token.
+        """
         if self._idle:
             try:
-                self._send(queue, self._idle.pop())
+                self._send(queue, self._idle.pop(), limited)
             except REDIS_ERRORS as error:
                 self._loop.call_soon(self._on_ended, queue, error)
         else:
-            opening = asyncio.create_task(self._open_and_send(queue), name=f"asyncwork blocking pop of {queue.name}")
+            sending = self._open_and_send(queue, limited)
+            opening = asyncio.create_task(sending, name=f"asyncwork blocking pop of {queue.name}")
             self._opening[queue] = opening
             # A task that is cancelled before it has started runs nothing, so that it cannot do this itself.
             opening.add_done_callback(partial(self._on_opening_done, queue))
 
-    def _send(self, queue: Queue, blocking: BlockingConnection) -> None:
+    def _send(self, queue: Queue, blocking: BlockingConnection, limited: bool) -> None:
         seconds = self._block if blocking.client_id is not None else min(self._block, _SHORT_BLOCK)
         if queue.fair:
             seconds = min(seconds, FAIR_BLOCK)
-        pop = _Pop(self, queue, blocking, self._loop.time())
-        commands = self._commands.get((queue, seconds))
+        pop = _Pop(self, queue, blocking, self._loop.time(), limited)
+        commands = self._commands.get((queue, seconds, limited))
         if commands is None:
-            commands = self._commands[queue, seconds] = self._work_queue.encode.blocking_pop(queue, seconds)
+            commands = self._work_queue.encode.blocking_pop(queue, seconds, limited=limited)
+            self._commands[queue, seconds, limited] = commands
         blocking.connection.send(commands, len(commands), pop, seconds + self._timeout)
         self._blocked[queue] = pop
 
-    async def _open_and_send(self, queue: Queue) -> None:
+    async def _open_and_send(self, queue: Queue, limited: bool) -> None:
         blocking = await self._work_queue.open_blocking_connection(self._timeout)
         if blocking.client_id is None and self._may_unblock:
             self._may_unblock = False
             text = "blocking pops last %g s instead of %g s: the Redis user may not call CLIENT UNBLOCK to end them"
             logger.info(text, min(self._block, _SHORT_BLOCK), self._block)
-        self._send(queue, blocking)
+        self._send(queue, blocking, limited)
 
     def _on_opening_done(self, queue: Queue, opening: asyncio.Task[None]) -> None:
         del self._opening[queue]
@@ -147,7 +152,7 @@ class BlockingPops:
             return
         ended_by: NotOpen | None = None
         try:
-            popped = self._work_queue.parse_popped(replies)
+            popped = self._work_queue.parse_popped(replies, limited=pop.limited)
         except NotOpen as closed:
             popped, ended_by = None, closed
         except REDIS_ERRORS as error:
@@ -240,15 +245,19 @@ class _Pop:
     """One blocking pop that waits for its reply.
 
     :ivar requested_at: when it was sent, by the event loop's clock, seconds.
+    :ivar limited: whether its job takes a token.
     """
 
-    __slots__ = ("_pops", "blocking", "queue", "requested_at")
+    __slots__ = ("_pops", "blocking", "limited", "queue", "requested_at")
 
-    def __init__(self, pops: BlockingPops, queue: Queue, blocking: BlockingConnection, requested_at: float) -> None:
+    def __init__(
+        self, pops: BlockingPops, queue: Queue, blocking: BlockingConnection, requested_at: float, limited: bool
+    ) -> None:
         self._pops = pops
         self.queue = queue
         self.blocking = blocking
         self.requested_at = requested_at
+        self.limited = limited
 
     def on_replies(self, replies: list[Any]) -> None:
         self._pops.on_replies(self, replies)

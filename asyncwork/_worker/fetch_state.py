@@ -255,12 +255,10 @@ class FetchState:
         self.open.limited.rest(queue, seconds, now)
 
     def set_rated(self, queues: Collection[Queue]) -> list[Queue]:
-        """Have the jobs of these queues take a token, and no others.
-
-        :returns: queues whose pops are to end, because a pop takes no token.
-        """
+        """Have the jobs of these queues take a token, and no others; return those whose pops take none and must end."""
+        known = self.open.limited.rated
         self.open.set_rated(queues)
-        return [queue for queue in queues if queue in self.blocked]
+        return [queue for queue in queues if queue in self.blocked and queue not in known]
 
     def stop(self) -> None:
         """Take nothing more. A job that a pop takes nevertheless is to be requeued."""
@@ -285,8 +283,11 @@ class FetchState:
         self.blocked.discard(queue)
         self.running += 1
         self._fetched += 1
-        if queue in self.open.limited.rated and popped.payload not in self.requeueing:
-            # The pop was sent before this pool knew of the rate, and took no token.
+        if popped.opens_in is not None:
+            self.open.note_opening(queue, popped.opens_in, now)
+        if not popped.has_tokens and queue in self.open.limited.rated:
+            # The pop was sent before this pool knew of the rate, or Redis was not certain about its job.
+            self.open.on_opened(queue)
             return NextStep.REQUEUE
         if popped.payload in self.requeueing:
             self._postpone((queue, popped.payload, 0))

@@ -104,7 +104,7 @@ class Fetcher:
         """Block on queues for the free workers, and poll the queues on which no pop blocks."""
         plan = self.state.plan_wait(self._loop.time())
         for queue in plan.block_on:
-            self._pops.start(queue)
+            self._pops.start(queue, limited=queue in self.state.open.limited.rated)
         if plan.poll_at is not None:
             self._poll_timer = self._loop.call_at(plan.poll_at, self._poll)
         if plan.unblock and (self._unblocking is None or self._unblocking.done()):
@@ -356,6 +356,8 @@ class Fetcher:
 
     def _on_popped(self, queue: Queue, popped: Popped, requested_at: float) -> None:
         step = self.state.on_popped(queue, popped, requested_at, self._loop.time())
+        if popped.opens_in is not None:
+            self._openings.plan()
         if self.state.look_ahead.announced:
             self._announcer.announce()
         if step is NextStep.RUN:
@@ -372,6 +374,10 @@ class Fetcher:
         self._wake()
 
     def _on_pop_ended(self, queue: Queue, error: BaseException | None) -> None:
+        if isinstance(error, NotOpen) and error.opens_in is not None:
+            self.state.open.note_opening(queue, error.opens_in, self._loop.time())
+            self._openings.plan()
+            error = None
         self.state.on_pop_ended(queue, failed=error is not None)
         if error is not None and not isinstance(error, NotOpen):
             if is_out_of_connections(error):

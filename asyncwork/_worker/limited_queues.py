@@ -16,7 +16,7 @@ class LimitedQueues:
 
     It is pure and synchronous, as :class:`FetchState` is. Times are by the event loop's clock, seconds.
 
-    :ivar rated: the queues that may have a rate. No pop blocks on them, because a pop takes no token.
+    :ivar rated: the queues that may have a rate. Fetches and pops of their jobs take tokens.
     :ivar resting: the queues that this pool has let rest. A fetch learns when their rest ends.
     :ivar to_ask: the queues to name as limited: a fetch learns when they may be read again.
     :ivar opens_at: queues from which no job may be taken before a time: the next token comes then, or their rest ends.

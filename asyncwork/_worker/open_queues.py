@@ -184,8 +184,12 @@ class OpenQueues:
         """Fetch from the queues whose next token has come, or whose rest has ended."""
         self._add_filled(self.limited.open_due(now))
 
+    def note_opening(self, queue: Queue, seconds: float, now: float) -> None:
+        """Take nothing from a queue for some time, as a pop of it has found."""
+        self._add_filled(self.limited.note([(queue, seconds)], now))
+
     def on_opened(self, queue: Queue) -> None:
-        """Fetch from a fair queue whose tenants may go on."""
+        """Fetch from a fair queue whose tenants may go on, or from one to which the job of a pop goes back."""
         self._add_filled([queue])
 
     def _add_filled(self, queues: Sequence[Queue]) -> None:
@@ -240,8 +244,8 @@ class OpenQueues:
             candidates = [queue for queue in self._draws.draw(room) if queue not in unavailable]
         else:
             candidates = self._available(blocked)
-        closed, rated = self.closed, self.limited.rated
-        return [queue for queue in candidates if queue not in closed and queue not in rated][:room]
+        closed = self.closed
+        return [queue for queue in candidates if queue not in closed][:room]
 
     def next_poll_at(self, now: float, blocked: Set[Queue]) -> float | None:
         """Return when to poll the queues on which no pop blocks; ``None`` if that was planned before."""
