@@ -503,6 +503,8 @@ async def keys_are_held(traveller: Traveller) -> None:
     for n in range(2):
         await enqueuer.enqueue(name, {"{n}": n}, debounce=Debounce(1, by=("{n}",)))
         await enqueuer.enqueue(name, {"{n}": n}, throttle=Throttle(100))
+    # The result of this one is kept.
+    await enqueuer.enqueue("kept", {"text": "{held}"}, unique=Unique(until="done"))
     await traveller.until_ran(name, before + 5)
 
     async def is_free() -> bool:
