@@ -414,7 +414,7 @@ _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {
 }
 
 
-@pytest.mark.parametrize("block", range(8))
+@pytest.mark.parametrize("block", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, 8))])
 async def test_what_is_derived_of_a_fair_queue_always_follows_from_its_jobs(bench: Bench, block: int) -> None:
     connection = await bench.redis_client.open()
     await connection.load_scripts()
