@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,8 @@ _AGAIN = 0.2
 PATIENCE = 60.0
 # Seconds after which a job is there whose enqueue had no answer, or never.
 _IN_DOUBT = 20.0
+# Seconds after which it ends all the same, although an answer or an end was not met.
+_MEETS_ALL_WITHIN = 240.0
 # Waits that may each block a thread at a time.
 _THREADS = 6
 # Seconds for which the queue of the jobs that expire is paused: longer than they have.
@@ -102,6 +105,7 @@ class Steerer:
 
     :param client: cancels and pauses.
     :param pause: the longest time between two jobs, seconds.
+    :ivar missed: the answers, ends and kinds of jobs that were not met.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class Steerer:
         self._enqueuer, self._blocking, self._client = enqueuer, blocking, client
         self._ledger, self._rng, self._pause = ledger, rng, pause
         self.stopping = False
+        self.missed: list[str] = []
         self.jobs: list[SteeredJob] = []
         self._waits: dict[asyncio.Task[None], SteeredJob] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "chaos waiting")
@@ -126,12 +131,16 @@ class Steerer:
         """Enqueue, wait and cancel. Waits that have not ended by then go on."""
         async with asyncio.TaskGroup() as cancelling:
             pausing = cancelling.create_task(self._pause_often())
-            while not self.stopping or self._lacking():
+            until = math.inf
+            while not self.stopping or ((missed := self._missing()) and time.monotonic() < until):
+                if self.stopping and until == math.inf:
+                    until = time.monotonic() + _MEETS_ALL_WITHIN
                 if (job := await self._enqueue(cancelling)) is not None:
                     cancelling.create_task(self._steer(job))
                     if job.name == "waiting":
                         cancelling.create_task(self._send_event(job))
                 await asyncio.sleep(self._rng.random() * self._pause)
+            self.missed = missed
             pausing.cancel()
         await self._persist(lambda: self._client.unpause("expiring"))
 
@@ -159,12 +168,14 @@ class Steerer:
             ends = [fields[b"end"].decode() for _, fields in entries if b"end" in fields]
             job.ends = len(ends), ends[-1] if ends and b"end" in entries[-1][1] else ""
 
-    def _lacking(self) -> bool:
+    def _missing(self) -> list[str]:
         answers = {each.result for job in self.jobs for each in job.cancels}
         errors = {job.outcome for job in self.jobs}
         ran = {job.name for job in self.jobs if job.outcome not in (None, "JobCancelled", "JobExpired")}
         wanted = {"JobCancelled", "JobExpired", "JobFailed"}
-        return bool(set(CancelResult) - answers or wanted - errors or _WEIGHTS.keys() - ran)
+        missing = [f"the answer {each!s} to a cancel" for each in set(CancelResult) - answers]
+        missing += [f"the end {each}" for each in wanted - errors]
+        return sorted([*missing, *(f"a job {each} that ran" for each in _WEIGHTS.keys() - ran)])
 
     async def _enqueue(self, sending: asyncio.TaskGroup) -> SteeredJob | None:
         name, args, options = self._draw()

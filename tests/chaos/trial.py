@@ -125,6 +125,7 @@ async def _collect(world: World, surprises: list[str]) -> Evidence:
     (world.directory / "faults.json").write_text(json.dumps([asdict(fault) for fault in world.faults], indent=1))
     recorded = record.read(world.directory)
     surprises += [f"a unique key is left: {key}" for key in found.unique_keys]
+    surprises += [f"not met, although jobs went on: {each}" for each in world.steerer.missed]
     queues = {
         f"queue {name}": [*state.waiting, *(each for some in state.tenants.values() for each in some)]
         for name, state in found.queues.items()
