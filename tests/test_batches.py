@@ -869,14 +869,21 @@ async def test_the_doctor_closes_a_batch_whose_creator_died(bench: Bench) -> Non
     async with app.pool.running(), Client(bench.url, namespace=bench.namespace) as client:
         await until(lambda: _counts(bench, batch.id, (3, 0, 0)))
         assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind]
-        await bench.redis.hset(bench.keys.batch(batch.id)[0], "created_at", int(time.time()) - 3700)
+        fields, long_ago = bench.keys.batch(batch.id)[0], int(time.time()) - 3700
+        await bench.redis.hset(fields, "created_at", long_ago)
+        # A creator may add members for hours.
+        await batch.add(app.work.call(number=3))
+        await batch.flush()
+        await until(lambda: _counts(bench, batch.id, (4, 0, 0)))
+        assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind]
+        await bench.redis.hset(fields, "added_at", long_ago)
         found = await client.diagnose(0)
         (problem,) = [each for each in found.problems if each.kind == "abandoned_batch"]
-        assert re.match(rf"batch {batch.id} \(abandoned\) has waited .*; 3 members so far", problem.text)
+        assert re.match(rf"batch {batch.id} \(abandoned\) waits for its creator, .*; 4 members so far", problem.text)
         assert [line async for line in client.repair(found)] == [
             f"closed batches, so that they end with their members: {batch.id}"
         ]
-        assert (await app.ended(batch.id)).done == 3
+        assert (await app.ended(batch.id)).done == 4
         await app.until_called("success", "done")
         assert not [each for each in (await client.diagnose(0)).problems if "batch" in each.kind]
 

@@ -263,6 +263,7 @@ def read_batch(batch_id: str, fields: BatchFields) -> BatchStatus:
         cancellation="" if mark is None else str(CancelMark.decode(mark)),
         parent=_parent(fields.get(b"parent")),
         incomplete=b"incomplete" in fields,
+        added_at=number(b"added_at") or number(b"created_at"),
     )
 
 

@@ -12,7 +12,7 @@ from ..models.diagnosis import LostMembers, Problem
 from .batch_reader import BatchReading
 from .wording import REPAIR, listed
 
-# Seconds after the creation of a batch after which its creator, if it still may add members, is considered dead.
+# Seconds without a new member after which the creator of a batch, if it still may add some, is considered dead.
 ABANDONED_AFTER = 3600
 
 
@@ -42,8 +42,8 @@ class BatchFindings:
 
 
 def is_abandoned(batch: BatchStatus, now: float) -> bool:
-    """Return whether a batch was created so long ago, and is still open, that its creator is considered dead."""
-    return batch.open and batch.created_at < now - ABANDONED_AFTER
+    """Return whether no member was added to an open batch for so long that its creator is considered dead."""
+    return batch.open and batch.added_at < now - ABANDONED_AFTER
 
 
 def batch_findings(batches: Sequence[BatchReading], members: Mapping[str, Set[int]], now: float) -> BatchFindings:
@@ -79,8 +79,8 @@ def batch_problems(found: BatchFindings) -> Iterator[Problem]:
         yield Problem(
             "abandoned_batch",
             batch_id,
-            f"batch {batch_id}{name} has waited for more than an hour for its creator to add the last of its members, "
-            f"so that it does not end; {plural(status.total, 'member')} so far",
+            f"batch {batch_id}{name} waits for its creator, which has added no member for more than an hour, so that it "
+            f"does not end; {plural(status.total, 'member')} so far",
             "if the creator has died, let the doctor close it, so that it ends with the members that it has",
             REPAIR,
         )

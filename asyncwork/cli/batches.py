@@ -252,6 +252,7 @@ def batch_json(batch: BatchStatus) -> dict[str, Any]:
         "failed": batch.failed,
         "cancelled": batch.cancelled,
         "created_at": batch.created_at,
+        "added_at": batch.added_at,
         "ended_at": batch.ended_at,
         "open": batch.open,
         "waiting": list(batch.waiting),

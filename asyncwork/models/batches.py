@@ -41,6 +41,7 @@ class BatchStatus:
         lost. When a dead one is retried and done, it is none of them any more.
     :ivar cancelled: how many were cancelled or deleted.
     :ivar created_at: epoch seconds.
+    :ivar added_at: when members were last added, epoch seconds.
     :ivar ended_at: when the last of its members had ended, epoch seconds; ``None`` if that is not so.
     :ivar open: whether its creator may add more members.
     :ivar waiting: the callbacks that were not enqueued yet: ``success``, ``done`` and ``failure``.
@@ -63,6 +64,7 @@ class BatchStatus:
     cancellation: str = ""
     parent: str = ""
     incomplete: bool = False
+    added_at: int = 0
 
     @property
     def is_flow(self) -> bool:
