@@ -22,7 +22,7 @@ _OF_OTHERS = {
     f"{scripts.FAIR}{name}"
     for name in (
         *("delete", "delete_from_list", "delete_members", "delete_members_from_list", "enqueue_holder"),
-        *("enqueue_unique", "restore", "restore_to_list", "signal", "throttle"),
+        *("enqueue_unique", "restore", "restore_to_list", "retry_nodes", "signal", "throttle"),
     )
 }
 _OF_TENANTS = {"BLPOP", "open_tenants", "review_tenants"}

@@ -97,6 +97,7 @@ async def test_no_node_starts_of_a_flow_that_is_cancelled_while_it_is_written(
         if not found:
             assert at > 3
             await client.cancel_batch(flow.id)
+            await app.pool.enqueuer.close()
             return
         async with app.pool.running():
             await until(lambda: is_idle(bench))
