@@ -641,5 +641,6 @@ async def test_a_poison_pill_among_short_jobs_is_found_and_no_other_job_is_dead(
     assert set(range(3_000)) - ran.keys() == {777}
     [(dead, _)] = await bench.job_set("dead")
     assert numbers([dead]) == [777]
-    # Once more than without looking ahead.
-    assert attempt <= 4
+    # Once more than without looking ahead; twice, if the pool that puts the job back looks ahead itself, and dies by it
+    # before it has read that it must not. No later one does.
+    assert attempt <= 5
