@@ -79,8 +79,8 @@ def batch_problems(found: BatchFindings) -> Iterator[Problem]:
         yield Problem(
             "abandoned_batch",
             batch_id,
-            f"batch {batch_id}{name} waits for its creator, which has added no member for more than an hour, so that it "
-            f"does not end; {plural(status.total, 'member')} so far",
+            f"batch {batch_id}{name} waits for its creator, which has added no member for more than an hour, so that "
+            f"it does not end; {plural(status.total, 'member')} so far",
             "if the creator has died, let the doctor close it, so that it ends with the members that it has",
             REPAIR,
         )

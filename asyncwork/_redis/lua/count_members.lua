@@ -10,7 +10,7 @@ if not found[1] then
 end
 redis.call('hincrby', KEYS[4], 'total', ARGV[1])
 redis.call('hincrby', KEYS[4], 'left', ARGV[1])
--- It tells that the creator is alive.
+-- The doctor sees by it that the creator is alive.
 redis.call('hset', KEYS[4], 'added_at', redis.call('time')[1])
 local id = string.sub(KEYS[4], -24)
 if found[2] and redis.pcall('hsetnx', KEYS[1], id, found[2]) == 1 then
