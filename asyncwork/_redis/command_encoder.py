@@ -71,6 +71,7 @@ class CommandEncoder:
         self._record = encode(keys.job_record(""))
         # By queue that is not fair, what is the same in all acknowledgements, but for the number of their parts.
         self._ack_starts: dict[Queue, bytes] = {}
+        self._fair_ack_starts: dict[Queue, bytes] = {}
 
     def _make_encoders(self, steps: StepEncoder) -> Mapping[type[Command], Callable[[Any], bytes]]:
         return {
@@ -125,11 +126,18 @@ class CommandEncoder:
         start = self._ack_starts.get(queue)
         if start is None:
             if queue.fair:
-                keys, args = queue.ack_keys + self._packed.cancels, [self._pool_id, *payloads]
-                return scripts.call("ack", 4, keys, args, fair=queue.fair)
+                return self._ack_fairly(queue, payloads)
             start = scripts.head("ack", 4) + queue.ack_keys + self._packed.cancels + self._packed_pool_id
             self._ack_starts[queue] = start
         return b"*%d\r\n%b%b" % (8 + len(payloads), start, pack(*payloads))
+
+    def _ack_fairly(self, queue: Queue, payloads: Sequence[bytes]) -> bytes:
+        start = self._fair_ack_starts.get(queue)
+        if start is None:
+            keys = queue.ack_keys + self._packed.cancels + queue.fair
+            start = scripts.head(scripts.FAIR + "ack", 4 + scripts.FAIR_KEYS) + keys + self._packed_pool_id
+            self._fair_ack_starts[queue] = start
+        return b"*%d\r\n%b%b$1\r\n1\r\n" % (9 + scripts.FAIR_KEYS + len(payloads), start, pack(*payloads))
 
     def _fetch(self, fetch: Fetch) -> bytes:
         if fetch.fair and (fair := [queue.fair for queue in fetch.queues if queue.fair]):

@@ -75,13 +75,15 @@ class Worker:
     """
 
     __slots__ = (
-        *("_env", "_overdue_in", "_pid", "id", "interruption"),
+        *("_bound", "_env", "_overdue_in", "_pid", "id", "interruption"),
         *("job", "payload", "queue", "started_at", "task", "waiting"),
     )
 
     def __init__(self, env: WorkerEnvironment, overdue_in: float, worker_id: str | None = None) -> None:
         self._env = env
         self._overdue_in = overdue_in
+        # Of a job that is not plain: whether it may belong to a batch, or holds a key, so that its end concerns these.
+        self._bound = False
         self.id = make_identifier() if worker_id is None else worker_id
         self._pid = forks.pid
         self.task: WorkerTask | None = None
@@ -223,7 +225,9 @@ class Worker:
             else:
                 started, now, failed = now, clock(), False
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if plain and not (job_type.keeper or marked or (stepped and queue.name in stepped)):
+                if (plain or not self._bound) and not (
+                    job_type.keeper or marked or (stepped and queue.name in stepped)
+                ):
                     dispatcher.ack(queue, self.payload)
                 else:
                     self._record_success(held, job, job_type, started, now)
@@ -235,8 +239,10 @@ class Worker:
     def _special_call(self, job: Job, job_type: JobType, queue: Queue) -> Call:
         """Return what runs a job that is not plain: it may expire, or be a node of a flow."""
         assert self.payload is not None
+        may_be_member = len(job.id) >= SHORTEST_ID
+        self._bound = may_be_member or job._hold is not None
         call = job_type.call if job.expires is None else job_type.in_time()
-        if len(job.id) >= SHORTEST_ID and job.id[0] == FLOW:
+        if may_be_member and job.id[0] == FLOW:
             return node_call(call, self._env.dispatcher, queue, self.payload)
         return call
 
