@@ -225,12 +225,10 @@ class Worker:
             else:
                 started, now, failed = now, clock(), False
                 job_type.metrics.record_attempt(enqueued_at, started, now)
-                if (plain or not self._bound) and not (
-                    job_type.keeper or marked or (stepped and queue.name in stepped)
-                ):
-                    dispatcher.ack(queue, self.payload)
-                else:
+                if job_type.keeper or marked or (stepped and queue.name in stepped) or (self._bound and not plain):
                     self._record_success(held, job, job_type, started, now)
+                else:
+                    dispatcher.ack(queue, self.payload)
             self.job = self.payload = None
             if task.was_cancelled or getrefcount(task) != references:
                 return self._end_task(task, queue, job, failed)
