@@ -145,7 +145,7 @@ async def test_the_doctor_ends_a_flow_whose_creator_has_died(
             if await bench.redis.hexists(key, "open"):
                 # It may still be at work, as far as the doctor can see.
                 assert await findings(client) == []
-                await bench.redis.hset(key, "created_at", 1)
+                await bench.redis.hset(key, mapping={"created_at": 1, "added_at": 1})
                 await repair(client)
             await until(lambda: none_open(bench), 10)
             await until(lambda: idle(app))

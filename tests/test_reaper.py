@@ -443,7 +443,7 @@ async def _holds_nothing(bench: Bench, name: str) -> bool:
 
 async def waits_everywhere(bench: Bench) -> bool:
     """Tell whether a child waits in Redis on each of its queues."""
-    return [each["cmd"] for each in await bench.redis.client_list()].count("brpoplpush") == 5
+    return [each["cmd"] for each in await bench.redis.client_list()].count("brpoplpush") == 6
 
 
 async def test_a_job_that_a_stopped_process_popped_is_run_by_another_alone(bench: Bench, tmp_path: Path) -> None:
