@@ -1,12 +1,15 @@
 """Fair queues against a plain model: random runs of everything that moves their jobs, with processes that die, commands
 that are sent twice, and pools that act on jobs that others have by now. After each step, what Redis holds beside the
 jobs must be what follows from them.
+
+The same runs are made each time. With ``ASYNCWORK_FAIR_BLOCKS=40`` in the environment there are more of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
@@ -49,6 +52,7 @@ from .conftest import Bench
 NAME = "export"
 TENANTS = ("", "a", "b", "c:d", 'e"f', "ü")
 RUNS, STEPS = 250, 30
+BLOCKS = int(os.environ.get("ASYNCWORK_FAIR_BLOCKS", "4"))
 # How many jobs may run at once where the queue has a shared limit.
 SHARED = 6
 # Seconds between a fetch and the reading of Redis's clock.
@@ -414,7 +418,7 @@ _EVENTS: dict[Callable[[World], Awaitable[None]], int] = {
 }
 
 
-@pytest.mark.parametrize("block", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, 8))])
+@pytest.mark.parametrize("block", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, BLOCKS))])
 async def test_what_is_derived_of_a_fair_queue_always_follows_from_its_jobs(bench: Bench, block: int) -> None:
     connection = await bench.redis_client.open()
     await connection.load_scripts()
