@@ -25,8 +25,9 @@ _SCRIPTS = {scripts.digest(name): name for name in (*scripts.names(), *scripts.v
 _FAMILIES = frozenset({"CLIENT", "SCRIPT"})
 _POPS = frozenset({"BLPOP", "BRPOPLPUSH"})
 # Seconds that pops wait, however short the periods, and for how many of them a pop counts as one that waits on: what is
-# to happen before it ends takes its time.
-_BLOCK, _FRESH = 8, 3
+# to happen before it ends takes its time. Pops begin anew one by one, so all of them wait on at a time only if that is
+# most of the time that each has.
+_BLOCK, _FRESH = 16, 10
 
 # What changes no key: in a row on one connection, such as in a pipeline, they are one step.
 HARMLESS = frozenset(
