@@ -14,6 +14,7 @@ from asyncwork import (
     BatchState,
     BatchStatus,
     Client,
+    Flow,
     Job,
     JobQuery,
     NodeState,
@@ -54,6 +55,15 @@ def after_each_write(app: FlowApp, patch: pytest.MonkeyPatch, act: Callable[[int
         return replies
 
     patch.setattr(app.pool.enqueuer._producer, "_write", written)
+
+
+def failing_flow(bench: Bench) -> tuple[FlowApp, Flow]:
+    """A flow of two nodes, the first of which fails."""
+    app = flow_app(bench)
+    app.fail.add("first")
+    flow = app.pool.flow()
+    flow.add(app.work.call("second"), after=flow.add(app.work.call("first")))
+    return app, flow
 
 
 async def is_idle(bench: Bench) -> bool:
@@ -206,10 +216,7 @@ async def test_members_of_a_batch_that_is_gone_meanwhile_do_not_create_it(bench:
 async def test_a_flow_that_ends_while_it_is_cancelled_can_be_retried(
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = flow_app(bench)
-    app.fail.add("first")
-    flow = app.pool.flow()
-    flow.add(app.work.call("second"), after=flow.add(app.work.call("first")))
+    app, flow = failing_flow(bench)
     handle = await flow.start()
     read = BatchReader.read
 
@@ -236,10 +243,7 @@ async def test_a_node_that_fails_again_is_not_taken_for_one_that_another_retries
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two people retry a flow: the second one has found the node dead before the first had it run again."""
-    app = flow_app(bench)
-    app.fail.add("first")
-    flow = app.pool.flow()
-    flow.add(app.work.call("second"), after=flow.add(app.work.call("first")))
+    app, flow = failing_flow(bench)
     requeue, retries = JobActions.requeue_members, list[int]()
     async with app.pool.running():
         handle = await flow.start()
@@ -271,10 +275,7 @@ async def test_a_node_that_fails_again_is_not_taken_for_one_that_another_retries
 async def test_a_client_that_dies_before_it_requeues_a_node_leaves_its_flow_as_it_was(
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = flow_app(bench)
-    app.fail.add("first")
-    flow = app.pool.flow()
-    flow.add(app.work.call("second"), after=flow.add(app.work.call("first")))
+    app, flow = failing_flow(bench)
     async with app.pool.running():
         handle = await flow.start()
         await handle.wait(30)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from asyncwork import Client, Enqueuer
+from asyncwork._redis import scripts
 from asyncwork._redis.client import RedisClient
 from asyncwork.embedded import EmbeddedRedis
 
@@ -57,6 +58,17 @@ async def bench_of_user(directory: Path, rules: list[str]) -> AsyncIterator[Benc
 async def test_everything_goes_with_these_permissions(tmp_path: Path, rules: str) -> None:
     async with bench_of_user(tmp_path, RULES[rules]) as bench:
         await journey(bench)
+
+
+async def test_who_may_not_ask_which_scripts_redis_knows_loads_them_all(tmp_path: Path) -> None:
+    async with EmbeddedRedis(tmp_path, appendonly=False) as server, open_bench(server.url, NAMESPACE) as bench:
+        rules = ["on", ">secret", "~*", "&*", "+@all", "-script", "+script|load"]
+        await bench.redis.execute_command("ACL", "SETUSER", "asyncwork", "reset", *rules)
+        url = re.sub(r"//(:[^@]*@)?", "//asyncwork:secret@", server.url, count=1)
+        redis_client = RedisClient(url, namespace=NAMESPACE)
+        await (await redis_client.open()).close()
+        await redis_client.close()
+        assert all(await bench.redis.script_exists(*map(scripts.digest, scripts.names())))
 
 
 async def test_what_redis_does_not_tell_is_said_and_not_held_against_it(tmp_path: Path) -> None:
