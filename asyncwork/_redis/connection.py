@@ -93,6 +93,9 @@ class Connection:
         :param timeout: seconds within which the last reply must arrive, if not those of the connection.
         :raises RedisError, OSError: when the connection broke, or a reply did not arrive in time.
         """
+        if not replies:
+            # Nothing would come that ends the wait.
+            return []
         handler = _FutureHandler(asyncio.get_running_loop().create_future())
         self.send(commands, replies, handler, timeout)
         try:
@@ -151,7 +154,7 @@ class Connection:
         if isinstance(known, ErrorReply):  # a user who may load scripts, but not ask for them
             known = [0] * len(names)
         commands = [scripts.load_command(name) for name, found in zip(names, known, strict=True) if not found]
-        for reply in await self.request(commands, len(commands)) if commands else ():
+        for reply in await self.request(commands, len(commands)):
             if isinstance(reply, ErrorReply):
                 raise reply
 
