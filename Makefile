@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests mostly wait, so three of them run per core.
-TEST_PROCESSES = $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 1))')
+# Many tests mostly wait, so four of them run per core.
+TEST_PROCESSES = $(shell $(PYTHON) -c 'import os; print(4 * (os.cpu_count() or 1))')
 PYTEST = pytest -q -n $(TEST_PROCESSES) --dist loadgroup
 
 # Tests start many processes. Without bytecode files, each of them would compile the package again.
