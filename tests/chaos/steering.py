@@ -37,6 +37,9 @@ PATIENCE = 60.0
 _IN_DOUBT = 20.0
 # Seconds after which it ends all the same, although an answer or an end was not met.
 _MEETS_ALL_WITHIN = 240.0
+# Cancels that are asked for at a time. Each searches all queues, for which the busiest machine needs half a minute, so
+# that more of them beside each other would all take longer than they may, and none would ever be complete.
+CANCELS = 4
 # Waits that may each block a thread at a time.
 _THREADS = 6
 # Seconds for which the queue of the jobs that expire is paused: longer than they have.
@@ -124,6 +127,7 @@ class Steerer:
         self.jobs: list[SteeredJob] = []
         self._waits: dict[asyncio.Task[None], SteeredJob] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "chaos waiting")
+        self._cancels = asyncio.Semaphore(CANCELS)
         self._blocked = 0
         self._finished = False
 
@@ -135,7 +139,9 @@ class Steerer:
             while not self.stopping or ((missed := self._missing()) and time.monotonic() < until):
                 if self.stopping and until == math.inf:
                     until = time.monotonic() + _MEETS_ALL_WITHIN
-                if (job := await self._enqueue(cancelling)) is not None:
+                # Otherwise those would pile up that are to be cancelled.
+                job = None if self._cancels.locked() else await self._enqueue(cancelling)
+                if job is not None:
                     cancelling.create_task(self._steer(job))
                     if job.name == "waiting":
                         cancelling.create_task(self._send_event(job))
@@ -249,6 +255,10 @@ class Steerer:
                 await asyncio.sleep(_AGAIN)
         else:
             await asyncio.sleep(0.0 if way == "soon" else self._rng.choice((0.05, 0.3, 1.0)))
+        async with self._cancels:
+            await self._cancel(job)
+
+    async def _cancel(self, job: SteeredJob) -> None:
         asked_at, tries = time.monotonic(), 0
 
         async def cancel() -> CancelResult:
