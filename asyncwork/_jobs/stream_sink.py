@@ -1,4 +1,4 @@
-"""The sink of the chunks that a job emits: its stream in Redis when a pool runs it."""
+"""The sink of what a job emits: its stream in Redis when a pool runs it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CHUNK_LIMIT = 1_048_576
 _CHECK = 1.0
 
 
-class ChunkSink(Protocol):
-    """Takes the chunks of one attempt of a job."""
+class StreamSink(Protocol):
+    """Takes the chunks that one attempt of a job emits to its stream."""
 
     async def emit(self, chunk: object) -> None: ...
     def emit_sync(self, chunk: object) -> None: ...
