@@ -185,7 +185,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.postponed += [job for job in jobs if job not in self.postponed]
 
     def revalidate_postponed(self) -> None:
-        for job in self.state.requeueing.take_postponed():
+        for job in self.state.pending_requeues.take_postponed():
             self.postponed.remove(job[:2])
             self.revalidated.append(job[:2])
 
@@ -423,7 +423,9 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert state.running == sum(
             len(jobs) for jobs in (self.running, self.revalidated, self.verdicts, self.postponed)
         )
-        assert sorted(job[1] for job in state.requeueing.postponed) == sorted(payload for _, payload in self.postponed)
+        assert sorted(job[1] for job in state.pending_requeues.postponed) == sorted(
+            payload for _, payload in self.postponed
+        )
         assert state.busy == state.requested + state.running
 
     def teardown(self) -> None:
@@ -525,10 +527,10 @@ def test_a_job_that_is_being_requeued_is_postponed_until_redis_has_replied() -> 
     assert state.on_popped(queue, Popped(b"1", True, 0), 2.0, 2.0) is NextStep.POSTPONE
     assert fetch_again(state, b"2", 2.0, 2.0) is NextStep.IGNORE
     assert state.running == 2
-    assert state.requeueing.take_postponed() == []
+    assert state.pending_requeues.take_postponed() == []
     state.on_requeued([b"1"], 3.0)
-    assert state.requeueing.take_postponed() == [(queue, b"1", 0)]
-    assert list(state.requeueing.postponed) == [(queue, b"2", 0)]
+    assert state.pending_requeues.take_postponed() == [(queue, b"1", 0)]
+    assert list(state.pending_requeues.postponed) == [(queue, b"2", 0)]
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 3.0) is NextStep.RUN
 
 
@@ -539,7 +541,7 @@ def test_a_job_that_is_taken_again_before_the_reply_that_it_was_requeued_is_not_
     # The other pipeline's fetch takes what Redis has requeued because of the limit, and its reply is read first.
     assert fetch_again(state, b"1", 1.0, 1.1) is NextStep.IGNORE
     assert state.on_revalidated(queue, b"1", Verdict.REQUEUED, 1, 1.2) is NextStep.IGNORE
-    assert state.requeueing.take_postponed() == [(queue, b"1", 0)]
+    assert state.pending_requeues.take_postponed() == [(queue, b"1", 0)]
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
 
 
@@ -552,7 +554,7 @@ def test_a_job_that_two_replies_have_brought_runs_once() -> None:
     assert state.running == 2
     # Redis has decided on the job after it was taken again.
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
-    assert state.requeueing.take_postponed() == []
+    assert state.pending_requeues.take_postponed() == []
     assert state.running == 1
 
 
@@ -587,7 +589,7 @@ def test_which_replies_are_stale(requested_at: float, now: float, stale: bool) -
     state = make_state()
     state.on_requeueing([b"1"], 1.0)
     state.on_requeued([b"1"], 2.0)
-    assert state.requeueing.is_stale(requested_at, now) is stale
+    assert state.pending_requeues.is_stale(requested_at, now) is stale
 
 
 def test_jobs_behind_a_popped_one_are_fetched_in_batches() -> None:
