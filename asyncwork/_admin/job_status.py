@@ -26,7 +26,7 @@ from ..models.job_steps import JobStep
 from ..models.pools import Observation
 from .finished import redact_status
 from .job_records import JobReaders
-from .status import StatusReader
+from .namespace_status import NamespaceStatusReader
 
 # Seconds for which a job is searched for, by default.
 LOOKUP_SECONDS = 10.0
@@ -63,7 +63,7 @@ class JobStatusReader:
         namespace: Namespace,
         inspector: Inspector,
         readers: JobReaders,
-        status: StatusReader,
+        status: NamespaceStatusReader,
     ) -> None:
         self._namespace = namespace
         self._redis = namespace.redis

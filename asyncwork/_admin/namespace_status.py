@@ -25,7 +25,7 @@ from ..models.queues import QueueInfo
 from .job_records import JobReaders, read_running
 
 
-class StatusReader:
+class NamespaceStatusReader:
     """Reads the status of a namespace, redacted.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
