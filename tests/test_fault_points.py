@@ -50,7 +50,7 @@ _OF_OTHERS = {
         "count_members",
         "debounce",
         "delete_from_list",
-        "delete_members",
+        "delete_members_from_set",
         "delete_members_from_list",
         "end_deleted",
         "end_lost",
@@ -76,8 +76,8 @@ _OF_OTHERS = {
     *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "open_tenants", "read_tenants"),
     "review_tenants",
     "set_tenant",
-    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic"),
-    *("throttle", "watch", "watch_batches"),
+    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore_to_set", "restore_to_list", "run_periodic"),
+    *("throttle", "watch_jobs", "watch_batches"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),

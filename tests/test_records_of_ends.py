@@ -126,12 +126,12 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
     assert found.keys() - moving - ending == WITHOUT_RECORDS.keys()
     # `rest` and `defer` move a job, and write its attempt.
     assert ending == {
-        *("defer", "delete", "delete_from_list", "drop_cancelled", "end_holder", "finish", "finish_steps"),
+        *("defer", "delete_from_set", "delete_from_list", "drop_cancelled", "end_holder", "finish", "finish_steps"),
         *("free_unique", "move", "quarantine", "rest"),
     }
     assert moving == {
         *("admit", "claim", "debounce", "enqueue_holder", "fetch", "take_limited", "requeue", "requeue_front"),
-        *("restore", "restore_to_list", "signal", "throttle"),
+        *("restore_to_set", "restore_to_list", "signal", "throttle"),
     }
 
 

@@ -130,9 +130,9 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 ELSEWHERE = {
     **dict.fromkeys(
         (
-            *("ack_members", "close_batch", "delete_members", "delete_members_from_list", "drop_cancelled_members"),
-            *("finish_members", "move_members", "quarantine_members", "reserve_members", "settle_members"),
-            "settle_parent",
+            *("ack_members", "close_batch", "delete_members_from_set", "delete_members_from_list"),
+            *("drop_cancelled_members", "finish_members", "move_members", "quarantine_members"),
+            *("reserve_members", "settle_members", "settle_parent"),
         ),
         "test_batch_model.py",
     ),
@@ -183,7 +183,7 @@ ELSEWHERE = {
     "take_slot": "test_limits.py",
     "signal": "test_steps.py",
     "throttle": "test_unique_modes.py",
-    "watch": "test_results.py",
+    "watch_jobs": "test_results.py",
     "watch_batches": "test_flows.py",
     "write_observations": "test_lost_state.py",
 }
@@ -983,7 +983,7 @@ def renewed(payload: bytes, name: str | None) -> bytes:
 @pytest.fixture
 def ground(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     """A database of its own."""
-    monkeypatch.setattr(recovery_module, "_BATCH", STEP)
+    monkeypatch.setattr(recovery_module, "_SLICE", STEP)
     ground = Ground(redis_url)
     yield ground
     ground.close()

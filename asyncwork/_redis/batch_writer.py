@@ -128,7 +128,7 @@ class BatchWriter:
         """
         new, self._new = self._new, NewJobs(self._keys, self._source.now)
         self.lacks_members = True
-        all_positions = list(new.batches()) or [range(0)]
+        all_positions = list(new.round_trips()) or [range(0)]
         at_once = close and not self._sent_members and len(all_positions) == 1 and bool(new.jobs)
         if at_once:
             at_once = not any(each.unique or each.limited for each in new.writes(all_positions[0]))

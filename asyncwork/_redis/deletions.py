@@ -13,7 +13,6 @@ from .._jobs.location import JOB_SETS, JobSet
 from .._jobs.membership import MemberState, is_settlement, member_in
 from ..models.job_status import JobState
 from .batch_store import BatchStore
-from .batches import batches
 from .client import run_script
 from .deleted_job import id_in, read_deleted, read_kept_results, record_keys
 from .errors import ErrorReply
@@ -23,11 +22,12 @@ from .located_payload import LocatedPayload
 from .member_calls import MemberCalls
 from .namespace import Namespace
 from .protocol import encode, value_of
+from .slices import slices
 from .step_records import StepRecords
 from .undo import UNDO_FOR
 
 # Jobs moved or deleted by one command; keeps every command far below 10 ms.
-_BATCH = 100
+_SLICE = 100
 
 
 class Deletions:
@@ -66,7 +66,7 @@ class Deletions:
             members = sorted(members, key=lambda member: member.rank)
         # The record of a dead job says already how it has ended.
         deleted, kept = 0, {} if location == JobSet.DEAD else await read_kept_results(self._redis, self._keys)
-        for some in batches(members, _BATCH):
+        for some in slices(members, _SLICE):
             ends: list[bytes | int | float] = [UNDO_FOR if undo else 0, state.value.encode(), encode(reason)]
             deleted += await self._delete(location, some, undo, kept, ends)
         return deleted
@@ -93,7 +93,7 @@ class Deletions:
                 calls.add(member, state, *self._deletion(location, [each], undo, kept, head))
             fair = await self._fair.keys_at(location, [each.raw for each, _ in of_batches])
             if is_set:
-                reply = await run_script(client, "delete_members", calls.keys, calls.args, fair=fair)
+                reply = await run_script(client, "delete_members_from_set", calls.keys, calls.args, fair=fair)
             else:
                 reply = await run_script(client, "delete_members_from_list", calls.keys, calls.args, fair=fair)
             deleted += reply[0]
@@ -103,7 +103,7 @@ class Deletions:
             keys, args = self._deletion(location, members, undo, kept, head)
             fair = await self._fair.keys_at(location, [each.raw for each in members])
             if is_set:
-                return deleted + int(await run_script(client, "delete", keys, args, fair=fair))
+                return deleted + int(await run_script(client, "delete_from_set", keys, args, fair=fair))
             deleted += int(await run_script(client, "delete_from_list", keys, args, fair=fair))
         return deleted
 
@@ -147,15 +147,15 @@ class Deletions:
         """
         client, kept = self._redis.client(), self._keys.deleted(undo or make_identifier())
         if fair := await self._fair.keys_of([name]):
-            count, moved = 0, _BATCH
-            while moved == _BATCH:
-                moved = int(await run_script(client, "empty_fair_queue", [kept], [_BATCH, UNDO_FOR], fair=fair))
+            count, moved = 0, _SLICE
+            while moved == _SLICE:
+                moved = int(await run_script(client, "empty_fair_queue", [kept], [_SLICE, UNDO_FOR], fair=fair))
                 count += moved
         else:
             count = await self._rename(self._keys.queue(name), kept, "LLEN")
         results = await read_kept_results(self._redis, self._keys)
-        for start in range(0, count, _BATCH):
-            payloads = await client.lrange(kept, start, start + _BATCH - 1)
+        for start in range(0, count, _SLICE):
+            payloads = await client.lrange(kept, start, start + _SLICE - 1)
             await self._held.free(payloads)
             await self._end_records(payloads, results)
             await self._steps.expire(list(map(id_in, payloads)), UNDO_FOR if undo else 0)
@@ -171,8 +171,8 @@ class Deletions:
         client, dropped = self._redis.client(), self._keys.deleted(make_identifier())
         count = await self._rename(self._keys.location(location), dropped, "ZCARD")
         results, left = await read_kept_results(self._redis, self._keys), 0
-        for start in range(0, count, _BATCH):
-            payloads = await client.zrange(dropped, start, start + _BATCH - 1)
+        for start in range(0, count, _SLICE):
+            payloads = await client.zrange(dropped, start, start + _SLICE - 1)
             if kept := [each for each in payloads if is_settlement(each)]:
                 await client.zadd(self._keys.scheduled, dict.fromkeys(kept, int(time.time())))
                 payloads, left = [each for each in payloads if each not in kept], left + len(kept)

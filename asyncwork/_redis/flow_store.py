@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from .._jobs.flow_plan import Span
 from .._jobs.membership import SETTLE_NAME
 from .._jobs.payload import encode_job
-from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .member_calls import shared_keys
 from .namespace import Namespace
 from .protocol import decode, read_count
+from .slices import slices
 
 # Fields that one command reads.
-_BATCH = 1000
+_SLICE = 1000
 
 
 class FlowStore:
@@ -85,7 +85,7 @@ class FlowStore:
         key, cursor = self._keys.batch(flow_id)[4], 0
         while True:
             try:
-                cursor, some = await self._redis.client().hscan(key, cursor, count=_BATCH)
+                cursor, some = await self._redis.client().hscan(key, cursor, count=_SLICE)
             except ErrorReply as error:
                 if not is_wrong_type(error):
                     raise
@@ -127,7 +127,7 @@ class FlowStore:
 
     async def _fields(self, flow_id: str, names: Sequence[str]) -> list[bytes | None]:
         key, found = self._keys.batch(flow_id)[4], list[bytes | None]()
-        for some in batches(names, _BATCH):
+        for some in slices(names, _SLICE):
             try:
                 found += await self._redis.client().hmget(key, list(some))
             except ErrorReply as error:

@@ -24,13 +24,13 @@ from . import scripts
 from .base_client import unavailable
 from .batch_source import BatchSource
 from .batch_writer import BATCH_TTL, MOST_BYTES, MOST_MEMBERS, BatchWriter
-from .batches import batches
 from .enqueue_steps import Request, Steps, refusal_of
 from .errors import REDIS_ERRORS
 from .keys import Keys
 from .member_calls import shared_keys
 from .new_jobs import NewJobs
 from .protocol import command, encode, pack
+from .slices import slices
 
 # Members settled by one command.
 _SETTLED = 500
@@ -252,12 +252,12 @@ class FlowWriter(BatchWriter):
         """
         numbers = set(range(self._without_set.first, self._without_set.stop))
         key = encode(self._keys.batch(self.batch_id)[4])
-        for sets in batches(self._last_sets, _SETTLED):
+        for sets in slices(self._last_sets, _SETTLED):
             (found,) = yield Request([], [command(b"HMGET", key, *(b"set:%d" % each.first for each in sets))])
             if isinstance(found, list):
                 for each, text in zip(sets, found, strict=True):
                     numbers.difference_update(range(each.first, each.stop) if text is not None else ())
-        for some in batches(sorted(numbers), _SETTLED):
+        for some in slices(sorted(numbers), _SETTLED):
             # They are counted if they were written.
             (found,) = yield Request([], [command(b"HMGET", key, *(b"job:%d" % each for each in some))])
             if isinstance(found, list):
@@ -266,7 +266,7 @@ class FlowWriter(BatchWriter):
 
     def _settle_lost(self) -> Steps[None]:
         keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(self.batch_id)]))
-        for some in batches(self._lost, _SETTLED):
+        for some in slices(self._lost, _SETTLED):
             args = [part for each in some for part in (b"5", b"%d" % each, MemberState.CANCELLED.encode())]
             yield from self._script("settle_members", 9, keys, args)
         self._lost = []

@@ -6,14 +6,14 @@ from collections.abc import Collection
 
 from ..errors import PayloadError
 from ..job import Job
-from .batches import batches
 from .namespace import Namespace
 from .pool_registry import PoolRegistry
 from .protocol import encode
 from .recovery import Recovery
+from .slices import slices
 
 # Jobs of one list, and lists, that are read by one pipeline.
-_STEP, _BATCH = 100, 500
+_STEP, _SLICE = 100, 500
 # The most ids that are searched for in the bytes of a payload.
 _FEW = 20
 
@@ -33,7 +33,7 @@ class RunningJobs:
         """Return the payloads of those of the jobs with these ids that are in progress, by id."""
         found: dict[str, bytes] = {}
         wanted = {encode(job_id) for job_id in job_ids}
-        for lists in batches(await self._lists(), _BATCH):
+        for lists in slices(await self._lists(), _SLICE):
             left, start = list(lists), 0
             while left:
                 async with self._redis.client().pipeline(transaction=False) as pipe:

@@ -1,6 +1,6 @@
--- Schedules a job so that it starts once no other of its kind has come for a while: it replaces the one that waits,
--- whose id it gets, and puts off its start. Times are by Redis's clock.
--- KEYS    the kind of jobs, scheduled, the hash of counted duplicates
+-- Schedules a job so that it starts once no other with its key has come for a while: it replaces the one that
+-- waits, whose id it gets, and puts off its start. Times are by Redis's clock.
+-- KEYS    the key of the rule, scheduled, the hash of counted duplicates
 -- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; for how long none may
 --         have come (seconds), how long after the first it is due at the latest (seconds; 0 for any time), seconds for
 --         which the key is kept after that, the job name

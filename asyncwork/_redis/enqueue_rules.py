@@ -1,4 +1,4 @@
-"""The scripts that enqueue a job by a rule, and what their replies mean."""
+"""The scripts that enqueue a job by a rule of `asyncwork.unique`, and what their replies mean."""
 
 from __future__ import annotations
 
