@@ -151,8 +151,8 @@ class Batch(BaseBatch):
         those that were written, and also if a write has failed before, whose error the block has caught.
 
         :raises UsageError: when a write has failed before.
-        :raises QueueFull, UniqueConflictError: as :meth:`add`. What was written is cancelled.
-        :raises RedisUnavailable: when Redis refuses or cannot be reached. What was written is cancelled, if possible.
+        :raises QueueFull, UniqueConflictError: as :meth:`add`. The members that were written are cancelled.
+        :raises RedisUnavailable: when Redis refuses or cannot be reached. Written members are cancelled, if possible.
         """
         if self._use is not Use.OPEN:
             return

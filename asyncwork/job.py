@@ -123,7 +123,7 @@ class Job(JobSteps, HasFlow):
 
     @property
     def _hold(self) -> Any:
-        """What the payload says of the key that the job holds until it has ended; ``None`` if it holds none. See
+        """The mark in the payload for the key that the job holds until it has ended; ``None`` if it holds none. See
         ``_jobs.hold``.
         """
         return self._fields.get("hold")

@@ -113,7 +113,8 @@ class Limit:
 
     @property
     def age(self) -> float:
-        """Seconds since it was made. Of different numbers in two processes, those that were made last hold."""
+        """Seconds since it was made. If two processes have different numbers, those that were made last are in
+        force."""
         return time.monotonic() - self._made_at
 
     @asynccontextmanager

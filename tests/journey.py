@@ -46,7 +46,7 @@ from .conftest import LIMIT, Bench, until
 from .looking_ahead import look_ahead
 from .tuned import QUICK, tuned
 
-# What places a key in a cluster is the first part of it in braces: none of these may be that.
+# A key's first part in braces decides its slot in a cluster. None of these may be taken for that part.
 NAMES = ("wat", "{other}", "{}", "a{b}c:d", "{")
 BRACES = {"{elsewhere}": "}{ {}"}
 
@@ -321,7 +321,7 @@ async def jobs_run_in_chunks(traveller: Traveller) -> None:
 
 
 async def jobs_emit(traveller: Traveller) -> None:
-    """What a job emits is read until its end."""
+    """The stream of a job is read until its end."""
     job = await traveller.bench.enqueuer.enqueue("speaks{}")
     items = [each async for each in traveller.client.stream_items(job.id, timeout=LIMIT)]
     assert [(each.chunk, each.end) for each in items] == [({"{": "}"}, ""), (None, "done")]

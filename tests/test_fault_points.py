@@ -72,7 +72,7 @@ _OF_OTHERS = {
         "reserve_members",
         "settle_members",
     ),
-    # Of fair queues, which have their own test.
+    # Those of fair queues, which have their own test.
     *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "open_tenants", "read_tenants"),
     "review_tenants",
     "set_tenant",
@@ -103,7 +103,7 @@ _VERBS = {
 # Those that end one job.
 _OF_ONE = ("move", "drop_cancelled", "finish_steps")
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
-# What background services do again and again, whether or not there is anything to do, and how many of each are tried.
+# Commands that background services send again and again, even if there is nothing to do, and how many are tried.
 _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
 # Processes that are killed at a time. They mostly wait.
 _AT_ONCE = 12
@@ -142,7 +142,7 @@ def payload(does: str, name: str = "task", **fields: Any) -> bytes:
 
 
 class Scenario:
-    """What there is to do for a pool.
+    """The work that there is for a pool.
 
     :ivar offered: what may run.
     :ivar accepted: what must come to its end.

@@ -188,7 +188,7 @@ ELSEWHERE = {
     "write_observations": "test_lost_state.py",
 }
 
-# What may be done to a lock from outside: which of its keys is deleted, and what is written there.
+# Damages to a lock from outside: which of its keys is deleted, and what is written there.
 SPOILT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "another number": ("lock", ("SET", 7)),
     "negative": ("lock", ("SET", -3)),
@@ -220,7 +220,7 @@ return found
 
 @dataclass
 class Dump:
-    """What a database holds.
+    """The contents of a database.
 
     :ivar expiring: the keys that expire.
     """
@@ -300,7 +300,7 @@ class Ground:
 
 
 class Scripts(RuleBasedStateMachine):
-    """Whatever may happen to a namespace."""
+    """All that may happen to a namespace."""
 
     def __init__(self, ground: Ground) -> None:
         super().__init__()
@@ -946,7 +946,7 @@ def as_hash(fields: Mapping[str, int | str]) -> dict[bytes, bytes]:
 
 
 def listed(location: str, kept: Sequence[tuple[bytes, float]]) -> list[bytes]:
-    """What is kept of a deletion: members with their scores before them, elements alone."""
+    """Return what is kept of a deletion: members with their scores before them, elements alone."""
     if location not in JOB_SETS:
         return [element for element, _ in kept]
     return [part for member, score in kept for part in (b"%d" % score, member)]
@@ -974,7 +974,7 @@ def failed(payload: bytes) -> bytes:
 
 
 def renewed(payload: bytes, name: str | None) -> bytes:
-    """What is put on a queue for a member of a set, or into the quarantine if it has no name."""
+    """Return the payload that is put on a queue for a member of a set, or into the quarantine if it has no name."""
     if name is None:
         return write_entry("retry", payload, "no job", 1)
     return with_time(payload, 9) if fields(payload) else payload

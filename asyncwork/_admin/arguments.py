@@ -24,7 +24,7 @@ _WANTED: dict[str, tuple[type, str]] = {
 
 
 def check_arguments(**given: object) -> None:
-    """Check that arguments are of their types. What a text must look like is checked where it is read.
+    """Check that arguments are of their types. The form of a text is checked where the text is read.
 
     :raises UsageError: when one is of another type.
     """

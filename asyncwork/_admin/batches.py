@@ -215,10 +215,10 @@ class BatchActions:
 
     async def retry_failed(self, batch_id: str) -> int:
         """Put the dead members of a batch on their queues; return how many."""
-        # The newest first, so that those are not met again which fail again meanwhile.
+        # The newest first, so that members that fail again meanwhile are not met again.
         retried, scan, met = 0, JobScan(self._inspector, JobSet.DEAD), set[int]()
         while members := await scan.step():
-            # Nor those that do so in the second in which they had failed.
+            # Nor are members chosen twice that fail again in the second in which they had failed.
             found = [each for each in _of_batch(members, batch_id) if each[0] not in met]
             met.update(number for number, _ in found)
             chosen = [each for _, each in found]
@@ -242,7 +242,7 @@ def _of_batch(members: Sequence[LocatedPayload], batch_id: str) -> Iterator[tupl
 
 
 def read_batch(batch_id: str, fields: BatchFields) -> BatchStatus:
-    """Return what the fields of a batch in Redis say. What another program has written there is left out."""
+    """Return what the fields of a batch in Redis say, without the values that another program has written there."""
 
     def number(name: bytes) -> int:
         return read_count(fields.get(name)) or 0

@@ -50,7 +50,7 @@ RunningJob: TypeAlias = tuple[Observation, JobRecord]
 
 
 class _Found(NamedTuple):
-    """What became of some marked jobs.
+    """The marked jobs that a search has found.
 
     :ivar deleted: the ids of those that were waiting, and are deleted now.
     :ivar running: the ids of those that are in progress, or were.

@@ -90,7 +90,7 @@ class FlowReader:
 
 
 def read_groups(parts: Sequence[bytes]) -> list[StoredGroup]:
-    """Return groups of nodes in the order of their numbers. What cannot be read is left out."""
+    """Return groups of nodes in the order of their numbers. Groups that cannot be read are left out."""
     found: list[StoredGroup] = []
     for part in parts:
         try:

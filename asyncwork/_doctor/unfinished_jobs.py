@@ -24,7 +24,7 @@ _STEP = 500
 
 @dataclass(slots=True)
 class UnfinishedJobs:
-    """What the jobs have in them.
+    """The contents of the jobs that have not ended, as far as the doctor checks them.
 
     :ivar names: by ``retry`` and ``scheduled``, how many jobs of each name.
     :ivar wanted: ids that are searched for, in UTF-8.

@@ -152,7 +152,8 @@ class EnqueueOptions:
 
     @property
     def rule(self) -> Unique | Debounce | Throttle | None:
-        """What keeps the job from being enqueued too often; ``None`` for nothing, or a mapping to be unique by."""
+        """The rule that keeps the job from being enqueued too often; ``None`` if there is none, or for a mapping to be
+        unique by."""
         if isinstance(self.unique, Unique):
             return self.unique
         return Unique() if self.unique is True else self.debounce or self.throttle

@@ -1,7 +1,7 @@
 """The steps of one attempt of a job: each runs once over all attempts, and a wait frees the worker.
 
-What is recorded is read once, when the attempt first asks for a step. A wait ends the attempt: as soon as no step runs
-any more, each call that waits raises :class:`Deferred`, and the worker has the job run again later.
+The recorded steps are read once, when the attempt first calls for a step. A wait ends the attempt: as soon as no step
+runs any more, each call that waits raises :class:`Deferred`, and the worker has the job run again later.
 """
 
 from __future__ import annotations

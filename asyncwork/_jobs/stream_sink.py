@@ -72,7 +72,7 @@ def emit_from_thread(emitting: Coroutine[Any, Any, None], loop: asyncio.Abstract
     except RuntimeError:
         emitting.close()
         raise ended from None
-    # What was passed to a loop in the moment in which it was closed never runs.
+    # A coroutine that was passed to a loop in the moment in which the loop was closed never runs.
     while not futures.wait([written], _CHECK).done:
         if loop.is_closed():
             raise ended

@@ -73,7 +73,7 @@ class ResourcesFactory:
     """
 
     def __init__(self, function: object) -> None:
-        # What @asynccontextmanager makes is both.
+        # A result of @asynccontextmanager is both a manager and callable.
         is_manager = isinstance(function, (AbstractAsyncContextManager, AbstractContextManager)) and not isinstance(
             function, type
         )

@@ -84,7 +84,7 @@ class NodeAdder:
     def _add_steps(
         self, writer: FlowWriter, jobs: list[object], after: object, when: object, label: object
     ) -> Steps[int]:
-        # What is not valid is found before numbers are reserved.
+        # Check the nodes before numbers are reserved.
         FlowBuilder(self._flow_id, _HIGHEST).add(jobs, after, when, label)
         first = yield from writer.reserve(len(jobs))
         builder, nodes = FlowBuilder(self._flow_id, first), NewNodes(self._source.keys, self._source.now)

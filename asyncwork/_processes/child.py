@@ -137,7 +137,7 @@ class Child:
 
     @property
     def start_step(self) -> str:
-        """What it does while it does not serve yet, for the log."""
+        """The step of its start that it has reached, for the log."""
         if self._handles_signals:
             return "it makes its pool, opens its resources or connects to Redis"
         return "it imports the application" if self._has_sent else "its interpreter starts"
@@ -182,7 +182,7 @@ class Child:
         """Reap the process if it has ended."""
         if self.code is not None or (code := self._process.poll()) is None:
             return
-        # What it has sent before is read first: where its pool is registered is needed now.
+        # Read its last reports first: they say where its pool is registered, which is needed now.
         self._receive()
         self._receive_stacks()
         self.code = code

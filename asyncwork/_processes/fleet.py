@@ -145,7 +145,7 @@ class Fleet:
             self._stopping.set()
             self._signal_all(signal.SIGTERM)
 
-    # What signals do
+    # Signals
 
     def stop(self, name: str) -> None:
         """Handle a signal to stop: the first lets jobs finish, the second cancels them, the third kills the children.
@@ -228,7 +228,7 @@ class Fleet:
         if self._roll_again:
             await self._roll()
 
-    # What is watched
+    # Checks of the children
 
     async def _tick(self) -> None:
         while True:

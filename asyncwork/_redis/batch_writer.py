@@ -1,7 +1,8 @@
 """Writes batches and their members, in round trips without a connection.
 
-What is written together is sent as one transaction, so that a member is counted exactly if it is on its way. Its number
-is known before. So whatever a job can be enqueued with, a member can, too, and its payload is like any other.
+The members of one write are sent as one transaction, so that a member is counted exactly if it is on its way. Its
+number is known before. So a member can have all options that a job can be enqueued with, and its payload is like any
+other.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class CancelMark:
 
     @classmethod
     def decode(cls, raw: bytes) -> CancelMark:
-        """Return a mark. What another program wrote is a mark, too, without a reason if it cannot be read."""
+        """Return a mark. A value that another program wrote is a mark, too, without a reason if it cannot be read."""
         try:
             fields = codec.decode(raw)
         except PayloadError:

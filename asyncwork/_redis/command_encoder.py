@@ -166,7 +166,7 @@ class CommandEncoder:
     def blocking_pop(self, queue: Queue, seconds: float, *, limited: bool = False) -> tuple[bytes, ...]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job.
 
-        Of a fair queue, these are a pop of its bell, a fetch of one job, and whether more wait.
+        For a fair queue, these are a pop of its bell, a fetch of one job, and a check whether more wait.
 
         :param limited: whether the queue may have a rate, so that the job takes a token.
         """

@@ -35,7 +35,7 @@ class Request(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of the writes of one batch.
+    """The replies to the writes of one round trip.
 
     :ivar answered: the writes that Redis has replied to, each with its reply, which may be an error.
     :ivar unanswered: the other writes.

@@ -38,7 +38,7 @@ _LONGEST_END = 220
 
 
 class FairOptions(NamedTuple):
-    """What a pool declares of a fair queue.
+    """The options of a fair queue, as a pool declares them.
 
     :ivar concurrency: how many jobs of each tenant may run at once; 0 for any number.
     :ivar most: how many jobs of each tenant may wait; 0 for any number.

@@ -37,7 +37,7 @@ _SETTLED = 500
 
 
 class FlowOptions(NamedTuple):
-    """What a flow is created with.
+    """The checked options with which a flow is created.
 
     :ivar on_failure: ``cancel`` or ``continue``.
     :ivar unique: the text by which it is unique; empty if it is not.
@@ -93,7 +93,7 @@ def _wait_of(options: EnqueueOptions) -> bytes:
 
 
 class _Part(NamedTuple):
-    """What is written in one transaction.
+    """The part of a flow that is written in one transaction.
 
     :ivar span: the nodes.
     :ivar roots: the positions of those that follow no others.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class JobEnd(NamedTuple):
-    """What the record of a job says of its end, or of an attempt after which it runs again. Times are epoch seconds.
+    """The end of a job, or of an attempt after which it runs again, as its record says it. Times are epoch seconds.
 
     :ivar payload: what is in progress.
     :ivar seconds: for how long its record is kept; 0 if it has none.

@@ -34,7 +34,7 @@ ATTEMPT = b"attempt:"
 # Records that follow each other, as newer jobs with the same unique key have run instead.
 MOST_ALIASES = 10
 
-# What the script that reads records returns for a job whose results are not kept.
+# The reply of the script that reads records, for a job whose results are not kept.
 NOT_KEPT = -1
 
 

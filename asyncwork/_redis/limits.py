@@ -28,7 +28,7 @@ _CODE, _SET, _JOB = "code:", "set:", "job:"
 
 @dataclass(frozen=True, slots=True)
 class TypeLimits:
-    """What a pool has announced of one job name.
+    """The shared limits of one job name, as a pool has announced them.
 
     :ivar owner: the id of the pool.
     :ivar cost: what a job costs that does not say it.
@@ -41,7 +41,7 @@ class TypeLimits:
 
     @property
     def text(self) -> str:
-        """What is in Redis, without the owner."""
+        """The text that is in Redis, without the owner."""
         return " ".join([str(self.cost), *self.limits])
 
 
@@ -54,7 +54,7 @@ class LimitNumbers:
 
     @property
     def text(self) -> str:
-        """What holds."""
+        """The numbers that are in force."""
         return self.was_set or self.code
 
 

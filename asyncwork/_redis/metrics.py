@@ -189,7 +189,7 @@ def _unpack(string: bytes, cell: _Cell) -> tuple[int, ...]:
 
 
 def _read(layout: struct.Struct, string: bytes, start: int) -> tuple[int, ...]:
-    # What is behind the last byte written is missing.
+    # Redis stores no bytes behind the last one that was written.
     return layout.unpack(string[start : start + layout.size].ljust(layout.size, b"\0"))
 
 

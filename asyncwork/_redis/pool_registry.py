@@ -31,7 +31,7 @@ _NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
 class RawHeartbeat(NamedTuple):
-    """What the reaper compares and needs of a pool's heartbeat, as it is in Redis.
+    """The fields of a pool's heartbeat that the reaper needs, as they are in Redis.
 
     :ivar heartbeat_at: when it was written, by the pool's own clock; empty when there is no heartbeat.
     :ivar beats: how many heartbeats the pool has written; empty for gocraft/work.

@@ -23,7 +23,7 @@ _SLICE = 500
 
 @dataclass(frozen=True, slots=True)
 class QueueRate:
-    """What is known of the rate of a queue, as the texts that are in Redis.
+    """The rate of a queue, as the texts that are in Redis.
 
     :ivar code: the rate that was announced by the pool that started last; empty if no pool has one.
     :ivar owner: the id of that pool.

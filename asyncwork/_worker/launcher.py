@@ -235,7 +235,7 @@ class Launcher:
 
     @property
     def counts(self) -> PoolCounts:
-        """What the pool has done so far."""
+        """The counts of the pool so far."""
         return replace(self._metrics.totals, ignored=sum(each.count for each in self._ignored()))
 
     @property

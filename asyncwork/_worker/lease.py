@@ -10,7 +10,7 @@ from .._jobs.clock import Clock
 
 
 class Renewable(Protocol):
-    """What a heartbeat renews."""
+    """A lease that each heartbeat renews."""
 
     def renew(self, sent_at: float, took: float, *, reaped: bool) -> None:
         """Record that a heartbeat was written; see :meth:`Lease.renew`."""

@@ -56,7 +56,7 @@ class PeriodicReport:
 
 @dataclass(frozen=True, slots=True)
 class AppReport:
-    """What a pool does, and what is wrong with it."""
+    """The report about an app: what its pool does, and its problems."""
 
     app: str
     namespace: str | None = None
@@ -76,7 +76,7 @@ def check(options: argparse.Namespace) -> int:
     """
     before = set(threading.enumerate())
     try:
-        # What the app prints, and what programs print that it starts, must not mix with the result.
+        # Output of the app, and of programs that it starts, must not mix with the result.
         with contextlib.redirect_stdout(sys.stderr), streams.output_to_error():
             report = _report(options.app)
     except UsageError as error:

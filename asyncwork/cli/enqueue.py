@@ -39,7 +39,7 @@ _FOR_A_POOL = "for a pool that handles it"
 
 
 class _Obstacle(NamedTuple):
-    """What keeps a job from running.
+    """A reason why a job does not run yet.
 
     :ivar until: what it waits for, after the word ``waits``.
     """

@@ -37,7 +37,7 @@ _UNKNOWN = "unknown: it has ended and is not kept, or never was in this namespac
 
 
 class _View(NamedTuple):
-    """What is known of a job at one time.
+    """The status of a job at one time, with what the command shows beside it.
 
     :ivar reason: why it waits; empty if it does not.
     :ivar has_result: whether its result is kept.

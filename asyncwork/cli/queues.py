@@ -81,7 +81,7 @@ def _max_waiting(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """What a queue is limited to.
+    """The limits of a queue that a command line gives.
 
     :ivar cap: for the verb ``cap``.
     :ivar max_waiting: for the verb ``max-waiting``; ``None`` for what the code says.

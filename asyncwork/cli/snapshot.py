@@ -39,7 +39,7 @@ _VERSION = Column("VERSION", shrinks=True)
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """What is shown of a queue.
+    """A queue, as the commands show it.
 
     :ivar rate: attempts that ended, per minute.
     :ivar failed: attempts that failed in the last minutes.
@@ -57,7 +57,7 @@ class QueueRow:
 
     @property
     def state(self) -> str:
-        """What keeps its jobs from running, in a word."""
+        """The state that keeps its jobs from running, in a word."""
         if self.queue.paused:
             return "paused"
         if self.queue.rests_for:

@@ -31,7 +31,7 @@ _COLUMNS = (
 
 
 class TenantChange(NamedTuple):
-    """What is to be changed of a tenant; ``None`` leaves it as it is."""
+    """The changes of a tenant that a command line gives; ``None`` leaves a value as it is."""
 
     concurrency: int | Literal["default"] | None
     weight: float | None

@@ -8,7 +8,7 @@ from .._jobs.printable import utc_time
 from .._jobs.times import LATEST
 from .summary import duration
 
-# What is shown of the time of a job that waits for the end of another. It is scheduled for the latest time.
+# The text for the time of a job that waits for the end of another. Such a job is scheduled for the latest time.
 _AFTER_ANOTHER = "after another job"
 
 

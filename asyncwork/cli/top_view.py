@@ -24,7 +24,7 @@ _DETAILS_HELP = "q quit  escape back  p pause or unpause"
 
 @dataclass(frozen=True, slots=True)
 class QueueDetails:
-    """What is shown of one queue besides its row.
+    """The details that are shown of one queue, beside its row.
 
     :ivar minutes: its counts in each minute of the last hour, the oldest first.
     :ivar waiting: the next jobs to run.
@@ -46,7 +46,7 @@ async def read_details(client: Client, name: str) -> QueueDetails:
 
 
 class View:
-    """What is chosen of a namespace, and the lines that show it.
+    """The user's choice of what to show of a namespace, and the lines that show it.
 
     :ivar opened: the name of the queue whose details are shown; empty for the list.
     :ivar message: what the last key has done.

@@ -109,7 +109,7 @@ def _number(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """What is known of one job.
+    """The status of one job: where it is, or how it has ended.
 
     :ivar id: its id.
     :ivar state: where it is, or how it has ended.
@@ -188,7 +188,7 @@ class FinishedPage:
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
-    """What a job has emitted, or its end, as :meth:`Client.stream_items` yields it.
+    """An item of a job's stream: a chunk that it has emitted, or its end. :meth:`Client.stream_items` yields these.
 
     :ivar id: its id in the stream; pass it as ``after`` to go on behind it.
     :ivar chunk: what was emitted; ``None`` at the end.

@@ -30,7 +30,7 @@ Backoff = Callable[["Job"], float]
 # The name of the argument that holds a job's tenant, or a function that takes the arguments and returns the tenant.
 Partition: TypeAlias = str | Callable[[Mapping[str, Any]], object]
 
-# What becomes of a job with arguments that its handler does not take: it runs without them, or it fails.
+# The treatment of a job with arguments that its handler does not take: it runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
 
 # Seconds for which a chunk waits for more jobs by default.
@@ -208,7 +208,7 @@ class JobOptions:
 
     @property
     def rule(self) -> Unique | Debounce | Throttle | None:
-        """What keeps its jobs from being enqueued too often; ``None`` for nothing."""
+        """The rule that keeps its jobs from being enqueued too often; ``None`` if there is none."""
         unique = Unique() if self.unique is True else self.unique or None
         return unique or self.debounce or self.throttle
 

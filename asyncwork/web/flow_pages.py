@@ -122,7 +122,7 @@ async def find_flow(client: Client, flow_id: str) -> FlowStatus | None:
 
 @dataclass(frozen=True, slots=True)
 class NodeOfJob:
-    """What a flow knows of a job, if nothing else is kept of that.
+    """A node as its flow knows it, when nothing else is kept of its job.
 
     :ivar name: what the group of the node is called.
     """

@@ -57,7 +57,7 @@ _PAGE_ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class PageContent:
-    """What a page handler returns: a template and its values.
+    """The result of a page handler: a template and its values.
 
     :ivar template: the template's file name.
     :ivar path: the page's path below the root.

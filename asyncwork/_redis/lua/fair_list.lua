@@ -33,7 +33,7 @@ local function count_waiting(q)
   return waiting_of(q)
 end
 
--- What the scripts do to the plain list.
+-- The commands of the scripts on the plain list.
 local of_queue = {
   rpop = function(q, wanted) return take(q, tonumber(wanted)) end,
   lpush = function(q, ...) return put_all(q, 'lpush', {...}) end,
@@ -77,7 +77,7 @@ local of_queue = {
   end
 }
 
--- What they do to an in-progress list.
+-- Their commands on an in-progress list.
 local of_in_progress = {
   lpush = function(q, key, ...)
     if not q.counted then count_running(q, {...}) end

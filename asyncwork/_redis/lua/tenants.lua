@@ -83,7 +83,7 @@ local function read_options(q, only_reads)
     q.is_counted = type(waiting) == 'string' and string.match(waiting, '^%-?%d+$') ~= nil
     q.has_opens = more > 0 and redis.call('exists', q.opens, q.rests) > 0
     if only_reads then return end
-    -- Nothing may fail after a job has left one list, and before it is counted. What these keys hold is derived.
+    -- Nothing may fail after a job has left one list, and before it is counted. The contents of these keys are derived.
     if type(redis.pcall('zcard', q.ring)) ~= 'number' then redis.call('del', q.ring) end
     if type(redis.pcall('hlen', q.running)) ~= 'number' then redis.call('del', q.running) end
     if type(redis.pcall('scard', q.held)) ~= 'number' then redis.call('del', q.held) end
