@@ -27,6 +27,7 @@ from ..worker_pool import WorkerPool
 from . import shutdown, streams
 from .errors import FAILED, AppError
 from .importer import find_pool
+from .summary import NO_JOBS
 
 # Ends the type of an argument that has a default.
 _OPTIONAL = ", optional"
@@ -157,7 +158,7 @@ def _periodic_report(name: str, schedule: Schedule) -> PeriodicReport:
 
 def _warnings(pool: WorkerPool[Any], handlers: Sequence[Handler]) -> Iterator[str]:
     if not handlers:
-        yield "the pool has no jobs: does the app import the modules that define its handlers?"
+        yield NO_JOBS
     for handler in handlers:
         if untyped := [name for name, each in handler.parameters.items() if _is_missing(each.annotation)]:
             yield f"job {handler.name}: no type is checked of {', '.join(untyped)}: annotate each with its type"

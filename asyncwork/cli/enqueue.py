@@ -33,7 +33,7 @@ from ..unique import Unique
 from . import logs, settings, streams
 from .enqueue_rules import Rules, describe_duplicate, read_rules
 from .errors import FAILED, NOT_ENDED
-from .summary import duration
+from .times import duration
 
 _FOR_A_POOL = "for a pool that handles it"
 

@@ -23,8 +23,7 @@ from . import settings, streams
 from .command_hints import CommandHints
 from .errors import FAILED
 from .json_text import object_text
-from .summary import duration
-from .times import time_and_age
+from .times import duration, time_and_age
 
 # Seconds between two readings, at least.
 _POLL = 0.5

@@ -36,6 +36,9 @@ POOL_COLUMNS = (
 )
 _VERSION = Column("VERSION", shrinks=True)
 
+# Shown instead of the table of queues.
+NO_QUEUES = "no queues: no job was enqueued, and no pool has started"
+
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
@@ -226,7 +229,7 @@ def head_lines(session: Session, snapshot: Snapshot, width: int | None) -> Itera
 def queue_lines(session: Session, rows: Sequence[QueueRow]) -> list[str]:
     """Return the table of queues."""
     if not rows:
-        return ["no queues: no job was enqueued, and no pool has started"]
+        return [NO_QUEUES]
     columns = [column for column, _, _ in QUEUE_COLUMNS]
     shown = [Row([text(row) for _, text, _ in QUEUE_COLUMNS], "yellow" if row.state else "") for row in rows]
     return table(columns, shown, session.width, colors=session.colors)

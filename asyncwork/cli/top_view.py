@@ -11,7 +11,7 @@ from ..models.job_record import JobRecord
 from ..models.queues import JobCounts
 from .queue_charts import sparkline
 from .session import Session
-from .snapshot import QUEUE_COLUMNS, QueueRow, Snapshot, head_lines, pool_lines
+from .snapshot import NO_QUEUES, QUEUE_COLUMNS, QueueRow, Snapshot, head_lines, pool_lines
 from .table import Row, table
 from .terminal import cells, fit, has_blocks, styled
 from .times import age, brief
@@ -135,7 +135,7 @@ class View:
     def _list_lines(self, columns: int, space: int) -> list[str]:
         rows = self._rows()
         if not rows:
-            return ["no queues: no job was enqueued, and no pool has started"]
+            return [NO_QUEUES]
         names = [row.queue.name for row in rows]
         at = names.index(self._chosen) if self._chosen in names else 0
         # The chosen row stays on the screen.
