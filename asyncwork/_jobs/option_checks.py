@@ -47,3 +47,16 @@ def check_callable(value: object, what: str, wanted: str) -> None:
     """
     if not callable(value):
         raise UsageError(f"{what} must be a function that {wanted}, not {type_name_of(value)}: {shown(value)}")
+
+
+def check_fills_chunk(limit: int, what: str, chunk: int) -> None:
+    """Check that a limit of running jobs, if there is one, lets a chunk become full.
+
+    :param what: the name of the limit.
+    :raises UsageError: when it does not.
+    """
+    if 0 < limit < chunk:
+        raise UsageError(
+            f"{what} ({limit}) counts jobs, not calls, so no chunk of {chunk} could ever be full: pass {chunk} or "
+            "more, or a smaller chunk"
+        )

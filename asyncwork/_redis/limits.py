@@ -223,6 +223,12 @@ class Limits:
             await client.hset(self._keys.limits, mapping=encoded)
 
 
+def log_changed(name: str, numbers: str, before: str) -> None:
+    """Log that this process has given a limit other numbers than another one had announced before."""
+    text = "limit %s changed to %s, that of this process; another one had announced %s"
+    logger.warning(text, printable(name), numbers, printable(before))
+
+
 class LimitSlots:
     """Takes slots of the limits of one namespace."""
 
@@ -237,8 +243,7 @@ class LimitSlots:
         """
         what, number, before = await self._call(limit, slot, cost)
         if before:
-            text = "limit %s changed to %s, that of this process; another one had announced %s"
-            logger.warning(text, limit.name, limit.numbers, printable(decode(before)))
+            log_changed(limit.name, limit.numbers, decode(before))
         return decode(what), int(number)
 
     async def renew(self, limit: Limit, slot: str) -> None:

@@ -14,9 +14,9 @@ from ..models.job_record import ErrorKind, JobRecord
 from ..models.job_status import JobState
 from . import listing
 from .batch_pages import confirm_batch
-from .formatting import plain_text, quoted
+from .formatting import plain_text
 from .labels import CANCEL_HINT, LOCATIONS, MAX_UNDO_JOBS, UNDO_HINT, action_label, location_labels
-from .links import has_page, job_path
+from .links import check_id, job_path
 from .periodic_pages import confirm_periodic
 from .render import PageContent, PageRequest
 
@@ -240,8 +240,7 @@ def _warning(action: str, total: int) -> str:
 
 
 def _confirm_cancel(job_id: str) -> PageContent:
-    if not has_page(job_id):
-        raise UsageError(f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not {quoted(job_id)}")
+    check_id(job_id)
     values: dict[str, object] = {
         "action": "cancel",
         "job_query": None,

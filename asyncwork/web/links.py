@@ -9,7 +9,8 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.types import Scope
 
-from .formatting import url_encode
+from ..errors import UsageError
+from .formatting import quoted, url_encode
 
 
 def path_below_root(scope: Scope) -> str:
@@ -26,6 +27,15 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def has_page(job_id: str) -> bool:
     """Return whether a job's page can be addressed by its id."""
     return _ID.fullmatch(job_id) is not None
+
+
+def check_id(job_id: str) -> None:
+    """Check that a job can be cancelled by an id.
+
+    :raises UsageError: when it cannot.
+    """
+    if not has_page(job_id):
+        raise UsageError(f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not {quoted(job_id)}")
 
 
 def job_path(job_id: str) -> str:
