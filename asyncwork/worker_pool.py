@@ -257,7 +257,7 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
         return self._enqueuer
 
     def _slots(self) -> SlotSource:
-        # Those of a process in which the pool does not run, such as a web process, close the enqueuer.
+        # Processes in which the pool does not run, such as a web process, close the enqueuer.
         return LimitSlots(self._enqueuer._in_redis)
 
     @property

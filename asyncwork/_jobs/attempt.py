@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..job import Job
 
-# One for all attempts, because it is held for a few instructions, and few attempts need it.
+# One lock for all attempts, because it is held for a few instructions, and few attempts need it.
 _lock = threading.Lock()
 
 

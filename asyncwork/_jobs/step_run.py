@@ -56,7 +56,7 @@ class StepRun:
         self._label = f"{job.name} {job.id}"
         self._store = store
         self._clock = clock
-        # That of the first step, because a job may be made where no event loop runs.
+        # The event loop of the first step, because a job may be made where no event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading = asyncio.Lock()
         self._fields: dict[bytes, bytes] | None = None

@@ -77,7 +77,7 @@ class NodeAdder:
                 with suppress(*REDIS_ERRORS):
                     await self._run(writer.cancel_unlinked())
                 raise
-        # Those before it may have ended.
+        # The nodes before the new ones may have ended.
         self._wake()
         return first
 
@@ -89,7 +89,7 @@ class NodeAdder:
         first = yield from writer.reserve(len(jobs))
         builder, nodes = FlowBuilder(self._flow_id, first), NewNodes(self._source.keys, self._source.now)
         span, calls, roots = builder.add(jobs, after, when, label)
-        # Others may be added that take their results when they have ended.
+        # Nodes may be added later that take the results of these.
         builder.plan.wanted.update(range(span.first, span.stop))
         nodes.add(self._flow_id, span, calls, roots)
         yield from writer.add_nodes(builder.plan, nodes)

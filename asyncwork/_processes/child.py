@@ -18,7 +18,7 @@ from .messages import CHILD, CHILD_REDIS, SERVING, PoolAddress, ProcessReport, d
 
 # Bytes of stacks that are kept, the first ones.
 _MAX_STACKS = 65_536
-# Those of systemd, which only the parent answers.
+# Environment variables that children do not get: only the parent answers systemd.
 _OF_PARENT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "ASYNCWORK_PROCESSES")
 
 

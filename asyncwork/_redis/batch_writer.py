@@ -94,7 +94,7 @@ class BatchWriter:
         """
         check_members(jobs, first)
         if not self._new.jobs:
-            # They are enqueued now, however long ago the batch was begun.
+            # The members are enqueued now, however long ago the batch was begun.
             self._new = NewJobs(self._keys, self._source.now)
         count = len(self._new.jobs)
         try:
@@ -339,7 +339,7 @@ class BatchWriter:
             moved = next((each for each in replies if is_moved(each)), None)
             if moved is None or is_last:
                 break
-            # A command alone has the place of Redis found anew, and nothing was executed.
+            # Nothing was executed, and a command outside a transaction has the address of Redis found anew.
             yield Request([], [command(b"EXISTS", encode(self._keys.batch(self.batch_id)[0]))])
         failed = next((each for each in replies if isinstance(each, Exception)), executed)
         raise (

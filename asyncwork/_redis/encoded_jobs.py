@@ -37,7 +37,7 @@ class EncodedJobs:
         # By name, how many jobs may wait in its queue; names without a limit are left out.
         self._limits: dict[str, int] = {}
         self.jobs: list[EnqueuedJob] = []
-        # Their payloads as they are sent: packing them in the step that makes them saves a copy of each.
+        # The payloads of the jobs as they are sent: packing them in the step that makes them saves a copy of each.
         self._packed: list[bytes] = []
 
     def append(self, job: EnqueuedJob, payload: bytes, placement: Placement | None = None) -> None:

@@ -74,7 +74,8 @@ class JobSearch:
                 result.set_result(await self._search(wanted))
             except Exception as error:
                 result.set_exception(error)
-                # Those who asked may all have been cancelled.
+                # The tasks that wait for the result may all have been cancelled, and an error must not be logged as
+                # never read.
                 result.exception()
             except BaseException:
                 result.cancel()

@@ -53,7 +53,7 @@ _FRAGMENTS = frozenset(
         "write_end",
     }
 )
-# Those that have a variant for fair queues, because they move jobs.
+# The scripts that have a variant for fair queues, because they move jobs.
 VARIANTS = (
     "ack",
     "ack_members",
@@ -97,7 +97,7 @@ VARIANTS = (
 FAIR = "fair:"
 # How the name of a variant begins by which a fetch takes jobs of one tenant for each chunk.
 CHUNKS = "chunks:"
-# Those that have such a variant.
+# The scripts that have such a variant.
 CHUNK_VARIANTS = ("fetch", "fetch_limited")
 # Number of the keys of each fair queue.
 FAIR_KEYS = 13

@@ -85,7 +85,7 @@ class Launcher:
         self.pool_id: str = make_identifier()
         self._redis_clock = RedisClock()
         self.workers: list[Worker] = []
-        # Those that run jobs in chunks, which need the job types first.
+        # The runners of jobs in chunks, which need the job types first.
         self._chunk_runners: list[ChunkRunner] = []
         self._all_workers = AllWorkers(self.workers, self._chunk_runners)
         self._streams = JobStreams(self._namespace, self._all_workers)

@@ -87,7 +87,7 @@ class LookAhead:
     def on_requeued(self, now: float) -> None:
         """Do not look ahead for some time, because jobs did not begin in time."""
         if now < self._not_before:
-            # They were taken before the pause began, as were those that caused it.
+            # These jobs were taken before the pause began, as were those that caused it.
             return
         again = now - self._not_before < 2 * self._rest
         self._rest = min(2 * self._rest, _LONGEST_REST) if again else _FIRST_REST

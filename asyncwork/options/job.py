@@ -53,7 +53,7 @@ def check_chunk(chunk: object, wait: object, max_concurrency: int) -> None:
         check_fills_chunk(max_concurrency, "max_concurrency", chunk)
 
 
-# Options of other libraries, and what has their place.
+# Options of other libraries, and what to write instead.
 _ELSEWHERE = {
     "name": 'the name comes first, as in @pool.job("name")',
     **dict.fromkeys(("max_retries", "retries"), "pass max_fails, which counts the first attempt too"),

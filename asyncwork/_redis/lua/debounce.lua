@@ -12,7 +12,7 @@ local now = time[1] + time[2] / 1000000
 -- pcall: a key of another type is overwritten.
 local held, first = redis.pcall('hmget', KEYS[1], 'id', 'payload', 'first'), now
 local id = ARGV[2]
--- One that is not there any more has started or was deleted: then a new burst begins.
+-- A job that is not there any more has started or was deleted: then a new burst begins.
 local waits = not held.err and held[2] and type(redis.pcall('zscore', KEYS[2], held[2])) == 'string'
 if waits then
   id, first = held[1], tonumber(held[3])

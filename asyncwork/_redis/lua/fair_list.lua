@@ -12,7 +12,7 @@ local function refuse_if_full(q, tenant)
   end
 end
 
--- Those that move jobs back which have not begun.
+-- The scripts that requeue jobs which have not begun.
 local RETURNS = {admit = true, requeue_front = true}
 local function put_all(q, verb, payloads)
   local length = 0
