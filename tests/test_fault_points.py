@@ -43,7 +43,7 @@ from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 _OF_OTHERS = {
     *(
         "add_nodes",
-        "begin_flow",
+        "create_unique_flow",
         "cancel_batch",
         "change_periodic",
         "close_batch",
@@ -73,7 +73,7 @@ _OF_OTHERS = {
         "settle_members",
     ),
     # Those of fair queues, which have their own test.
-    *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "open_tenants", "read_tenants"),
+    *("empty_fair_queue", "enqueue_fair", "forget_tenants", "list_tenants", "open_tenants", "read_tenants"),
     "review_tenants",
     "set_tenant",
     *("read_lock", "rebuild_lock", "renew_heartbeat", "restore_to_set", "restore_to_list", "run_periodic"),

@@ -136,7 +136,9 @@ ELSEWHERE = {
         ),
         "test_batch_model.py",
     ),
-    **dict.fromkeys(("add_nodes", "advance_flow", "begin_flow", "read_results", "retry_nodes"), "test_flow_model.py"),
+    **dict.fromkeys(
+        ("add_nodes", "advance_flow", "create_unique_flow", "read_results", "retry_nodes"), "test_flow_model.py"
+    ),
     "repair_flow": "test_flow_doctor.py",
     **dict.fromkeys(("cancel_batch", "count_members"), "test_flow_races.py"),
     "free_unique_member": "test_batches.py",
@@ -148,7 +150,7 @@ ELSEWHERE = {
             "empty_fair_queue",
             "enqueue_fair",
             "forget_tenants",
-            "name_tenants",
+            "list_tenants",
             "open_tenants",
             "read_tenants",
             "review_tenants",
@@ -178,7 +180,7 @@ ELSEWHERE = {
     "record_step": "test_steps.py",
     "renew_heartbeat": "test_processes.py",
     "request_state": "test_pool_requests.py",
-    "rest": "test_rates.py",
+    "rest_queue": "test_rates.py",
     "run_periodic": "test_periodic_changes.py",
     "take_slot": "test_limits.py",
     "signal": "test_steps.py",

@@ -229,7 +229,7 @@ class CommandEncoder:
     def _requeue_and_rest(self, do: RequeueAndRest) -> bytes:
         args = [self._pool_id, do.payloads[0], b"%d" % math.ceil(1000 * do.seconds)]
         count, keys = self._ends.add_end(5, do.queue.rest_keys, args, do.end)
-        return scripts.call("rest", count, keys, args, fair=do.queue.fair)
+        return scripts.call("rest_queue", count, keys, args, fair=do.queue.fair)
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
         return scripts.call("quarantine", *self._ends.quarantine(do), fair=do.queue.fair)

@@ -224,7 +224,7 @@ class FairQueues:
         :param waiting: whether only the tenants whose jobs wait are wanted.
         """
         fair = [self._keys.tenants.of(name)]
-        reply = await run_script(self._redis.client(), "name_tenants", [], [int(waiting)], fair=fair)
+        reply = await run_script(self._redis.client(), "list_tenants", [], [int(waiting)], fair=fair)
         text, names, counted = reply
         if not text:
             return None

@@ -164,7 +164,7 @@ class FlowWriter(BatchWriter):
         while True:
             holder = keys.batch(found.decode() or self.batch_id)[0]
             args = [unique, self.batch_id.encode(), found, b"%d" % BATCH_TTL, b"%d" % self._source.now, *fields]
-            reply = yield from self._script("begin_flow", 9, pack(*map(encode, [*names, holder])), args)
+            reply = yield from self._script("create_unique_flow", 9, pack(*map(encode, [*names, holder])), args)
             if not reply:
                 self.created = True
                 return

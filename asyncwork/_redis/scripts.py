@@ -86,7 +86,7 @@ VARIANTS = (
     "reap",
     "requeue",
     "requeue_front",
-    "rest",
+    "rest_queue",
     "restore_to_set",
     "restore_to_list",
     "retry_nodes",
