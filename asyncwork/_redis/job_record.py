@@ -22,7 +22,7 @@ from .protocol import decode
 Record = Mapping[bytes, bytes]
 
 
-# The fields that say how a job has ended. The attempts, and those who wait, are others.
+# The fields that say how a job has ended. The attempts, and the channels of processes that wait, are others.
 END_FIELDS = (
     *(b"state", b"name", b"attempts", b"enqueued_at", b"started_at", b"ended_at"),
     *(b"result", b"problem", b"err", b"traceback", b"args", b"alias"),

@@ -56,7 +56,7 @@ class JobSearch:
         return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
     async def close(self) -> None:
-        """End the search, and cancel those who wait for it."""
+        """End the search, and cancel the calls that wait for it."""
         if self._searching is not None:
             self._searching.cancel()
             await asyncio.wait([self._searching])

@@ -100,7 +100,7 @@ local function end_batch(first, scheduled, cancels, open_batches, unique_flows)
     if found[10] then
       redis.call('hdel', KEYS[first], 'wakes')
       for channel in string.gmatch(found[10], '[^\n]+') do
-        -- pcall: the user may not be allowed to publish. Then those who wait read the batch from time to time.
+        -- pcall: the user may not be allowed to publish. Then waiting processes read the batch from time to time.
         redis.pcall('publish', channel, id)
       end
     end
