@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._jobs.names import suggestion
-from .._jobs.option_checks import check_extra, check_whole
+from .._jobs.option_checks import check_chunk_fits, check_extra, check_whole
 from .._jobs.printable import shown
 from .._jobs.tenants import check_partition, check_tenant_chunk
 from .._jobs.times import positive_seconds_of, seconds_of
@@ -49,11 +49,8 @@ def check_chunk(chunk: object, wait: object, max_concurrency: int) -> None:
         raise UsageError("chunk must be 2 or more: a handler of single jobs, which takes a Job, needs no chunk")
     if not chunk and wait is not None:
         raise UsageError("wait is for how long a chunk waits for more jobs: pass chunk=… with it")
-    if isinstance(chunk, int) and 0 < max_concurrency < chunk:
-        raise UsageError(
-            f"max_concurrency ({max_concurrency}) counts jobs, not calls, so no chunk of {chunk} could ever be full: "
-            f"pass {chunk} or more, or a smaller chunk"
-        )
+    if isinstance(chunk, int):
+        check_chunk_fits(chunk, max_concurrency, "max_concurrency")
 
 
 # Options of other libraries, and what has their place.

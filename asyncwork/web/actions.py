@@ -20,8 +20,7 @@ from . import audit_log, batch_actions, limit_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
-from .formatting import quoted
-from .links import has_page
+from .links import check_has_page
 from .params import Params, body_params
 from .periodic_actions import PREPARED, PeriodicResult
 from .prepared_action import Prepare, PreparedAction, counted, named
@@ -129,8 +128,8 @@ async def _cancel(request: Request) -> Response:
         )
     if len(ids) > _MAX_CANCELLED:
         raise UsageError(f"too many ids: give at most {_MAX_CANCELLED}")
-    if wrong := next((each for each in ids if not has_page(each)), None):
-        raise UsageError(f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not {quoted(wrong)}")
+    for each in ids:
+        check_has_page(each)
     results: dict[str, CancelResult] = {}
 
     async def cancel_each() -> ActionResult:
