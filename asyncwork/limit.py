@@ -16,7 +16,7 @@ from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .decisions import RateLimited
 from .errors import RedisUnavailable, UsageError
-from .rate import Rate
+from .rate import Rate, check_rate
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,8 +81,7 @@ def check_numbers(rate: object, concurrency: object) -> None:
 
     :raises UsageError: when one is not valid.
     """
-    if rate is not None and not isinstance(rate, Rate):
-        raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), or None, not {shown(rate)}")
+    check_rate(rate)
     check_whole(concurrency, "concurrency", 0, MOST_CONCURRENCY)
 
 

@@ -21,6 +21,15 @@ _DEFAULT_BURST = 100_000
 _TEXT = re.compile(r"(\d{1,10})/(\d{1,8}(?:\.\d{1,6})?)(?:/(\d{1,16}))?", re.ASCII)
 
 
+def check_rate(rate: object) -> None:
+    """Check that a value is a rate, or none.
+
+    :raises UsageError: when it is something else.
+    """
+    if rate is not None and not isinstance(rate, Rate):
+        raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), or None, not {shown(rate)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """How many jobs of a queue may start within a time, over all pools.

@@ -13,7 +13,7 @@ from .._redis.queue_settings import QueueSettings
 from .._redis.undo import UndoStore
 from ..errors import UsageError
 from ..models.actions import ActionResult
-from ..rate import Rate
+from ..rate import Rate, check_rate
 from .arguments import check_arguments
 
 
@@ -65,8 +65,7 @@ class QueueActions:
         :raises UsageError: also when ``rate`` is not a rate.
         """
         name = _checked(name)
-        if rate is not None and not isinstance(rate, Rate):
-            raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), or None, not {shown(rate)}")
+        check_rate(rate)
         await self._settings.set_rate(name, rate)
 
     async def reset_rate(self, name: str | Named) -> None:
