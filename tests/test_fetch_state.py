@@ -607,6 +607,18 @@ def test_a_reply_from_before_a_requeue_is_revalidated() -> None:
     assert fetch_again(state, b"1", 3.5, 3.5) is NextStep.RUN
 
 
+def test_a_reply_from_before_a_popped_job_was_requeued_is_revalidated() -> None:
+    state = make_blocked_state()
+    queue = state.queues[0]
+    assert state.on_popped(queue, Popped(b"1", False, 0), 0.0, 1.0) is NextStep.REVALIDATE
+    find(state, 2.0)
+    fetch = state.next_fetch(2.0)
+    assert fetch is not None
+    assert state.on_revalidated(queue, b"1", Verdict.REQUEUED, 1, 3.0) is NextStep.IGNORE
+    step, jobs = state.on_fetched(fetch, Fetched([(queue, b"1", 0)], [], []), 4.0)
+    assert (step, len(jobs)) == (NextStep.REVALIDATE, 1)
+
+
 def test_a_reply_that_is_older_than_the_lease_is_revalidated() -> None:
     state = make_blocked_state()
     assert state.on_popped(state.queues[0], Popped(b"1", True, 0), 0.0, STALE_AFTER + 1) is NextStep.REVALIDATE
