@@ -154,14 +154,14 @@ HELPERS = (
     *("stepping", "test_fault_points", "test_keys", "test_scripts_model", "web_app"),
 )
 
-_SUFFIXES = {".html", ".js", ".json", ".lua", ".py", ".sh"}
+_SUFFIXES = {".css", ".html", ".js", ".json", ".lua", ".py", ".sh"}
 FILES = sorted(
     [
         *(path for path in PACKAGE.rglob("*") if path.suffix in _SUFFIXES),
-        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "tests" / f"{name}.py" for name in HELPERS),
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
+        # An sdist has no configuration of CI and of the site.
+        *(path for name in ("*.md", "*.toml", "*.yml", "Makefile", ".ci/*") for path in ROOT.glob(name)),
     ]
 )
 _LUA_TEXT = re.compile(r"--.*|'[^']*'|\"[^\"]*\"")
@@ -261,7 +261,11 @@ def fronted(text: str) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_retired_word(path: Path) -> None:
-    found = hits(path, path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    if path.name == "CHANGELOG.md":
+        # Its tables have the names of before.
+        text = re.sub(r"^\|.*", "", text, flags=re.MULTILINE)
+    found = hits(path, text)
     lines = [f"{path.relative_to(ROOT)}:{line}: {word} -> {use}" for line, word, use in found]
     assert not lines, "\n".join(["retired words:", *lines])
 

@@ -27,6 +27,21 @@ def check_whole(value: object, what: str, low: int, high: int | None = None) -> 
         raise UsageError(f"{what} must be a whole number {span}, not {shown(value)}")
 
 
+def check_chunk_fits(chunk: int, limit: int, option: str) -> None:
+    """Check that as many jobs may run at once as a chunk has.
+
+    :param chunk: how many jobs one call takes; 0 for one job a call.
+    :param limit: how many jobs may run at once; 0 for any number.
+    :param option: the name of the option that limits them.
+    :raises UsageError: when no chunk could ever be full.
+    """
+    if 0 < limit < chunk:
+        raise UsageError(
+            f"{option} ({limit}) counts jobs, not calls, so no chunk of {chunk} could ever be full: pass {chunk} or "
+            "more, or a smaller chunk"
+        )
+
+
 def check_type(value: object, what: str, kind: type | tuple[type, ...], wanted: str) -> None:
     """Check that a value is of a class.
 
@@ -47,16 +62,3 @@ def check_callable(value: object, what: str, wanted: str) -> None:
     """
     if not callable(value):
         raise UsageError(f"{what} must be a function that {wanted}, not {type_name_of(value)}: {shown(value)}")
-
-
-def check_fills_chunk(limit: int, what: str, chunk: int) -> None:
-    """Check that a limit of running jobs, if there is one, lets a chunk become full.
-
-    :param what: the name of the limit.
-    :raises UsageError: when it does not.
-    """
-    if 0 < limit < chunk:
-        raise UsageError(
-            f"{what} ({limit}) counts jobs, not calls, so no chunk of {chunk} could ever be full: pass {chunk} or "
-            "more, or a smaller chunk"
-        )

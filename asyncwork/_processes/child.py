@@ -14,12 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._environment import PROCESSES
 from .messages import CHILD, CHILD_REDIS, SERVING, PoolAddress, ProcessReport, decode, report_interval
 
 # Bytes of stacks that are kept, the first ones.
 _MAX_STACKS = 65_536
 # Environment variables that children do not get: only the parent answers systemd.
-_OF_PARENT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "ASYNCWORK_PROCESSES")
+_OF_PARENT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", PROCESSES)
 
 
 @dataclass(frozen=True)

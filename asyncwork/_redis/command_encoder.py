@@ -40,7 +40,7 @@ from .commands import (
     fingerprint,
 )
 from .end_calls import EndCalls
-from .job_end import JobEnd
+from .job_end import END_NUMBERS, JobEnd
 from .keys import Keys
 from .member_commands import EndMember
 from .member_encoder import MemberEncoder
@@ -190,7 +190,7 @@ class CommandEncoder:
             if stream:
                 keys.append(self._packed.stream(job_id))
                 count += 1
-            numbers = b"%d %d %d %d %d %d %.6f %.6f" % (
+            numbers = END_NUMBERS % (
                 *(seconds, stream, listed, len(more)),
                 *(attempts, enqueued, started, ended),
             )

@@ -55,6 +55,16 @@ def check_enqueued(job: object) -> None:
         raise UsageError(f"jobs that were enqueued can be waited for, not {shown(job)}")
 
 
+def check_waitable(job: EnqueuedJob[Any]) -> None:
+    """Check that a job can be waited for.
+
+    :raises UsageError: when it is not a job that was enqueued, or its id is not known.
+    """
+    check_enqueued(job)
+    if not job.id:
+        raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
+
+
 def nowhere(job_id: str) -> ResultLost:
     """Return the error for waiting for a job that neither exists nor has a record."""
     return ResultLost(f"there is no job {shown(job_id)}: it never was, or it has ended, and how is not kept (any more)")

@@ -223,10 +223,13 @@ class Limits:
             await client.hset(self._keys.limits, mapping=encoded)
 
 
-def log_changed(name: str, numbers: str, before: str) -> None:
-    """Log that this process has given a limit other numbers than another one had announced before."""
+def warn_of_change(limit: Limit, before: str) -> None:
+    """Log that a limit of this process has replaced another one of the same name.
+
+    :param before: the numbers of the other one, as they were in Redis.
+    """
     text = "limit %s changed to %s, that of this process; another one had announced %s"
-    logger.warning(text, printable(name), numbers, printable(before))
+    logger.warning(text, printable(limit.name), limit.numbers, printable(before))
 
 
 class LimitSlots:
@@ -243,7 +246,7 @@ class LimitSlots:
         """
         what, number, before = await self._call(limit, slot, cost)
         if before:
-            log_changed(limit.name, limit.numbers, decode(before))
+            warn_of_change(limit, decode(before))
         return decode(what), int(number)
 
     async def renew(self, limit: Limit, slot: str) -> None:

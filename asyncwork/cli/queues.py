@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .._admin.metrics import RATE_MINUTES, RUN_DAYS
 from .._environment import number
 from .._jobs.option_checks import check_whole
 from .._jobs.printable import plural, printable, shown
@@ -21,12 +22,9 @@ from .errors import NothingMatches
 from .progress_bar import progress
 from .queue_charts import chart_json, hour_lines, run_time_lines
 from .session import Session, user
-from .snapshot import RATE_MINUTES, queue_json, queue_lines, queue_rows
+from .snapshot import queue_json, queue_lines, queue_rows
 from .tenants import TenantChange, change_tenant, names_of_tenant, read_change, show_tenants
 from .terminal import has_blocks
-
-# How many days of run times are shown.
-_RUN_DAYS = 7
 
 
 def queues(options: argparse.Namespace) -> int:
@@ -188,12 +186,12 @@ class _Queues:
         lines, objects, blocks = list[str](), list[str](), has_blocks()
         for row in rows:
             minutes = await self._client.minutes(60, queue=row.queue.name)
-            run_times = await self._client.run_times(row.queue.name, _RUN_DAYS)
+            run_times = await self._client.run_times(row.queue.name, RUN_DAYS)
             if self._as_document:
-                objects.append(json_text.object_text(queue_json(row) | chart_json(minutes, run_times, _RUN_DAYS)))
+                objects.append(json_text.object_text(queue_json(row) | chart_json(minutes, run_times, RUN_DAYS)))
             else:
                 lines += ([""] if lines else []) + queue_lines(self._session, [row]) + _options_of(row.queue)
-                lines += ["", *hour_lines(minutes, blocks=blocks), *run_time_lines(run_times, _RUN_DAYS, blocks=blocks)]
+                lines += ["", *hour_lines(minutes, blocks=blocks), *run_time_lines(run_times, RUN_DAYS, blocks=blocks)]
         if self._as_document:
             lines = [json_text.document_text(self._session.target, queues=objects)]
         self._print(lines)

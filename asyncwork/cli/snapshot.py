@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .._admin.metrics import RATE_MINUTES
 from .._jobs.printable import plural, printable
 from ..client import Client
 from ..models.diagnosis import Overview
@@ -20,8 +21,6 @@ from .table import Column, Row, table
 from .terminal import fit
 from .times import brief
 
-# Minutes over which rates and failures are counted.
-RATE_MINUTES = 5
 # Problems that are shown as text. There is one for each queue that no pool serves.
 _PROBLEMS = 10
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._jobs.names import suggestion
-from .._jobs.option_checks import check_extra, check_fills_chunk, check_whole
+from .._jobs.option_checks import check_chunk_fits, check_extra, check_whole
 from .._jobs.printable import shown
 from .._jobs.tenants import check_partition, check_tenant_chunk
 from .._jobs.times import positive_seconds_of, seconds_of
@@ -50,7 +50,7 @@ def check_chunk(chunk: object, wait: object, max_concurrency: int) -> None:
     if not chunk and wait is not None:
         raise UsageError("wait is for how long a chunk waits for more jobs: pass chunk=… with it")
     if isinstance(chunk, int):
-        check_fills_chunk(max_concurrency, "max_concurrency", chunk)
+        check_chunk_fits(chunk, max_concurrency, "max_concurrency")
 
 
 # Options of other libraries, and what to write instead.

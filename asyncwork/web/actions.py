@@ -20,7 +20,7 @@ from . import audit_log, batch_actions, limit_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
-from .links import check_id
+from .links import check_has_page
 from .params import Params, body_params
 from .periodic_actions import PREPARED, PeriodicResult
 from .prepared_action import Prepare, PreparedAction, counted, named
@@ -129,7 +129,7 @@ async def _cancel(request: Request) -> Response:
     if len(ids) > _MAX_CANCELLED:
         raise UsageError(f"too many ids: give at most {_MAX_CANCELLED}")
     for each in ids:
-        check_id(each)
+        check_has_page(each)
     results: dict[str, CancelResult] = {}
 
     async def cancel_each() -> ActionResult:

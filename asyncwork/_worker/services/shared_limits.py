@@ -9,7 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 
 from ..._jobs.printable import printable
-from ..._redis.limits import KnownLimits, LimitNumbers, Limits, TypeLimits, log_changed
+from ..._redis.limits import KnownLimits, LimitNumbers, Limits, TypeLimits, warn_of_change
 from ..._redis.namespace import Namespace
 from ..._redis.wake_channel import wake_pools
 from ...limit import Limit
@@ -59,7 +59,7 @@ class SharedLimits:
         for name, each in self._own.items():
             code = before.numbers.get(name, LimitNumbers()).code
             if code not in ("", each.numbers):
-                log_changed(name, each.numbers, code)
+                warn_of_change(each, code)
 
     async def read(self) -> Collection[str]:
         """Return the names among those of the pool whose jobs have limits, and announce what was lost.
