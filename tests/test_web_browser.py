@@ -64,6 +64,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "_INTERVAL", 0.15)
     monkeypatch.setattr(sse, "_PAUSE_FACTOR", 1)
     monkeypatch.setattr(sse, "_RECONNECT_MS", 200)
+    # A busy machine may take long to find a job.
+    monkeypatch.setattr("asyncwork.web.job_status._LOOKUP_TIMEOUT", LIMIT)
 
 
 class Tab:

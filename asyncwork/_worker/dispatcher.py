@@ -45,6 +45,7 @@ class Dispatcher:
     :ivar ready: jobs for the workers.
     :ivar waits_for_rests: whether :meth:`drain` waits until queues do not rest any more.
     :ivar closing: whether the pipelines end as soon as they have nothing to send.
+    :ivar jobs_first: whether a pipeline has replies whose jobs are about to run, and sends its next batch afterwards.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Dispatcher:
         self.queues = list(queues)
         self.lease = lease
         self.closing = False
+        self.jobs_first = False
         self.waits_for_rests = True
         self._work_queue = work_queue
         self._limits = limits

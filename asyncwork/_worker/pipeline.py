@@ -23,6 +23,9 @@ class CommandSource(Protocol):
     closing: bool
     """Whether there will be no more batches once there is none."""
 
+    jobs_first: bool
+    """Whether a pipeline has replies whose jobs are about to run, and sends its next batch afterwards."""
+
     async def wait_for_batch(self) -> CommandBatch | None:
         """Return the next batch as soon as there is one; ``None`` when there will be no more."""
 
@@ -141,6 +144,7 @@ class Pipeline:
 
     def _send_next(self) -> None:
         """Send the next batch; if there is none, wait for one without a task."""
+        self._source.jobs_first = False
         if self._series_ended.done() or self._connection is None:
             return
         try:
@@ -167,7 +171,15 @@ class Pipeline:
             self._series_ended.set_exception(defect)
 
     def on_replies(self, replies: list[Any]) -> None:
-        """Process the replies to the batch in flight."""
+        """Process the replies to the batch in flight.
+
+        If two pipelines have replies at once, those of the second wait until the first has sent its next batch.
+        Otherwise that batch would hold the results of both, and Redis would reply to both at once again: it and the
+        workers would take turns, instead of working at the same time.
+        """
+        if self._source.jobs_first:
+            self._loop.call_soon(self.on_replies, replies)
+            return
         batch, self._batch = self._batch, None
         if batch is None:
             return
@@ -178,6 +190,7 @@ class Pipeline:
                 return
             if self._outage.active:
                 self._outage.over()
+            self._source.jobs_first = True
             self._loop.call_soon(self._send_next)
         except Exception as defect:
             self._fail(defect)
