@@ -136,6 +136,7 @@ async def test_a_job_is_shown_in_the_pool_that_has_died_with_it(bench: Bench, cl
     async with serving(bench) as (_, web):
         html = (await web.get(f"/jobs/{job_id}", headers={"accept": "text/html"})).text
         assert "Its pool is considered dead" in html
+        assert "far<small" in html
         assert (await web.get(f"/api/jobs/{job_id}")).json()["pool_dead_since"] == status.pool_dead_since
     # It was never heard of.
     await redis.delete(keys.heartbeat(pool_id), keys.observation(worker_id))
