@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from ._jobs.option_checks import check_whole
+from ._jobs.option_checks import check_maximum, check_whole
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .decisions import RateLimited
@@ -29,7 +29,6 @@ Cost: TypeAlias = int | Callable[[Mapping[str, Any]], int]
 # The most limits that one job type may have, and the most tokens that one job or slot may take.
 MOST_LIMITS = 3
 MOST_COST = 10**9
-MOST_CONCURRENCY = 2**31 - 1
 # Seconds for which a slot is kept without being renewed, and between two renewals.
 LEASE = 30
 _RENEWED_EVERY = 8.0
@@ -82,7 +81,7 @@ def check_numbers(rate: object, concurrency: object) -> None:
     :raises UsageError: when one is not valid.
     """
     check_rate(rate)
-    check_whole(concurrency, "concurrency", 0, MOST_CONCURRENCY)
+    check_maximum(concurrency, "concurrency")
 
 
 class Limit:

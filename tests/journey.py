@@ -33,7 +33,9 @@ from asyncwork import (
     UsageError,
     WorkerPool,
 )
+from asyncwork._jobs.membership import Member, MemberState
 from asyncwork._jobs.periodic_job import PeriodicJob
+from asyncwork._redis.batch_store import BatchStore
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.fair_queues import FairQueues
@@ -461,6 +463,9 @@ async def batches_end(traveller: Traveller) -> None:
     assert (await client.delete_matching("quarantine", JobQuery(text=failing.id))).done == 1
     await client.retry_batch(failing.id)
     assert await client.batch_results(batch.id)
+    # It has ended already.
+    await BatchStore(bench.in_redis).settle([Member(batch.id, 0)], MemberState.FAILED)
+    assert (await client.batch_failures(batch.id)).total == 0
 
 
 async def flows_end(traveller: Traveller) -> None:

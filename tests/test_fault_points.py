@@ -39,7 +39,7 @@ from .doomed import CHUNKED, LIMITED, POPS, RATED, RATED_CHUNKS, STEPPED, Diary,
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
-# Scripts that no pool calls: they are an enqueuer's or a client's.
+# Scripts that no pool calls: they are an enqueuer's or a client's, which tests/test_killed_deletions.py kills.
 _OF_OTHERS = {
     *(
         "add_nodes",
@@ -52,7 +52,6 @@ _OF_OTHERS = {
         "delete_from_list",
         "delete_members_from_set",
         "delete_members_from_list",
-        "end_deleted",
         "end_lost",
         "expire_steps",
         "enqueue_holder",
@@ -61,7 +60,6 @@ _OF_OTHERS = {
         "enqueue_unique_at",
         "forget_job",
         "free_holds",
-        "free_owned",
         "free_unclaimed",
         "mark_cancelled",
         "request_state",
@@ -73,7 +71,7 @@ _OF_OTHERS = {
         "settle_members",
     ),
     # Those of fair queues, which have their own test.
-    *("empty_fair_queue", "enqueue_fair", "forget_tenants", "list_tenants", "open_tenants", "read_tenants"),
+    *("enqueue_fair", "forget_tenants", "list_tenants", "open_tenants", "read_tenants"),
     "review_tenants",
     "set_tenant",
     *("read_lock", "rebuild_lock", "renew_heartbeat", "restore_to_set", "restore_to_list", "run_periodic"),

@@ -147,7 +147,6 @@ ELSEWHERE = {
     "add_counts": "test_metrics.py",
     **dict.fromkeys(
         (
-            "empty_fair_queue",
             "enqueue_fair",
             "forget_tenants",
             "list_tenants",
@@ -159,7 +158,6 @@ ELSEWHERE = {
         "test_fair_model.py, test_fair_queues.py, test_tenant_rates.py",
     ),
     "debounce": "test_unique_modes.py",
-    "end_deleted": "test_results.py",
     "end_lost": "test_doctor.py",
     "drop_planned": "test_periodic.py",
     "defer": "test_steps.py",

@@ -194,7 +194,7 @@ class JobActions:
         return await self._bulk.run(location, query, cursor, seconds, now, action, requeues=False)
 
     async def delete_all(self, job_set: JobSet) -> int:
-        """Delete all jobs of a sorted set at once and for good; return how many."""
+        """Delete all jobs that are in a sorted set for good; return how many."""
         return await self._deletions.delete_all(job_set)
 
     # Undo

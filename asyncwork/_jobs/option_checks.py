@@ -6,6 +6,9 @@ from ..errors import UsageError
 from .error_text import type_name_of
 from .printable import shown
 
+# The highest maximum of anything that users limit, such as the running jobs of a queue or of a shared limit.
+HIGHEST_MAXIMUM = 2**31 - 1
+
 
 def check_extra(value: object) -> None:
     """Check how unknown arguments are to be treated.
@@ -40,6 +43,16 @@ def check_chunk_fits(chunk: int, limit: int, option: str) -> None:
             f"{option} ({limit}) counts jobs, not calls, so no chunk of {chunk} could ever be full: pass {chunk} or "
             "more, or a smaller chunk"
         )
+
+
+def check_maximum(value: object, what: str) -> None:
+    """Check that a value is the highest number that there may be of something, such as jobs that run at once, or 0 for
+    any number.
+
+    :param what: what the message calls it.
+    :raises UsageError: when it is not.
+    """
+    check_whole(value, what, 0, HIGHEST_MAXIMUM)
 
 
 def check_type(value: object, what: str, kind: type | tuple[type, ...], wanted: str) -> None:

@@ -39,10 +39,10 @@ class FlowOpener:
     def open_flow(self, job: Any, flow_id: str) -> JobFlow | None:
         """Return the flow of a job that the pool runs; ``None`` if it does not."""
         launcher, member = self._launcher(), member_of(job.id)
-        if launcher is None or member is None or not any(each.job is job for each in launcher._all_workers):
+        if launcher is None or member is None or not launcher.runs(job):
             return None
         source = self._enqueuer._batch_source()
-        return JobFlow(member, NodeAdder(source, self._enqueuer._producer.run, flow_id, launcher._services._on_due).add)
+        return JobFlow(member, NodeAdder(source, self._enqueuer._producer.run, flow_id, launcher.wake_requeuer).add)
 
 
 class NodeAdder:

@@ -48,12 +48,14 @@ class FlowStore:
 
     async def set_states(self, flow_id: str, sets: Sequence[int]) -> dict[int, str]:
         """Return the states of sets of nodes; those that do not exist are left out."""
-        found = await self._fields(flow_id, [f"set:{number}" for number in sets])
         states: dict[int, str] = {}
-        for number, text in zip(sets, found, strict=True):
-            words = decode(text or b"").split()
-            if len(words) == 6:
-                states[number] = words[2]
+        # So that the event loop goes on in between, however many there are.
+        for some in slices(sets, _SLICE):
+            found = await self._fields(flow_id, [f"set:{number}" for number in some])
+            for number, text in zip(some, found, strict=True):
+                words = decode(text or b"").split()
+                if len(words) == 6:
+                    states[number] = words[2]
         return states
 
     async def left_before(self, flow_id: str, number: int, first_of_set: int) -> int:

@@ -201,7 +201,7 @@ class FlowWriter(BatchWriter):
             *self._counts(part.span.size),
             self._addition(plan, nodes, part),
         ]
-        answered = yield from self._write_together(roots, list(dict.fromkeys(names)), before, writes)
+        _, answered = yield from self._write_together(roots, list(dict.fromkeys(names)), before, writes)
         begun = max([*(each.stop for each in part.sets), first])
         self._without_set, self._last_sets = Span(begun, max(0, part.span.stop - begun)), ()
         failure: Exception | None = None

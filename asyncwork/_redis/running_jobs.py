@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from ..errors import PayloadError
 from ..job import Job
@@ -18,6 +19,17 @@ _STEP, _SLICE = 100, 500
 _FEW = 20
 
 
+class JobInProgress(NamedTuple):
+    """A job that a pool has in progress.
+
+    :ivar raw: its payload.
+    :ivar pool_id: the pool, which may have died.
+    """
+
+    raw: bytes
+    pool_id: str
+
+
 class RunningJobs:
     """The in-progress lists of all pools. Every method raises RedisError or OSError when Redis refuses or cannot be
     reached.
@@ -31,7 +43,11 @@ class RunningJobs:
 
     async def find(self, job_ids: Collection[str]) -> dict[str, bytes]:
         """Return the payloads of those of the jobs with these ids that are in progress, by id."""
-        found: dict[str, bytes] = {}
+        return {job_id: each.raw for job_id, each in (await self.locate(job_ids)).items()}
+
+    async def locate(self, job_ids: Collection[str]) -> dict[str, JobInProgress]:
+        """Return those of the jobs with these ids that are in progress, by id."""
+        found: dict[str, JobInProgress] = {}
         wanted = {encode(job_id) for job_id in job_ids}
         for lists in slices(await self._lists(), _SLICE):
             left, start = list(lists), 0
@@ -42,7 +58,9 @@ class RunningJobs:
                     replies = await pipe.execute(raise_on_error=False)
                 # Errors are those of keys that are not lists.
                 replies = [reply if isinstance(reply, list) else [] for reply in replies]
-                found |= {id_: raw for payloads in replies for raw in payloads if (id_ := id_among(raw, wanted))}
+                for key, payloads in zip(left, replies, strict=True):
+                    pool_id = "" if (part := self._keys.read_queue_key(key)) is None else part.pool_id
+                    found |= {id_: JobInProgress(raw, pool_id) for raw in payloads if (id_ := id_among(raw, wanted))}
                 left = [key for key, payloads in zip(left, replies, strict=True) if len(payloads) == _STEP]
                 start += _STEP
         return found

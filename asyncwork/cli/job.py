@@ -189,6 +189,9 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
     if status.name:
         yield "job", f"{printable(status.name)} {printable(status.id)}"
     overdue = ", overdue: it goes on although it was to end" if status.overdue else ""
+    if status.pool_dead_since is not None:
+        since = f" since {time_and_age(status.pool_dead_since, now)}" if status.pool_dead_since else ""
+        overdue = f", in a pool that is considered dead: no heartbeat{since}; another pool is to requeue the job"
     unknown = _UNKNOWN if view.is_unknown else "waiting in its flow"
     yield "state", unknown if status.state is JobState.UNKNOWN else f"{status.state}{overdue}"
     if status.cancellation and status.state is JobState.RUNNING:

@@ -271,7 +271,7 @@ class PoolRunner:
     def describe_workers(self) -> str:
         """Return what each worker does, with stacks. Called in a thread of its own."""
         launcher = None if self._made is None else self._made._launcher
-        workers = [] if launcher is None else launcher._all_workers
+        workers = [] if launcher is None else launcher.all_workers
         return describe_workers(workers, threading.main_thread().ident or 0)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .._admin.metrics import RATE_MINUTES, RUN_DAYS
 from .._environment import number
-from .._jobs.option_checks import check_whole
+from .._jobs.option_checks import check_maximum
 from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
 from ..models.actions import ActionResult
@@ -65,7 +65,7 @@ def queues(options: argparse.Namespace) -> int:
 
 def _cap(text: str) -> int:
     cap = number(text, int, "a whole number")
-    check_whole(cap, "max_concurrency", 0, 2**31)
+    check_maximum(cap, "max_concurrency")
     return cap
 
 
@@ -73,7 +73,7 @@ def _max_waiting(text: str) -> int | None:
     if text == "default":
         return None
     limit = number(text, int, "a whole number, or 'default'")
-    check_whole(limit, "max_waiting", 0, 2**31)
+    check_maximum(limit, "max_waiting")
     return limit
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Literal, NamedTuple
 
 from .._environment import number
-from .._jobs.option_checks import check_whole
+from .._jobs.option_checks import check_maximum
 from .._jobs.printable import plural, printable
 from ..client import Client
 from ..errors import UsageError
@@ -69,7 +69,7 @@ def _limit(text: str) -> int | Literal["default"]:
     if text == "default":
         return "default"
     limit = number(text, int, "a whole number, or the word default")
-    check_whole(limit, "it", 0, 2**31)
+    check_maximum(limit, "it")
     return limit
 
 

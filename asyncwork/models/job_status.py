@@ -134,6 +134,8 @@ class JobStatus:
     :ivar cancellation: who has cancelled it and why, such as ``"cancelled by ada: too slow"``, if it has not ended yet;
         empty if it was not cancelled.
     :ivar overdue: whether it goes on although its time is over, or it was cancelled, some seconds ago.
+    :ivar pool_dead_since: since when the pool that has it in progress has sent no heartbeat, if it is considered dead,
+        epoch seconds, or 0 if that is not known. Another pool is to requeue the job. ``None`` otherwise.
     :ivar steps: what it has recorded of its steps, in the order in which they began, if it has not ended or is dead.
     """
 
@@ -158,6 +160,7 @@ class JobStatus:
     expires: float = 0.0
     cancellation: str = ""
     overdue: bool = False
+    pool_dead_since: float | None = None
     steps: tuple[JobStep, ...] = ()
 
     @property

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._jobs.names import suggestion
-from .._jobs.option_checks import check_chunk_fits, check_extra, check_whole
+from .._jobs.option_checks import check_chunk_fits, check_extra, check_maximum, check_whole
 from .._jobs.printable import shown
 from .._jobs.tenants import check_partition, check_tenant_chunk
 from .._jobs.times import positive_seconds_of, seconds_of
@@ -189,8 +189,8 @@ class JobOptions:
         check_tenant_chunk(self.chunk, self.partition_concurrency, ordered=self.ordered)
 
     def _check_partition(self) -> None:
-        check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
-        check_whole(self.partition_max, "partition_max", 0, 2**31)
+        check_maximum(self.partition_concurrency, "partition_concurrency")
+        check_maximum(self.partition_max, "partition_max")
         if self.partition_rate is not None and not isinstance(self.partition_rate, Rate):
             raise UsageError(
                 f"partition_rate must be a Rate, such as Rate(10, per=1), not {shown(self.partition_rate)}"

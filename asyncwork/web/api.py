@@ -129,7 +129,7 @@ async def _batch(app: AppContext, params: Params) -> object:
     found = await app.client.batch_failures(batch.id, params.page(), per_page=params.per_page())
     failures = [{**asdict(each), "args": _args(each), "waiting_reason": ""} for each in found.jobs]
     flow = await app.client.flow(batch.id) if batch.is_flow else None
-    fields = {**_batch_fields(batch), "flow": None if flow is None else flow_fields(flow)}
+    fields = {**_batch_fields(batch), "flow": None if flow is None else await flow_fields(flow)}
     return {**fields, "failures": {**asdict(found), "jobs": failures}}
 
 

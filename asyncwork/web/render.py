@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from .._jobs.membership import batch_of
+from .._jobs.option_checks import HIGHEST_MAXIMUM
 from .._version import version
 from ..client import Client
 from ..models.diagnosis import Overview
@@ -256,5 +257,6 @@ _ENVIRONMENT.globals.update(
     undo_hint=labels.UNDO_HINT,
     cancel_hint=labels.CANCEL_HINT,
     most_workers=MOST_WORKERS,
+    highest_maximum=HIGHEST_MAXIMUM,
     messages=json.dumps(labels.MESSAGES),
 )
