@@ -63,7 +63,7 @@ async def kill_everywhere(
 async def test_a_queue_that_is_being_emptied_loses_no_callback(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, partition: str
 ) -> None:
-    monkeypatch.setattr(deletions, "_BATCH", 3)
+    monkeypatch.setattr(deletions, "_SLICE", 3)
     pool = bench.pool()
 
     @pool.job(partition=partition or None)
@@ -110,7 +110,7 @@ async def test_entries_that_settle_are_not_lost_while_all_dead_jobs_are_deleted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Go pool, which does not know their names, has killed them."""
-    monkeypatch.setattr(deletions, "_BATCH", 2)
+    monkeypatch.setattr(deletions, "_SLICE", 2)
     app = flow_app(bench)
     flow_ids = list[str]()
 

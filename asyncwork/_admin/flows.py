@@ -65,7 +65,7 @@ class FlowReader:
         )
 
     async def _groups(self, flow_id: str, slices: TimeSlices) -> list[StoredGroup]:
-        """Return the groups of nodes in the order of their numbers. What cannot be read is left out."""
+        """Return the groups of nodes in the order of their numbers. Groups that cannot be read are left out."""
         found: list[StoredGroup] = []
         async for part in slices.of(await self._flows.groups(flow_id)):
             try:

@@ -181,7 +181,7 @@ class JobStatusReader:
     async def _running(self, job_id: str) -> JobStatus | None:
         found = (await self._in_progress.locate([job_id])).get(job_id)
         if found is None:
-            # What a worker was last seen to run may have ended since then, or be elsewhere.
+            # The job that a worker was last seen to run may have ended since then, or be elsewhere.
             return None
         dead_since = await self._status.dead_since(found.pool_id)
         if dead_since is not None and (await self._in_progress.locate([job_id])).get(job_id) != found:

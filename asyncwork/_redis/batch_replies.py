@@ -1,4 +1,4 @@
-"""What the replies to writes of members of a batch say: whether it takes members, and which were not written."""
+"""The replies to writes of members of a batch: whether it takes members, and which were not written."""
 
 from __future__ import annotations
 
