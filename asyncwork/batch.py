@@ -56,7 +56,8 @@ class Batch(BaseBatch):
         :raises UsageError, ArgumentEncodingError: when it is not valid, has an id of its own, is unique by a mapping,
             or has a rule by which a newer job takes its place; this is called outside the batch's block; or a write
             of members before has failed.
-        :raises BatchEndedError: when the batch has ended, was cancelled or is not kept any more.
+        :raises BatchEndedError: when the batch has ended, was cancelled or is not kept any more; in a block, only once
+            the job is written.
         :raises QueueFull, UniqueConflictError: when members are refused that are written now, because too many jobs
             wait, or another one has the key of a job with ``Unique(conflict="raise")``.
         :raises RedisUnavailable: when Redis refuses it or cannot be reached.
@@ -93,7 +94,7 @@ class Batch(BaseBatch):
     async def flush(self) -> None:
         """Write the members that were added so far, so that they run now.
 
-        :raises UsageError, RedisUnavailable: as :meth:`add`.
+        :raises UsageError, BatchEndedError, RedisUnavailable: as :meth:`add`.
         """
         await self._run(self._flush_steps)
 
@@ -151,22 +152,21 @@ class Batch(BaseBatch):
         those that were written, and also if a write has failed before, whose error the block has caught.
 
         :raises UsageError: when a write has failed before.
-        :raises QueueFull, UniqueConflictError: as :meth:`add`. What was written is cancelled.
-        :raises RedisUnavailable: when Redis refuses or cannot be reached. What was written is cancelled, if possible.
+        :raises BatchEndedError: when it writes members of a batch that was cancelled, or is not kept any more.
+        :raises QueueFull, UniqueConflictError: as :meth:`add`. The members that were written are cancelled.
+        :raises RedisUnavailable: when Redis refuses or cannot be reached. Written members are cancelled, if possible.
         """
         if self._use is not Use.OPEN:
             return
-        if kind is None:
+        try:
+            if kind is not None:
+                await self._abandon(f"its creator failed: {kind.__name__}")
+                return
             try:
                 await self._run(lambda: self._writer.write(close=True))
             except (AsyncworkError, asyncio.CancelledError):
                 await self._abandon("its creator could not write all of its members")
                 raise
-            finally:
-                self._use = Use.CLOSED
-            return
-        try:
-            await self._abandon(f"its creator failed: {kind.__name__}")
         finally:
             self._use = Use.CLOSED
 
@@ -241,7 +241,7 @@ class SyncBatch(BaseBatch):
     def flush(self) -> None:
         """Write the members that were added so far, so that they run now.
 
-        :raises UsageError, RedisUnavailable: as :meth:`add`.
+        :raises UsageError, BatchEndedError, RedisUnavailable: as :meth:`add`.
         """
         self._run(self._flush_steps)
 
@@ -292,7 +292,7 @@ class SyncBatch(BaseBatch):
     ) -> None:
         """End the block, as that of :class:`Batch`.
 
-        :raises RedisUnavailable: as there.
+        :raises UsageError, BatchEndedError, QueueFull, UniqueConflictError, RedisUnavailable: as there.
         """
         if self._use is not Use.OPEN:
             return

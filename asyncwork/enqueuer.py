@@ -158,8 +158,8 @@ class Enqueuer(BaseClient):
             Also when ``jobs`` is a single call, or cannot be iterated over.
         :raises EnqueueManyError: when Redis failed meanwhile, or a queue was full, which is then its ``__cause__``, a
             :class:`QueueFull`. It holds the jobs that were written, may have been written and were not written. When no
-            connection could be opened, none was written. Of the jobs of a full queue, those that fit were written, in
-            their order; of the jobs of tenants that are sent at once, none if the list of one is full.
+            connection could be opened, none was written. If a queue is full, the jobs that fit were written, in their
+            order. If the list of a tenant is full, none of the tenants' jobs that are sent at once was written.
         """
         new = self._new_jobs()
         new.add_all(jobs)
@@ -195,8 +195,8 @@ class Enqueuer(BaseClient):
         ``job.batch_id``.
 
         :param name: what it is about, for people; up to 200 characters.
-        :param on_success: a ``task.call(…)``, or a pair of a job's name and its arguments. Of the options of a call,
-            it can have a ``timeout`` only.
+        :param on_success: a ``task.call(…)``, or a pair of a job's name and its arguments. It can have no
+            option of a call but ``timeout``.
         :param tags: up to 20 texts of up to 200 characters.
         :raises UsageError: when one of these is not valid.
         :raises ArgumentEncodingError: when JSON cannot hold the arguments of a callback; the message names the key.
@@ -208,7 +208,8 @@ class Enqueuer(BaseClient):
         """Return a batch that exists, to add jobs to it: ``await enqueuer.open_batch(job.batch_id).add(…)`` in one of
         its members.
 
-        What is added is written at once; it has no block. A batch cannot end while a member runs that adds to it.
+        Each job is written when it is added, because this batch has no block. A batch cannot end while a member runs
+        that adds to it.
 
         :raises UsageError: when no batch can have this id. Whether there is one, :meth:`Batch.add` finds out.
         """

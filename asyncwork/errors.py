@@ -92,7 +92,7 @@ class JobEndedError(AsyncworkError):
 
 
 class StepError(AsyncworkError):
-    """What a step of a job has returned cannot be recorded or read again.
+    """The result of a step of a job cannot be recorded or read again.
 
     The job is dead at once, because another attempt would run the step again, whose effect is there already. One that
     is retried by hand runs it again.

@@ -33,7 +33,7 @@ V = TypeVar("V")
 
 
 class BaseFlow:
-    """What flows have in common, whether their calls block or not.
+    """The base of flows, whether their calls block or not.
 
     :ivar id: its id, ``w`` and 23 hex digits, for :meth:`Client.flow`.
     """
@@ -207,13 +207,14 @@ class Flow(BaseFlow):
 
     async def start(self) -> FlowHandle:
         """Write the flow, so that the nodes run that follow no others; return its handle. If the task is cancelled
-        meanwhile, what was written is.
+        meanwhile, the nodes that were written are cancelled, too.
 
         :raises UsageError: when it has no nodes, or has been started.
         :raises UniqueConflictError: when another flow with its ``unique`` has not ended. Nothing is written then, and
             it may be started later. The error has the id of the other flow as ``holder_id``.
-        :raises QueueFull: when too many jobs of the tenant of a node wait. What was written is cancelled.
-        :raises RedisUnavailable: when Redis refuses or cannot be reached. What was written is cancelled, if possible.
+        :raises QueueFull: when too many jobs of the tenant of a node wait. The nodes that were written are cancelled.
+        :raises RedisUnavailable: when Redis refuses or cannot be reached. The nodes that were written are
+            cancelled, if possible.
         """
         writer, steps = self._start_steps()
         try:

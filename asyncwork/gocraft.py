@@ -86,7 +86,7 @@ class GocraftClient:
         return (await self._client.retry_matching(JobSet.DEAD)).done
 
     async def delete_all_dead_jobs(self) -> int:
-        """Delete all dead jobs at once and for good, and free their unique keys; return how many."""
+        """Delete all dead jobs for good, and free their unique keys; return how many."""
         with self._redis_errors():
             return await self._actions.delete_all(JobSet.DEAD)
 

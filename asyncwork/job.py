@@ -14,7 +14,6 @@ from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from ._jobs.attempt import Attempt, attempt_of
-from ._jobs.chunk_sink import ChunkSink
 from ._jobs.clock import wall_clock
 from ._jobs.job_argument import MISSING, take_argument
 from ._jobs.job_flow import HasFlow
@@ -24,6 +23,7 @@ from ._jobs.membership import SHORTEST_ID, batch_of
 from ._jobs.payload import with_tenant, write_payload
 from ._jobs.payload_fields import are_plain, checked_fields, time_or_none
 from ._jobs.progress import make_progress
+from ._jobs.stream_sink import StreamSink
 from ._jobs.times import LATEST, seconds_of
 from ._json import codec, members
 from .errors import PayloadError, UsageError
@@ -71,7 +71,7 @@ class Job(JobSteps, HasFlow):
     _attempt: Attempt
     _returned: object
     # `_sink` takes what it emits, for a type that has streams.
-    _sink: ChunkSink
+    _sink: StreamSink
 
     def __init__(self, raw: bytes, fields: dict[str, Any]) -> None:
         self.raw: bytes = raw
@@ -123,7 +123,7 @@ class Job(JobSteps, HasFlow):
 
     @property
     def _hold(self) -> Any:
-        """What the payload says of the key that the job holds until it has ended; ``None`` if it holds none. See
+        """The mark in the payload for the key that the job holds until it has ended; ``None`` if it holds none. See
         ``_jobs.hold``.
         """
         return self._fields.get("hold")
@@ -259,7 +259,7 @@ class Job(JobSteps, HasFlow):
         """
         self._stream_sink().emit_sync(chunk)
 
-    def _stream_sink(self) -> ChunkSink:
+    def _stream_sink(self) -> StreamSink:
         try:
             return self._sink
         except AttributeError:

@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from ._jobs.option_checks import check_whole
+from ._jobs.option_checks import check_maximum, check_whole
 from ._jobs.printable import shown
 from ._jobs.times import seconds_of
 from .decisions import RateLimited
 from .errors import RedisUnavailable, UsageError
-from .rate import Rate
+from .rate import Rate, check_rate
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +29,6 @@ Cost: TypeAlias = int | Callable[[Mapping[str, Any]], int]
 # The most limits that one job type may have, and the most tokens that one job or slot may take.
 MOST_LIMITS = 3
 MOST_COST = 10**9
-MOST_CONCURRENCY = 2**31 - 1
 # Seconds for which a slot is kept without being renewed, and between two renewals.
 LEASE = 30
 _RENEWED_EVERY = 8.0
@@ -81,9 +80,8 @@ def check_numbers(rate: object, concurrency: object) -> None:
 
     :raises UsageError: when one is not valid.
     """
-    if rate is not None and not isinstance(rate, Rate):
-        raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), or None, not {shown(rate)}")
-    check_whole(concurrency, "concurrency", 0, MOST_CONCURRENCY)
+    check_rate(rate)
+    check_maximum(concurrency, "concurrency")
 
 
 class Limit:
@@ -113,7 +111,8 @@ class Limit:
 
     @property
     def age(self) -> float:
-        """Seconds since it was made. Of different numbers in two processes, those that were made last hold."""
+        """Seconds since it was made. If two processes have different numbers, those that were made last are in
+        force."""
         return time.monotonic() - self._made_at
 
     @asynccontextmanager

@@ -131,7 +131,7 @@ class _Guarded:
 
     def _log(self, level: int, msg: object, args: Any, *more: Any, stacklevel: int = 1, **options: Any) -> None:
         try:
-            # One more frame, because each record would otherwise name this function as its place.
+            # One more frame, because each record would otherwise name this function as its origin.
             super()._log(level, msg, args, *more, stacklevel=stacklevel + 1, **options)  # type: ignore[misc]
         except BaseException as error:
             _report(msg, args, error)

@@ -114,3 +114,12 @@ class Rate:
         if found is None:
             raise UsageError(f"a rate must be COUNT/SECONDS or COUNT/SECONDS/BURST, such as 100/60, not {shown(text)}")
         return cls(int(found[1]), float(found[2]), None if found[3] is None else int(found[3]))
+
+
+def check_rate(rate: object) -> None:
+    """Check that a value is a rate, or ``None`` for none.
+
+    :raises UsageError: when it is not.
+    """
+    if rate is not None and not isinstance(rate, Rate):
+        raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), or None, not {shown(rate)}")

@@ -24,12 +24,12 @@ from ._redis.batch_source import BatchSource
 from ._redis.blocking_client import BlockingClient
 from ._redis.blocking_waits import BlockingWait
 from ._redis.errors import REDIS_ERRORS
-from ._redis.job_record import Record, check_enqueued, is_final, known_end, remember_end, result_of
+from ._redis.job_record import Record, check_waitable, is_final, known_end, remember_end, result_of
 from ._redis.keys import Keys
 from ._redis.new_jobs import NewJobs
 from ._redis.wait_outage import WaitOutage
 from .batch import SyncBatch
-from .errors import ResultTimeout, UsageError
+from .errors import ResultTimeout
 from .flow import SyncFlow
 from .models.enqueued_job import EnqueuedJob
 from .unique import Debounce, Throttle, Unique
@@ -131,9 +131,7 @@ class Enqueuer:
         """
         if isinstance(job, str):
             return result_of(job, self._wait_for_end(job, "", timeout), ANY)
-        check_enqueued(job)
-        if not job.id:
-            raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
+        check_waitable(job)
         return result_of(job.id, self._end_of(job, job.name, timeout), ANY)
 
     def _end_of(self, job: EnqueuedJob, name: str, timeout: float | timedelta | None) -> Record:

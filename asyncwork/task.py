@@ -19,7 +19,7 @@ from ._jobs.job_call import JobCall, set_task
 from ._jobs.rule_arguments import check_names, cost_of, with_defaults
 from ._jobs.tenants import tenant_or_none
 from ._json.codec import decode, encode_args
-from ._redis.job_record import check_enqueued, result_of
+from ._redis.job_record import check_waitable, result_of
 from .enqueuer import Enqueuer
 from .errors import UsageError
 from .models.enqueued_job import EnqueuedJob, set_source
@@ -89,9 +89,7 @@ class BoundTask(Generic[Arguments, R_co]):
 
     def _check_waitable(self, job: EnqueuedJob[Any]) -> None:
         self._check_kept()
-        check_enqueued(job)
-        if not job.id:
-            raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
+        check_waitable(job)
 
     def _check_kept(self) -> None:
         if self._handler.options.result is None:

@@ -13,7 +13,7 @@ from .errors import UsageError
 
 # Until when a job keeps others out: until a worker starts it, until it has ended, or until it has succeeded.
 Until = Literal["start", "done", "success"]
-# What becomes of a job that is enqueued while another one holds its key.
+# The treatment of a job that is enqueued while another one holds its key.
 Conflict = Literal["drop", "replace", "raise", "after"]
 
 _UNTIL = ("start", "done", "success")

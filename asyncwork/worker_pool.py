@@ -77,8 +77,8 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
         ``ASYNCWORK_VERSION_LABEL``, or none. Take it from the application, such as ``my_app.__version__``, if processes
         are replaced without a restart of their parent, because they inherit its environment.
     :param ahead: whether to take more jobs from Redis than there are free workers, as many as will begin within about
-        3 ms, where jobs are so short that workers would wait for the next ones most of the time. What does not begin
-        in time returns to the front of its queue.
+        3 ms, where jobs are so short that workers would wait for the next ones most of the time. Jobs that do not begin
+        in time return to the front of their queues.
     :raises UsageError: when a value is not valid; the message says what would be.
     """
 
@@ -257,7 +257,7 @@ class WorkerPool(Lifecycle, Batches, Registration[C]):
         return self._enqueuer
 
     def _slots(self) -> SlotSource:
-        # Those of a process in which the pool does not run, such as a web process, close the enqueuer.
+        # Processes in which the pool does not run, such as a web process, close the enqueuer.
         return LimitSlots(self._enqueuer._in_redis)
 
     @property

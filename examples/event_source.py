@@ -1,4 +1,4 @@
-"""What a job emits, as server-sent events: the response to an ``EventSource`` of a browser.
+"""The chunks that a job emits, as server-sent events: the response to an ``EventSource`` of a browser.
 
 ``stream_app`` and ``llm_agent`` return it.
 """

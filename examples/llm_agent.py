@@ -44,7 +44,7 @@ class ToolCall:
 
 @dataclass
 class Reply:
-    """What the model says in one turn: an answer, or the tools that it needs first."""
+    """The model's turn: an answer, or the tools that it needs first."""
 
     text: str = ""
     calls: list[ToolCall] = field(default_factory=list)

@@ -22,13 +22,13 @@ pool = WorkerPool(namespace=os.environ.get("ASYNCWORK_NAMESPACE", "my_app"))
 # Seconds until the customer is asked how it was.
 ASK_AFTER = timedelta(seconds=float(os.environ.get("ASK_AFTER", "10")))
 
-# What a payment service has been paid, by idempotency key. It charges once for each.
+# A payment service, with the payments that it has taken by idempotency key. It charges once for each.
 payments: dict[str, int] = {}
 
 
 @dataclass
 class Receipt:
-    """What the payment service answers."""
+    """The answer of the payment service."""
 
     number: int
     cents: int
@@ -36,7 +36,7 @@ class Receipt:
 
 @dataclass
 class Approval:
-    """What the event ``approved`` brings."""
+    """The value of the event ``approved``."""
 
     by: str
     yes: bool

@@ -48,7 +48,7 @@ class Child:
 
     @property
     def errors(self) -> str:
-        """What it has logged."""
+        """The lines that it has logged."""
         return self._errors.read_text()
 
     def events(self, what: str, *, by_itself: bool = False) -> Counter[str]:

@@ -44,17 +44,17 @@ if importlib.util.find_spec("sniffio") is None:
 # guards against hanging.
 LIMIT = 120.0
 
-# What redis-py itself can read.
+# The URLs that redis-py itself can read.
 PLAIN = re.compile(r"(redis|rediss|unix)://")
 
-# Of a Redis that is killed and comes back: what it wrote outlives its process, and a busy disk does not hold it up.
+# Settings of a Redis that is killed and comes back: its writes outlive its process, and a busy disk does not delay it.
 UNSYNCED = {"appendfsync": "no"}
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
-# What a test takes that starts a redis-server or a Go program: the shared server, or a directory for its own.
+# Fixtures of the tests that start a redis-server or a Go program: the shared server, or a directory for its own.
 OUTSIDE = {"redis_url", "tmp_path", "tmp_path_factory"}
 
 
@@ -89,7 +89,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @dataclass
 class Bench:
-    """What a test of a namespace works with."""
+    """The bench of a test: a namespace, and the tools to work with it."""
 
     url: str
     namespace: str
@@ -146,7 +146,7 @@ async def open_bench(url: str, namespace: str = "", *, delete: bool = False) -> 
     bench = Bench(url, namespace, redis, Enqueuer(url, namespace=namespace), Keys(namespace), redis_client)
     try:
         yield bench
-        # What `audit` does, without a connection of its own: this takes place thousands of times.
+        # As `audit` does, but without a connection of its own, because this happens thousands of times.
         assert await find_violations(bench.in_redis) == bench.leftovers
     finally:
         if delete:

@@ -24,7 +24,7 @@ from .tuned import tuned
 STEPPED = "stepped"
 # The name of those that take tokens, and for which pops wait.
 LIMITED = "limited"
-# Of each job name, how many may run at once.
+# By job name, how many may run at once.
 QUEUES = {"task": 0, "single": 1, "held": 0, STEPPED: 0, LIMITED: 0}
 # The name of those that run in chunks, and the number of queues on which a pool blocks.
 CHUNKED = "chunked"
@@ -55,7 +55,7 @@ _TIMES = tuned(
 
 
 class Diary:
-    """What ran: a file, so that it survives the process."""
+    """The jobs that ran: a file, so that it survives the process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

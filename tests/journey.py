@@ -33,7 +33,9 @@ from asyncwork import (
     UsageError,
     WorkerPool,
 )
+from asyncwork._jobs.membership import Member, MemberState
 from asyncwork._jobs.periodic_job import PeriodicJob
+from asyncwork._redis.batch_store import BatchStore
 from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.commands import fingerprint
 from asyncwork._redis.fair_queues import FairQueues
@@ -46,7 +48,7 @@ from .conftest import LIMIT, Bench, until
 from .looking_ahead import look_ahead
 from .tuned import QUICK, tuned
 
-# What places a key in a cluster is the first part of it in braces: none of these may be that.
+# A key's first part in braces decides its slot in a cluster. None of these may be taken for that part.
 NAMES = ("wat", "{other}", "{}", "a{b}c:d", "{")
 BRACES = {"{elsewhere}": "}{ {}"}
 
@@ -321,7 +323,7 @@ async def jobs_run_in_chunks(traveller: Traveller) -> None:
 
 
 async def jobs_emit(traveller: Traveller) -> None:
-    """What a job emits is read until its end."""
+    """The stream of a job is read until its end."""
     job = await traveller.bench.enqueuer.enqueue("speaks{}")
     items = [each async for each in traveller.client.stream_items(job.id, timeout=LIMIT)]
     assert [(each.chunk, each.end) for each in items] == [({"{": "}"}, ""), (None, "done")]
@@ -461,6 +463,9 @@ async def batches_end(traveller: Traveller) -> None:
     assert (await client.delete_matching("quarantine", JobQuery(text=failing.id))).done == 1
     await client.retry_batch(failing.id)
     assert await client.batch_results(batch.id)
+    # It has ended already.
+    await BatchStore(bench.in_redis).settle([Member(batch.id, 0)], MemberState.FAILED)
+    assert (await client.batch_failures(batch.id)).total == 0
 
 
 async def flows_end(traveller: Traveller) -> None:

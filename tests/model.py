@@ -1,4 +1,4 @@
-"""What a namespace promises to the programs that use it, as plain Python: lists, dicts and sets, and no Redis.
+"""A model of what a namespace promises to its users: plain Python lists, dicts and sets, and no Redis.
 
 A list is as Redis holds it: pushed on the left, its last element the next to run; of jobs in progress, the last is the
 one that was taken first. Locks are not kept here: they are whatever the lists say.
@@ -18,7 +18,7 @@ PoolQueue = tuple[str, str]
 
 @dataclass(frozen=True)
 class Held:
-    """What a unique key holds.
+    """The contents of a unique key.
 
     :ivar newest: the newest job enqueued under it, where it was given a key map.
     :ivar waiting: the id of the waiting job that owns the key, and that runs with those arguments; empty if unknown.
@@ -55,7 +55,7 @@ def remove_last(elements: list[bytes], element: bytes) -> None:
 
 
 class Model:
-    """A namespace. What a method returns is what its script is to answer."""
+    """A namespace. Each method returns the reply that its script should give."""
 
     def __init__(self) -> None:
         self.queues: defaultdict[str, list[bytes]] = defaultdict(list)
@@ -88,7 +88,7 @@ class Model:
         # By id of a job that is to be cancelled, the mark.
         self.cancels: dict[str, bytes] = {}
         self.recorded: dict[str, int] = {}
-        # What was counted among the crashes when a pool was considered dead.
+        # The jobs that were counted among the crashes when a pool was considered dead.
         self.counted: defaultdict[str, set[str]] = defaultdict(set)
         # Pools that have written a heartbeat since they were considered dead, and not claimed their jobs.
         self.reaped: set[str] = set()

@@ -71,8 +71,8 @@ class Proxy:
 
     async def stop(self) -> None:
         assert self._server is not None
-        # What was accepted in the last moment comes to be served some turns of the event loop later. If the server is
-        # closed before, its socket is never closed.
+        # A connection that was accepted in the last moment is served some turns of the event loop later. If the server
+        # is closed before, its socket is never closed.
         for listening in self._server.sockets:
             asyncio.get_running_loop().remove_reader(listening)
         for _ in range(10):

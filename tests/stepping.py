@@ -29,7 +29,7 @@ _POPS = frozenset({"BLPOP", "BRPOPLPUSH"})
 # most of the time that each has.
 _BLOCK, _FRESH = 16, 10
 
-# What changes no key: in a row on one connection, such as in a pipeline, they are one step.
+# Commands that change no key. In a row on one connection, such as in a pipeline, they are one step.
 HARMLESS = frozenset(
     {
         *("CLIENT ID", "CLIENT UNBLOCK", "EXISTS", "HGET", "HGETALL", "HKEYS", "HMGET", "INFO", "LRANGE"),
@@ -55,7 +55,7 @@ HARMLESS = frozenset(
 # jobs again and again.
 _TIMEOUT = 3 * LIMIT
 
-# Of what Redis has done: the kind, the command, and the answer.
+# A condition on what Redis has done: the kind, the command, and the answer.
 Condition = Callable[[str, Sequence[bytes], Any], bool]
 
 

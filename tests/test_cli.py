@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from asyncwork import Client, WorkerPool
 from asyncwork._version import version
-from asyncwork.cli import main, summary
+from asyncwork.cli import main, summary, times
 from asyncwork.cli.parser import parse
 from asyncwork.embedded import EmbeddedRedis, find_redis_server
 from asyncwork.testing import audit
@@ -1594,7 +1594,7 @@ async def test_what_is_printed_is_seen_at_once(bench: Bench) -> None:
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert summary.duration(seconds) == text
+    assert times.duration(seconds) == text
 
 
 def test_job_options_are_shown_where_they_differ() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from asyncwork import Client, Job, JobQuery, RedisUnavailable, UsageError, error_kind
 from asyncwork._json import members
+from asyncwork._redis import deletions
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork.gocraft import GocraftClient, GocraftEnqueuer
 from asyncwork.models.job_record import JobRecord, SearchResult
@@ -598,6 +599,26 @@ async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client)
     assert (nothing.done, nothing.undo) == (0, "")
     ttl = await bench.redis.ttl(bench.keys.deleted_from(outcome.undo))
     assert 500 < ttl <= 600
+
+
+async def test_jobs_that_come_while_a_queue_is_emptied_stay(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletions, "_BATCH", 10)
+    delete, newer = deletions.Deletions._delete, list[str]()
+
+    async def enqueue_and_delete(self: Any, *args: Any) -> int:
+        newer.append((await bench.enqueuer.enqueue("wat")).id)
+        return await delete(self, *args)
+
+    monkeypatch.setattr(deletions.Deletions, "_delete", enqueue_and_delete)
+    older = [await bench.enqueuer.enqueue("wat") for _ in range(35)]
+    outcome = await client.empty("wat")
+    assert outcome.done == len(older)
+    assert [id_of(raw) for raw in await bench.waiting("wat")] == newer
+    assert len(newer) == 4
+    assert await client.restore(outcome.undo) == len(older)
+    assert [id_of(raw) for raw in await bench.waiting("wat")] == [*(each.id for each in older), *newer]
 
 
 async def test_a_name_is_forgotten_only_when_nothing_needs_it(bench: Bench, client: Client) -> None:

@@ -85,7 +85,7 @@ async def test_every_key_of_a_namespace_with_braces_is_in_one_slot(redis_url: st
             "finish",
             "move",
             "requeue",
-            "restore",
+            "restore_to_set",
             "restore_to_list",
         )
         variants = {f"{scripts.FAIR}{name}" for name in moving}

@@ -21,8 +21,8 @@ from .test_fault_points import kill_at, later_points, run
 _OF_OTHERS = {
     f"{scripts.FAIR}{name}"
     for name in (
-        *("delete", "delete_from_list", "delete_members", "delete_members_from_list", "enqueue_holder"),
-        *("enqueue_unique", "restore", "restore_to_list", "retry_nodes", "signal", "throttle"),
+        *("delete_from_set", "delete_from_list", "delete_members_from_set", "delete_members_from_list"),
+        *("enqueue_holder", "enqueue_unique", "restore_to_set", "restore_to_list", "retry_nodes", "signal", "throttle"),
     )
 }
 _OF_TENANTS = {"BLPOP", "open_tenants", "review_tenants"}

@@ -39,20 +39,19 @@ from .doomed import CHUNKED, LIMITED, POPS, RATED, RATED_CHUNKS, STEPPED, Diary,
 from .once import once
 from .stepping import HARMLESS, Moment, Point, Stepper, stepping
 
-# Scripts that no pool calls: they are an enqueuer's or a client's.
+# Scripts that no pool calls: they are an enqueuer's or a client's, which tests/test_killed_deletions.py kills.
 _OF_OTHERS = {
     *(
         "add_nodes",
-        "begin_flow",
+        "create_unique_flow",
         "cancel_batch",
         "change_periodic",
         "close_batch",
         "count_members",
         "debounce",
         "delete_from_list",
-        "delete_members",
+        "delete_members_from_set",
         "delete_members_from_list",
-        "end_deleted",
         "end_lost",
         "expire_steps",
         "enqueue_holder",
@@ -61,7 +60,6 @@ _OF_OTHERS = {
         "enqueue_unique_at",
         "forget_job",
         "free_holds",
-        "free_owned",
         "free_unclaimed",
         "mark_cancelled",
         "request_state",
@@ -72,12 +70,12 @@ _OF_OTHERS = {
         "reserve_members",
         "settle_members",
     ),
-    # Of fair queues, which have their own test.
-    *("empty_fair_queue", "enqueue_fair", "forget_tenants", "name_tenants", "open_tenants", "read_tenants"),
+    # Those of fair queues, which have their own test.
+    *("enqueue_fair", "forget_tenants", "list_tenants", "open_tenants", "read_tenants"),
     "review_tenants",
     "set_tenant",
-    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore", "restore_to_list", "run_periodic"),
-    *("throttle", "watch", "watch_batches"),
+    *("read_lock", "rebuild_lock", "renew_heartbeat", "restore_to_set", "restore_to_list", "run_periodic"),
+    *("throttle", "watch_jobs", "watch_batches"),
 }
 _VERBS = {
     *("BRPOPLPUSH", "CLIENT ID", "CLIENT UNBLOCK", "DEL", "EXISTS", "HDEL", "HGET", "HGETALL", "HKEYS", "HMGET"),
@@ -103,7 +101,7 @@ _VERBS = {
 # Those that end one job.
 _OF_ONE = ("move", "drop_cancelled", "finish_steps")
 KINDS = sorted({*scripts.names()} - _OF_OTHERS | _VERBS)
-# What background services do again and again, whether or not there is anything to do, and how many of each are tried.
+# Commands that background services send again and again, even if there is nothing to do, and how many are tried.
 _IDLE, _IDLE_TRIED = HARMLESS | {"write_heartbeat"}, 3
 # Processes that are killed at a time. They mostly wait.
 _AT_ONCE = 12
@@ -142,7 +140,7 @@ def payload(does: str, name: str = "task", **fields: Any) -> bytes:
 
 
 class Scenario:
-    """What there is to do for a pool.
+    """The work that there is for a pool.
 
     :ivar offered: what may run.
     :ivar accepted: what must come to its end.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -31,6 +31,10 @@ STALE_AFTER = 8.0
 LONGEST_POLL = 1.0
 
 picks = st.integers(0, 50)
+# With few queues, several things happen to the same one.
+queue_priorities = st.sampled_from([0, 1, 1, 2, 2, 3, 9]).flatmap(
+    lambda count: st.lists(st.integers(1, 100), min_size=count, max_size=count)
+)
 
 
 class FetchStateMachine(RuleBasedStateMachine):
@@ -65,13 +69,14 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.free = 0
 
     @initialize(
-        priorities=st.lists(st.integers(1, 100), max_size=9),
+        priorities=queue_priorities,
         concurrency=st.integers(1, 12),
         pipelines=st.integers(1, 3),
         stops=st.booleans(),
         few=st.sampled_from([0, 64]),
+        idle=st.booleans(),
     )
-    def begin(self, priorities: list[int], concurrency: int, pipelines: int, stops: bool, few: int) -> None:
+    def begin(self, priorities: list[int], concurrency: int, pipelines: int, stops: bool, few: int, idle: bool) -> None:
         self.stops = stops
         keys = Keys("test")
         self.queues = [Queue.of(keys, f"job{n}", "pool", priority) for n, priority in enumerate(priorities)]
@@ -90,6 +95,15 @@ class FetchStateMachine(RuleBasedStateMachine):
         # Else it would measure the rate, which is 0 here.
         self.state.look_ahead.due = float("inf")
         self.free = concurrency
+        # Random steps seldom lead there, and much happens only there.
+        for _ in range(9 if idle else 0):
+            self.fetch(0)
+            while self.fetches:
+                self.fetch_replies(0)
+            self.make_poll()
+            if self.poll:
+                self.poll_replies()
+            self.plan_wait()
 
     # What others do
 
@@ -185,7 +199,7 @@ class FetchStateMachine(RuleBasedStateMachine):
         self.postponed += [job for job in jobs if job not in self.postponed]
 
     def revalidate_postponed(self) -> None:
-        for job in self.state.requeueing.take_postponed():
+        for job in self.state.pending_requeues.take_postponed():
             self.postponed.remove(job[:2])
             self.revalidated.append(job[:2])
 
@@ -398,6 +412,34 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert len(self.surplus) >= min(len(self.pops), -self.state.free)
         self.free = self.state.free
 
+    @rule(picked=st.lists(st.tuples(picks, picks), min_size=5, max_size=20))
+    def much_happens(self, picked: list[tuple[int, int]]) -> None:
+        """Several things that can happen now, one after the other. Single rules seldom get far: most do nothing yet."""
+        for what, pick in picked:
+            possible = self.possible()
+            possible[what % len(possible)](pick)
+            self.each_worker_is_counted_once()
+
+    def possible(self) -> list[Callable[[int], None]]:
+        """Return what can happen now."""
+        each: list[tuple[object, Callable[[int], None]]] = [
+            (True, lambda pick: self.fetch(pick % 3)),
+            (True, lambda _: self.plan_wait()),
+            (self.queues, lambda pick: self.enqueue(pick, 1)),
+            (self.fetches, self.fetch_replies),
+            (self.fetches, lambda pick: self.fetch_fails(pick, True)),
+            (self.pops, lambda pick: self.pop_ends_without_a_job(pick, bool(pick % 2))),
+            (any(self.waiting[queue] for queue in self.pops), lambda pick: self.pop_takes_a_job(pick, True, True)),
+            (self.revalidated, lambda pick: self.redis_revalidates(pick, list(Verdict)[pick % len(Verdict)])),
+            (self.verdicts, self.revalidation_replies),
+            (self.running, self.job_ends),
+            (self.unknown, self.reconciler_requeues),
+            (self.requeued, self.redis_requeues),
+            (self.done, self.requeue_replies),
+            (self.stops, lambda _: self.resume() if self.state.quiet else self.quiet()),
+        ]
+        return [act for can, act in each if can]
+
     @rule(size=st.integers(0, 20))
     def look_ahead(self, size: int) -> None:
         self.state.look_ahead.announced = True
@@ -423,7 +465,9 @@ class FetchStateMachine(RuleBasedStateMachine):
         assert state.running == sum(
             len(jobs) for jobs in (self.running, self.revalidated, self.verdicts, self.postponed)
         )
-        assert sorted(job[1] for job in state.requeueing.postponed) == sorted(payload for _, payload in self.postponed)
+        assert sorted(job[1] for job in state.pending_requeues.postponed) == sorted(
+            payload for _, payload in self.postponed
+        )
         assert state.busy == state.requested + state.running
 
     def teardown(self) -> None:
@@ -525,10 +569,10 @@ def test_a_job_that_is_being_requeued_is_postponed_until_redis_has_replied() -> 
     assert state.on_popped(queue, Popped(b"1", True, 0), 2.0, 2.0) is NextStep.POSTPONE
     assert fetch_again(state, b"2", 2.0, 2.0) is NextStep.IGNORE
     assert state.running == 2
-    assert state.requeueing.take_postponed() == []
+    assert state.pending_requeues.take_postponed() == []
     state.on_requeued([b"1"], 3.0)
-    assert state.requeueing.take_postponed() == [(queue, b"1", 0)]
-    assert list(state.requeueing.postponed) == [(queue, b"2", 0)]
+    assert state.pending_requeues.take_postponed() == [(queue, b"1", 0)]
+    assert list(state.pending_requeues.postponed) == [(queue, b"2", 0)]
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 3.0) is NextStep.RUN
 
 
@@ -539,7 +583,7 @@ def test_a_job_that_is_taken_again_before_the_reply_that_it_was_requeued_is_not_
     # The other pipeline's fetch takes what Redis has requeued because of the limit, and its reply is read first.
     assert fetch_again(state, b"1", 1.0, 1.1) is NextStep.IGNORE
     assert state.on_revalidated(queue, b"1", Verdict.REQUEUED, 1, 1.2) is NextStep.IGNORE
-    assert state.requeueing.take_postponed() == [(queue, b"1", 0)]
+    assert state.pending_requeues.take_postponed() == [(queue, b"1", 0)]
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
 
 
@@ -552,7 +596,7 @@ def test_a_job_that_two_replies_have_brought_runs_once() -> None:
     assert state.running == 2
     # Redis has decided on the job after it was taken again.
     assert state.on_revalidated(queue, b"1", Verdict.ADMITTED, 0, 1.3) is NextStep.RUN
-    assert state.requeueing.take_postponed() == []
+    assert state.pending_requeues.take_postponed() == []
     assert state.running == 1
 
 
@@ -563,6 +607,18 @@ def test_a_reply_from_before_a_requeue_is_revalidated() -> None:
     assert fetch_again(state, b"1", 2.0, 3.0) is NextStep.REVALIDATE
     assert state.on_revalidated(state.queues[0], b"1", Verdict.GONE, 0, 3.0) is NextStep.IGNORE
     assert fetch_again(state, b"1", 3.5, 3.5) is NextStep.RUN
+
+
+def test_a_reply_from_before_a_popped_job_was_requeued_is_revalidated() -> None:
+    state = make_blocked_state()
+    queue = state.queues[0]
+    assert state.on_popped(queue, Popped(b"1", False, 0), 0.0, 1.0) is NextStep.REVALIDATE
+    find(state, 2.0)
+    fetch = state.next_fetch(2.0)
+    assert fetch is not None
+    assert state.on_revalidated(queue, b"1", Verdict.REQUEUED, 1, 3.0) is NextStep.IGNORE
+    step, jobs = state.on_fetched(fetch, Fetched([(queue, b"1", 0)], [], []), 4.0)
+    assert (step, len(jobs)) == (NextStep.REVALIDATE, 1)
 
 
 def test_a_reply_that_is_older_than_the_lease_is_revalidated() -> None:
@@ -587,7 +643,7 @@ def test_which_replies_are_stale(requested_at: float, now: float, stale: bool) -
     state = make_state()
     state.on_requeueing([b"1"], 1.0)
     state.on_requeued([b"1"], 2.0)
-    assert state.requeueing.is_stale(requested_at, now) is stale
+    assert state.pending_requeues.is_stale(requested_at, now) is stale
 
 
 def test_jobs_behind_a_popped_one_are_fetched_in_batches() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import html as escapes
 import json
 import re
+import threading
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,10 +15,12 @@ import httpx
 import pytest
 
 from asyncwork import Client, Job, WorkerPool
+from asyncwork._admin import time_slices
 from asyncwork.cli import main
 from asyncwork.cli.flow_tree import tree_lines
 from asyncwork.models.batches import BatchStatus
 from asyncwork.models.flows import FlowStatus, NodeGroup
+from asyncwork.web import flow_layout, flow_pages
 
 from .conftest import Bench, open_bench, until
 from .test_flow_graph import group
@@ -65,6 +68,12 @@ async def flows(bench: Bench) -> AsyncIterator[Flows]:
     flows = Flows(bench)
     yield flows
     await flows.pool.enqueuer.close()
+
+
+@pytest.fixture
+async def client(bench: Bench) -> AsyncIterator[Client]:
+    async with Client(bench.url, namespace=bench.namespace) as client:
+        yield client
 
 
 @pytest.fixture
@@ -217,6 +226,55 @@ async def test_the_pages_of_a_folded_flow(flows: Flows, web: httpx.AsyncClient) 
     assert "All nodes" in words(await page(web, f"/batch/nodes?id={flow.id}&fold=7"))
     async with Client(flows.bench.url, namespace=flows.bench.namespace) as client:
         await client.cancel_batch(flow.id)
+
+
+async def test_a_large_flow_is_read_in_slices_and_laid_out_beside_the_event_loop(
+    flows: Flows, web: httpx.AsyncClient, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application that embeds the web UI serves other requests meanwhile."""
+    flow = flows.pool.flow("large")
+    many = flow.add_many(flows.load.call(number) for number in range(300))
+    for number in range(250):
+        flow.add(flows.load.call(number), after=many)
+    await flow.start()
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def readings() -> list[tuple[Any, int]]:
+        """Return what is read of the flow, each with the turns of the event loop meanwhile."""
+        found = list[tuple[Any, int]]()
+        for read in (
+            lambda: client.flow(flow.id),
+            lambda: client.flow_nodes(flow.id, 0),
+            lambda: page(web, f"/batch?id={flow.id}"),
+            lambda: get(web, "/api/batch", id=flow.id),
+        ):
+            before = turns
+            found.append((await read(), turns - before))
+        return found
+
+    threads = set[int]()
+
+    def lay_out_somewhere(groups: Any) -> Any:
+        threads.add(threading.get_ident())
+        return flow_layout.lay_out(groups)
+
+    monkeypatch.setattr(flow_pages, "lay_out", lay_out_somewhere)
+    turning = asyncio.create_task(turn())
+    whole = await readings()
+    assert threads
+    assert threading.get_ident() not in threads
+    monkeypatch.setattr(time_slices, "_SLICE", 0.0)
+    sliced = await readings()
+    turning.cancel()
+    assert [each for each, _ in sliced[:2] + sliced[3:]] == [each for each, _ in whole[:2] + whole[3:]]
+    # A turn for each group and each node, at least.
+    assert min(count for _, count in sliced) >= 550
 
 
 async def test_a_very_long_text_for_mermaid_is_left_to_the_terminal(flows: Flows, web: httpx.AsyncClient) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 
 from asyncwork import (
@@ -28,6 +29,7 @@ from asyncwork._jobs.membership import Member
 from asyncwork._pool.node_adder import NodeAdder
 from asyncwork._redis import flow_writer, job_scan
 from asyncwork.gocraft import GocraftClient
+from asyncwork.sync import Enqueuer
 
 from .batch_apps import FlowApp, flow_app
 from .conftest import Bench, until
@@ -132,11 +134,62 @@ async def test_no_member_starts_of_a_batch_that_is_cancelled_in_its_block(bench:
         assert status.ended
         for number in range(3):
             await batch.add_many(app.work.call(f"late{number}") for _ in range(10))
-            await batch.flush()
+            with pytest.raises(BatchEndedError, match=f"jobs cannot be added to batch {batch.id}: it was cancelled"):
+                await batch.flush()
             assert await findings(client) == []
         await until(lambda: is_idle(bench))
     assert app.ran == ["first"]
     await check_cancelled(bench, client, batch.id, 1)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_the_end_of_a_block_says_that_its_batch_was_cancelled_meanwhile(
+    bench: Bench, client: Client, blocking: bool
+) -> None:
+    app = flow_app(bench)
+    written: list[str] = []
+
+    def write_and_block() -> None:
+        with Enqueuer(bench.url, namespace=bench.namespace) as enqueuer, enqueuer.batch() as batch:
+            written.append(batch.id)
+            batch.add("work", {"name": "first"})
+            batch.flush()
+            anyio.from_thread.run(client.cancel_batch, batch.id)
+            batch.add("work", {"name": "late"})
+
+    async def write() -> None:
+        async with app.pool.batch() as batch:
+            written.append(batch.id)
+            await batch.add(app.work.call("first"))
+            await batch.flush()
+            await client.cancel_batch(batch.id)
+            await batch.add(app.work.call("late"))
+
+    with pytest.raises(BatchEndedError, match="it was cancelled"):
+        await (anyio.to_thread.run_sync(write_and_block) if blocking else write())
+    async with app.pool.running():
+        await until(lambda: is_idle(bench))
+    assert app.ran == []
+    await check_cancelled(bench, client, written[0], 0)
+
+
+async def test_no_batch_becomes_a_member_of_one_that_was_cancelled_meanwhile(bench: Bench, client: Client) -> None:
+    app = flow_app(bench)
+    async with app.pool.batch() as outer:
+        await outer.add(app.work.call("first"))
+        await outer.flush()
+        await client.cancel_batch(outer.id)
+        inner = outer.add_batch()
+        with pytest.raises(BatchEndedError, match="it was cancelled"):
+            async with inner:
+                raise AssertionError("the block of the inner batch begins")
+    async with app.pool.running():
+        await until(lambda: is_idle(bench))
+    assert app.ran == []
+    await check_cancelled(bench, client, outer.id, 0)
+    status = await client.batch(inner.id)
+    assert status is not None
+    assert (status.ended, status.total) == (True, 0)
 
 
 async def test_nodes_that_are_added_to_a_flow_that_is_cancelled_meanwhile_do_not_start(
@@ -208,6 +261,8 @@ async def test_members_of_a_batch_that_is_gone_meanwhile_do_not_create_it(bench:
         await client.batches()
         await bench.redis.zrem(bench.keys.open_batches, batch.id)
         await batch.add(app.work.call("second"))
+        with pytest.raises(BatchEndedError, match="not kept any more"):
+            await batch.flush()
     assert not await bench.redis.exists(*bench.keys.batch(batch.id))
     async with app.pool.running():
         await until(lambda: sorted(app.ran) == ["first", "second"])

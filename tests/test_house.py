@@ -213,6 +213,15 @@ def test_a_script_opens_with_its_contract(name: str) -> None:
         assert f"\n-- {part}" in f"\n{comment}", part
 
 
+def test_the_fragment_for_fair_queues_names_scripts_that_have_variants() -> None:
+    text = (ROOT / "asyncwork/_redis/lua/fair_list.lua").read_text()
+    named = set(re.findall(r"script_name == '(\w+)'", text))
+    for listed in re.findall(r"^local (?:ENQUEUES|RETURNS) = \{(.+)\}$", text, re.MULTILINE):
+        named |= set(re.findall(r"(\w+) = true", listed))
+    assert len(named) == 8
+    assert named <= set(scripts.VARIANTS)
+
+
 @pytest.mark.parametrize("name", scripts.names())
 def test_a_script_makes_no_key_and_rewrites_no_job(name: str) -> None:
     text = re.sub(r"--.*", "", scripts.source(name))

@@ -31,7 +31,9 @@ from asyncwork._redis.cancels import CancelMark, Cancels
 from asyncwork._redis.metrics import MetricsStore
 
 from .conftest import Bench, until
+from .payloads import payload
 from .test_cli import program, run
+from .web_app import serving
 
 HERE = re.escape(f"the pool on {socket.gethostname()}, process {os.getpid()}, holds")
 
@@ -90,6 +92,62 @@ async def in_state(client: Client, job_id: str, state: JobState) -> JobStatus:
 
 
 # Status
+
+
+async def test_the_place_of_a_job_counts_and_not_what_a_worker_was_last_seen_to_run(
+    bench: Bench, client: Client
+) -> None:
+    gate = Gate(bench, max_fails=2, backoff=lambda job: 1000, result=60)
+    gate.fails = True
+    job = await gate.wat.enqueue("visa")
+    async with gate.pool.running():
+        status = await wait_for(lambda: client.status(job.id), lambda status: status.worker_id)
+        worker, fields = bench.keys.observation(status.worker_id), {"job_name": "wat", "job_id": job.id, "args": "null"}
+        gate.may_end.set()
+        await until(lambda: bench.job_set("retry"))
+        # As it is until the observer's next pass.
+        await bench.redis.hset(worker, mapping=fields)
+        status = await client.status(job.id)
+        assert (status.state, status.worker_id, status.attempts) == (JobState.RETRY, "", 1)
+        gate.fails = False
+        for job_id, state in ((job.id, JobState.DELETED), ("elsewhere", JobState.UNKNOWN)):
+            await client.delete_matching("retry")
+            await bench.redis.hset(worker, mapping={**fields, "job_id": job_id})
+            assert (await client.status(job_id)).state is state
+
+
+async def test_a_job_is_shown_in_the_pool_that_has_died_with_it(bench: Bench, client: Client) -> None:
+    redis, keys, pool_id, worker_id = bench.redis, bench.keys, "d" * 24, "e" * 24
+    last, job_id = int(time.time()) - 60, "order-7"
+    await redis.sadd(keys.worker_pools, pool_id)
+    await redis.sadd(keys.known_jobs, "wat")
+    heartbeat = {"heartbeat_at": last, "started_at": last, "job_names": "wat", "worker_ids": worker_id, "host": "far"}
+    await redis.hset(keys.heartbeat(pool_id), mapping=heartbeat)
+    await redis.hset(keys.observation(worker_id), mapping={"job_name": "wat", "job_id": job_id, "started_at": last})
+    await redis.lpush(keys.in_progress("wat", pool_id), payload("wat", id=job_id))
+    await redis.set(keys.lock("wat"), 1)
+    await redis.hset(keys.lock_info("wat"), pool_id, 1)
+    status = await client.status(job_id)
+    assert (status.state, status.worker_id, status.started_at) == (JobState.RUNNING, worker_id, last)
+    assert status.pool_dead_since == last
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(last))
+    shown = (await run("job", job_id, *where(bench)))[1]
+    assert re.search(f"running, in a pool that is considered dead: no heartbeat since {since}.*requeue", shown)
+    async with serving(bench) as (_, web):
+        html = (await web.get(f"/jobs/{job_id}", headers={"accept": "text/html"})).text
+        assert "Its pool is considered dead" in html
+        assert "far<small" in html
+        assert (await web.get(f"/api/jobs/{job_id}")).json()["pool_dead_since"] == status.pool_dead_since
+    # It was never heard of.
+    await redis.delete(keys.heartbeat(pool_id), keys.observation(worker_id))
+    assert (await client.status(job_id)).pool_dead_since == 0
+    assert "no heartbeat; another" in (await run("job", job_id, *where(bench)))[1]
+    # Another pool requeues its jobs.
+    gate = Gate(bench)
+    async with gate.pool.running():
+        status = await wait_for(lambda: client.status(job_id), lambda status: status.worker_id not in ("", worker_id))
+        assert (status.state, status.pool_dead_since) == (JobState.RUNNING, None)
+        gate.may_end.set()
 
 
 async def test_a_waiting_job_has_its_location_and_arguments(bench: Bench, client: Client) -> None:

@@ -14,7 +14,7 @@ from .architecture import ROOT
 
 KEYS = Keys("NS")
 
-# What docs/wire.md writes in the place of an argument.
+# The words of docs/wire.md that stand for an argument.
 _PLACEHOLDERS = {
     "name": "NAME",
     "pool_id": "POOL",

@@ -20,8 +20,8 @@ from asyncwork._redis.work_queue import Popped
 from asyncwork._worker.dispatcher import Dispatcher
 from asyncwork._worker.fetch_state import FetchState
 from asyncwork._worker.look_ahead import Announcement, LookAhead
+from asyncwork._worker.pending_requeues import PendingRequeues
 from asyncwork._worker.ready_queue import ReadyQueue
-from asyncwork._worker.requeueing import Requeueing
 from asyncwork._worker.unbegun_jobs import UnbegunJobs
 
 from .conftest import Bench, until
@@ -480,7 +480,7 @@ async def test_jobs_that_redis_has_admitted_again_do_not_wait_behind_a_slow_one(
 ) -> None:
     look_ahead(monkeypatch, 8)
     # As if each reply came while jobs are requeued.
-    monkeypatch.setattr(Requeueing, "is_stale", lambda self, requested_at, now: True)
+    monkeypatch.setattr(PendingRequeues, "is_stale", lambda self, requested_at, now: True)
     jobs, pool = Blocked(), bench.pool(concurrency=1)
     jobs.register(pool)
     await hold(bench, pool, jobs, 9)

@@ -124,14 +124,14 @@ def test_each_script_that_removes_a_payload_for_good_writes_a_record() -> None:
     moving = {name for name in found if not found[name] and _PUTS.search((folder / f"{name}.lua").read_text())}
     ending = {name for name, ends in found.items() if ends}
     assert found.keys() - moving - ending == WITHOUT_RECORDS.keys()
-    # `rest` and `defer` move a job, and write its attempt.
+    # `rest_queue` and `defer` move a job, and write its attempt.
     assert ending == {
-        *("defer", "delete", "delete_from_list", "drop_cancelled", "end_holder", "finish", "finish_steps"),
-        *("free_unique", "move", "quarantine", "rest"),
+        *("defer", "delete_from_set", "delete_from_list", "drop_cancelled", "end_holder", "finish", "finish_steps"),
+        *("free_unique", "move", "quarantine", "rest_queue"),
     }
     assert moving == {
         *("admit", "claim", "debounce", "enqueue_holder", "fetch", "take_limited", "requeue", "requeue_front"),
-        *("restore", "restore_to_list", "signal", "throttle"),
+        *("restore_to_set", "restore_to_list", "signal", "throttle"),
     }
 
 

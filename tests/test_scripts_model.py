@@ -130,13 +130,15 @@ unique_args = st.sampled_from([None, {"a": 1}, {"a": '"\b'}])
 ELSEWHERE = {
     **dict.fromkeys(
         (
-            *("ack_members", "close_batch", "delete_members", "delete_members_from_list", "drop_cancelled_members"),
-            *("finish_members", "move_members", "quarantine_members", "reserve_members", "settle_members"),
-            "settle_parent",
+            *("ack_members", "close_batch", "delete_members_from_set", "delete_members_from_list"),
+            *("drop_cancelled_members", "finish_members", "move_members", "quarantine_members"),
+            *("reserve_members", "settle_members", "settle_parent"),
         ),
         "test_batch_model.py",
     ),
-    **dict.fromkeys(("add_nodes", "advance_flow", "begin_flow", "read_results", "retry_nodes"), "test_flow_model.py"),
+    **dict.fromkeys(
+        ("add_nodes", "advance_flow", "create_unique_flow", "read_results", "retry_nodes"), "test_flow_model.py"
+    ),
     "repair_flow": "test_flow_doctor.py",
     **dict.fromkeys(("cancel_batch", "count_members"), "test_flow_races.py"),
     "free_unique_member": "test_batches.py",
@@ -145,10 +147,9 @@ ELSEWHERE = {
     "add_counts": "test_metrics.py",
     **dict.fromkeys(
         (
-            "empty_fair_queue",
             "enqueue_fair",
             "forget_tenants",
-            "name_tenants",
+            "list_tenants",
             "open_tenants",
             "read_tenants",
             "review_tenants",
@@ -157,7 +158,6 @@ ELSEWHERE = {
         "test_fair_model.py, test_fair_queues.py, test_tenant_rates.py",
     ),
     "debounce": "test_unique_modes.py",
-    "end_deleted": "test_results.py",
     "end_lost": "test_doctor.py",
     "drop_planned": "test_periodic.py",
     "defer": "test_steps.py",
@@ -178,17 +178,17 @@ ELSEWHERE = {
     "record_step": "test_steps.py",
     "renew_heartbeat": "test_processes.py",
     "request_state": "test_pool_requests.py",
-    "rest": "test_rates.py",
+    "rest_queue": "test_rates.py",
     "run_periodic": "test_periodic_changes.py",
     "take_slot": "test_limits.py",
     "signal": "test_steps.py",
     "throttle": "test_unique_modes.py",
-    "watch": "test_results.py",
+    "watch_jobs": "test_results.py",
     "watch_batches": "test_flows.py",
     "write_observations": "test_lost_state.py",
 }
 
-# What may be done to a lock from outside: which of its keys is deleted, and what is written there.
+# Damages to a lock from outside: which of its keys is deleted, and what is written there.
 SPOILT: dict[str, tuple[str, tuple[Any, ...]]] = {
     "another number": ("lock", ("SET", 7)),
     "negative": ("lock", ("SET", -3)),
@@ -220,7 +220,7 @@ return found
 
 @dataclass
 class Dump:
-    """What a database holds.
+    """The contents of a database.
 
     :ivar expiring: the keys that expire.
     """
@@ -300,7 +300,7 @@ class Ground:
 
 
 class Scripts(RuleBasedStateMachine):
-    """Whatever may happen to a namespace."""
+    """All that may happen to a namespace."""
 
     def __init__(self, ground: Ground) -> None:
         super().__init__()
@@ -946,7 +946,7 @@ def as_hash(fields: Mapping[str, int | str]) -> dict[bytes, bytes]:
 
 
 def listed(location: str, kept: Sequence[tuple[bytes, float]]) -> list[bytes]:
-    """What is kept of a deletion: members with their scores before them, elements alone."""
+    """Return what is kept of a deletion: members with their scores before them, elements alone."""
     if location not in JOB_SETS:
         return [element for element, _ in kept]
     return [part for member, score in kept for part in (b"%d" % score, member)]
@@ -974,7 +974,7 @@ def failed(payload: bytes) -> bytes:
 
 
 def renewed(payload: bytes, name: str | None) -> bytes:
-    """What is put on a queue for a member of a set, or into the quarantine if it has no name."""
+    """Return the payload that is put on a queue for a member of a set, or into the quarantine if it has no name."""
     if name is None:
         return write_entry("retry", payload, "no job", 1)
     return with_time(payload, 9) if fields(payload) else payload
@@ -983,7 +983,7 @@ def renewed(payload: bytes, name: str | None) -> bytes:
 @pytest.fixture
 def ground(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     """A database of its own."""
-    monkeypatch.setattr(recovery_module, "_BATCH", STEP)
+    monkeypatch.setattr(recovery_module, "_SLICE", STEP)
     ground = Ground(redis_url)
     yield ground
     ground.close()

@@ -23,7 +23,7 @@ from asyncwork import (
     UsageError,
     WorkerPool,
 )
-from asyncwork._jobs import chunk_sink
+from asyncwork._jobs import stream_sink
 from asyncwork._redis.job_waits import JobWaits
 from asyncwork._redis.stream_watch import StreamWatch
 from asyncwork._redis.stream_writer import StreamWriter
@@ -391,7 +391,7 @@ async def test_a_thread_that_its_pool_has_left_cannot_emit(bench: Bench) -> None
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_a_thread_whose_event_loop_has_ended_cannot_emit(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk_sink, "_CHECK", 0.01)
+    monkeypatch.setattr(stream_sink, "_CHECK", 0.01)
     loop = asyncio.new_event_loop()
 
     async def emit() -> None:
@@ -404,7 +404,7 @@ def test_a_thread_whose_event_loop_has_ended_cannot_emit(when: str, monkeypatch:
         # The loop never takes up what it was passed.
         threading.Timer(0.02, loop.close).start()
     with pytest.raises(JobEndedError, match="wat 1 cannot emit: the event loop of its pool has ended"):
-        chunk_sink.emit_from_thread(emitting, loop, "wat 1")
+        stream_sink.emit_from_thread(emitting, loop, "wat 1")
     emitting.close()
 
 

@@ -25,9 +25,9 @@ from asyncwork._jobs.payload import with_time
 from asyncwork._redis.commands import Command, CommandBatch, EndHolders, Fetch, MoveToQuarantine, RequeueFront
 from asyncwork._redis.delayed import DelayedJobs
 from asyncwork._redis.deletions import Deletions
+from asyncwork._redis.enqueue_rules import SUCCESSOR_AT
 from asyncwork._redis.queue import Queue
 from asyncwork._redis.recovery import Recovery
-from asyncwork._redis.rule_requests import SUCCESSOR_AT
 from asyncwork._redis.work_queue import WorkQueue
 from asyncwork._worker import outcome
 from asyncwork._worker.outcome_record import command_for, record_success

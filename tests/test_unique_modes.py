@@ -41,7 +41,7 @@ from asyncwork import (
 from asyncwork._jobs.hold import digest_of
 from asyncwork._jobs.periodic_job import PeriodicJob
 from asyncwork._redis.deletions import Deletions
-from asyncwork._redis.rule_requests import SUCCESSOR_AT
+from asyncwork._redis.enqueue_rules import SUCCESSOR_AT
 from asyncwork.schedule import Schedule
 from asyncwork.testing import open_jobs
 

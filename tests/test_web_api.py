@@ -641,6 +641,11 @@ BAD_ACTS: list[tuple[str, Any, str]] = [
     ("/api/queues/cap", {"queue": "wat", "cap": -1}, "cap must be the maximum number of running jobs"),
     ("/api/queues/cap", {"queue": "wat", "cap": 1.5}, "cap must be a whole number"),
     ("/api/queues/cap", {"queue": "wat", "cap": "x"}, "cap must be a whole number"),
+    ("/api/queues/cap", {"queue": "wat", "cap": 2**31}, "at most 2147483647"),
+    ("/api/limits/set", {"limit": "llm", "rate": "none", "concurrency": -1}, "the maximum number of jobs and slots"),
+    ("/api/limits/set", {"limit": "llm", "rate": "none", "concurrency": 2**31}, "at most 2147483647"),
+    ("/api/queues/max-waiting", {"queue": "wat", "max_waiting": 2**31}, "at most 2147483647"),
+    ("/api/tenants/set", {"queue": "wat", "partition": "a", "concurrency": 10**30}, "at most 2147483647"),
     ("/api/queues/max-waiting", {}, "queue is required"),
     (
         "/api/queues/max-waiting",

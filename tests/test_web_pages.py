@@ -426,6 +426,24 @@ async def test_nothing_to_click_where_nothing_may_be_done(bench: Bench) -> None:
     assert everything == {"retry", "delete", "cancel", "pause", "cap", "rate", "empty"}
 
 
+async def test_a_form_takes_each_maximum_that_the_api_takes(bench: Bench, web: httpx.AsyncClient) -> None:
+    highest = 2**31 - 1
+    pool = bench.pool()
+
+    @pool.job(partition="text", max_waiting=highest)
+    async def fair(text: str) -> None: ...
+
+    async with Client(bench.url, namespace=bench.namespace) as client, pool.running():
+        await client.pause("fair")
+        await fair.enqueue("a")
+        await client.set_limit("llm", concurrency=highest)
+        await client.set_max_concurrency("fair", highest)
+        await client.set_partition("fair", "a", concurrency=highest)
+        html = [await page(web, path) for path in ("/queues", "/queue?name=fair")]
+    inputs = re.findall(r'<input type="number" name="(concurrency|cap|max_waiting)" min="0" max="(\d+)"', "".join(html))
+    assert {*inputs} == {(name, str(highest)) for name in ("concurrency", "cap", "max_waiting")}
+
+
 # Text that anybody may have written
 
 

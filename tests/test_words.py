@@ -154,19 +154,23 @@ HELPERS = (
     *("stepping", "test_fault_points", "test_keys", "test_scripts_model", "web_app"),
 )
 
-_SUFFIXES = {".html", ".js", ".json", ".lua", ".py", ".sh"}
+_SUFFIXES = {".css", ".html", ".js", ".json", ".lua", ".py", ".sh"}
 FILES = sorted(
     [
         *(path for path in PACKAGE.rglob("*") if path.suffix in _SUFFIXES),
-        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "tests" / f"{name}.py" for name in HELPERS),
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
+        # An sdist has no configuration of CI and of the site.
+        *(path for name in ("*.md", "*.toml", "*.yml", "Makefile", ".ci/*") for path in ROOT.glob(name)),
     ]
 )
 _LUA_TEXT = re.compile(r"--.*|'[^']*'|\"[^\"]*\"")
 _TEMPLATE_CODE = re.compile(r"\{[{%].*?[%}]\}")
 _TEMPLATE_TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+# A sentence that begins so makes its reader wait for the subject. A question may.
+_FRONTED = re.compile(r"(?:^|[.:;!?)*|`] |\"\"\")((?:Of|What|Whatever) (?!to )[a-z@`:][^.?]*)\.")
 
 
 class Hit(NamedTuple):
@@ -242,11 +246,34 @@ def hits(path: Path, text: str) -> list[Hit]:
     return sorted(found)
 
 
+def fronted(text: str) -> list[str]:
+    """Return the beginnings of the sentences in docstrings, comments and documents that name their subject late."""
+    # As one line for each paragraph. A paragraph begins at a line of another kind, such as code after a comment.
+    paragraphs, last = [""], None
+    for line in text.splitlines():
+        marker, content = re.fullmatch(r"\s*(#+:?|--|//|[-*|]|\d+\.)?\s*(.*)", line).groups()  # type: ignore[union-attr]
+        if marker != last or not content:
+            paragraphs.append("")
+        paragraphs[-1] += f"{content} "
+        last = marker
+    return [match[1][:60] for each in paragraphs for match in _FRONTED.finditer(each)]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_retired_word(path: Path) -> None:
-    found = hits(path, path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    if path.name == "CHANGELOG.md":
+        # Its tables have the names of before.
+        text = re.sub(r"^\|.*", "", text, flags=re.MULTILINE)
+    found = hits(path, text)
     lines = [f"{path.relative_to(ROOT)}:{line}: {word} -> {use}" for line, word, use in found]
     assert not lines, "\n".join(["retired words:", *lines])
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix in {".lua", ".md", ".py"}], ids=str)
+def test_sentences_begin_with_their_subject(path: Path) -> None:
+    found = fronted(path.read_text(encoding="utf-8"))
+    assert not found, "\n".join([f"{path.relative_to(ROOT)}: name the subject first:", *found])
 
 
 def test_no_retired_module() -> None:
@@ -271,3 +298,17 @@ def test_no_retired_module() -> None:
 )
 def test_retired_words_are_found(name: str, text: str, words: list[str]) -> None:
     assert [hit.word for hit in hits(Path(name), text)] == words
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('    """What a page returns."""', ["What a page returns"]),
+        ("# It runs.\n# Of these, none\n# is left.", ["Of these, none is left"]),
+        ("-- What is left waits.\nlocal x = 1", ["What is left waits"]),
+        ("It runs. Whatever ends it, all is well.", ["Whatever ends it, all is well"]),
+        ("What happens then? It says what it has done. # What to do", []),
+    ],
+)
+def test_late_subjects_are_found(text: str, found: list[str]) -> None:
+    assert fronted(text) == found

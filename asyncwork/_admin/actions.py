@@ -16,7 +16,6 @@ from .._jobs.payload import with_time, without_failures
 from .._jobs.times import seconds_of
 from .._json.codec import replace_surrogates
 from .._redis.batch_store import BatchStore
-from .._redis.batches import batches
 from .._redis.cancels import CancelMark
 from .._redis.delayed import DelayedJobs, Scored
 from .._redis.deletions import Deletions
@@ -24,6 +23,7 @@ from .._redis.inspector import Inspector
 from .._redis.located_payload import LocatedPayload
 from .._redis.namespace import Namespace
 from .._redis.queue_settings import QueueSettings
+from .._redis.slices import slices
 from .._redis.undo import UNDO_FOR, UndoStore
 from ..errors import PayloadError, UniqueConflictError, UsageError
 from ..job import Job
@@ -37,7 +37,7 @@ from .lookup import JobLookup
 from .query import JobQuery
 
 # Jobs moved by one command; keeps it far below 10 ms.
-_BATCH = 100
+_SLICE = 100
 # The most jobs of a location that is searched in one call, so that the deletion of those that match can be undone.
 _MOST_UNDONE = 1000
 # Deletions returned by one call.
@@ -194,7 +194,7 @@ class JobActions:
         return await self._bulk.run(location, query, cursor, seconds, now, action, requeues=False)
 
     async def delete_all(self, job_set: JobSet) -> int:
-        """Delete all jobs of a sorted set at once and for good; return how many."""
+        """Delete all jobs that are in a sorted set for good; return how many."""
         return await self._deletions.delete_all(job_set)
 
     # Undo
@@ -265,7 +265,7 @@ class JobActions:
         # Registered, so that the queue is listed even if no pool serves the name.
         await self._settings.register_names(sorted({name for _, name, _ in moves if name}))
         done, held = len(taken), list[tuple[bytes, str]]()
-        for some in batches(moves, _BATCH):
+        for some in slices(moves, _SLICE):
             result = await self._delayed.requeue(JobSet(location), some, by_hand=True, flow_id=flow_id)
             done += result.moved
             held += ((some[number][0], holder) for number, holder in result.held.items())

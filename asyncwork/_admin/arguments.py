@@ -23,8 +23,13 @@ _WANTED: dict[str, tuple[type, str]] = {
 }
 
 
+def not_a_cursor(cursor: str) -> UsageError:
+    """Return the error for a text that no result has had as its cursor."""
+    return UsageError(f"not a cursor: {shown(cursor)}; pass the cursor of the last result")
+
+
 def check_arguments(**given: object) -> None:
-    """Check that arguments are of their types. What a text must look like is checked where it is read.
+    """Check that arguments are of their types. The form of a text is checked where the text is read.
 
     :raises UsageError: when one is of another type.
     """

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from .._jobs.location import JobSet, queue_location
-from .._jobs.membership import Callback, is_flow, member_id, member_in, member_of
+from .._jobs.membership import Callback, Member, is_flow, member_id, member_in, member_of
 from .._json import codec
 from .._redis.batch_store import BatchFields, BatchStore
 from .._redis.cancels import CancelMark, Cancels
@@ -215,10 +215,10 @@ class BatchActions:
 
     async def retry_failed(self, batch_id: str) -> int:
         """Put the dead members of a batch on their queues; return how many."""
-        # The newest first, so that those are not met again which fail again meanwhile.
+        # The newest first, so that members that fail again meanwhile are not met again.
         retried, scan, met = 0, JobScan(self._inspector, JobSet.DEAD), set[int]()
         while members := await scan.step():
-            # Nor those that do so in the second in which they had failed.
+            # Nor are members chosen twice that fail again in the second in which they had failed.
             found = [each for each in _of_batch(members, batch_id) if each[0] not in met]
             met.update(number for number, _ in found)
             chosen = [each for _, each in found]
@@ -242,12 +242,12 @@ def _of_batch(members: Sequence[LocatedPayload], batch_id: str) -> Iterator[tupl
 
 
 def read_batch(batch_id: str, fields: BatchFields) -> BatchStatus:
-    """Return what the fields of a batch in Redis say. What another program has written there is left out."""
+    """Return what the fields of a batch in Redis say, without the values that another program has written there."""
 
     def number(name: bytes) -> int:
         return read_count(fields.get(name)) or 0
 
-    mark = fields.get(b"cancel")
+    mark, parent = fields.get(b"cancel"), parent_of(fields)
     return BatchStatus(
         batch_id,
         decode(fields.get(b"name", b"")).encode(errors="replace").decode(errors="replace"),
@@ -261,7 +261,7 @@ def read_batch(batch_id: str, fields: BatchFields) -> BatchStatus:
         open=b"open" in fields,
         waiting=tuple(each.value for each in Callback if f"on_{each.value}".encode() in fields),
         cancellation="" if mark is None else str(CancelMark.decode(mark)),
-        parent=_parent(fields.get(b"parent")),
+        parent="" if parent is None else parent.batch_id,
         incomplete=b"incomplete" in fields,
         added_at=number(b"added_at") or number(b"created_at"),
     )
@@ -275,14 +275,12 @@ def _tags(raw: bytes) -> tuple[str, ...]:
     return tuple(each for each in tags if isinstance(each, str)) if isinstance(tags, list) else ()
 
 
-def _parent(entry: bytes | None) -> str:
-    if entry is None:
-        return ""
+def parent_of(fields: BatchFields) -> Member | None:
+    """Return the member of another batch that a batch is; ``None`` if it is none."""
     try:
-        member = member_of(Job.decode(entry).id)
+        return member_of(Job.decode(fields[b"parent"]).id) if b"parent" in fields else None
     except PayloadError:
-        return ""
-    return "" if member is None else member.batch_id
+        return None
 
 
 def numbers_of(bits: bytes) -> Iterator[int]:

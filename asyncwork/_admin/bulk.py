@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from .._jobs.location import JobSet
-from .._jobs.printable import shown
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from .._redis.located_payload import LocatedPayload
-from ..errors import PayloadError, UsageError
+from ..errors import PayloadError
 from ..job import Job
 from ..models.actions import ActionResult
+from .arguments import not_a_cursor
 from .job_records import JobReaders
 from .query import JobQuery
 
@@ -138,5 +138,5 @@ def _parse_cursor(cursor: str) -> tuple[int, int, str]:
     """Return when the action began, the latest time of failure at the start, and the cursor of the scan."""
     found = re.fullmatch(r"([0-9]{1,15})\+([0-9]{1,19})\|(.*)", cursor, re.ASCII | re.DOTALL)
     if found is None:
-        raise UsageError(f"not a cursor: {shown(cursor)}; pass the cursor of the last result")
+        raise not_a_cursor(cursor)
     return int(found[1]), int(found[1]) + int(found[2]), found[3]

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
+from .._jobs.ids import GIVEN_IDS, may_be_given
 from .._jobs.location import BUSY, JobSet, check_location, queue_location, queue_name
 from .._jobs.membership import is_flow, is_settlement, member_of
 from .._jobs.names import is_utf8
@@ -41,7 +42,6 @@ from .query import JobQuery
 CANCEL_SECONDS = 5.0
 # Scheduled jobs and retries move to queues, and those are read after them.
 _WAITING_SETS = (JobSet.SCHEDULED, JobSet.RETRY)
-_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 # The id of an instance of a periodic job.
 _INSTANCE_ID = re.compile(r"periodic:.+:[0-9]{1,12}", re.DOTALL)
 
@@ -50,7 +50,7 @@ RunningJob: TypeAlias = tuple[Observation, JobRecord]
 
 
 class _Found(NamedTuple):
-    """What became of some marked jobs.
+    """The marked jobs that a search has found.
 
     :ivar deleted: the ids of those that were waiting, and are deleted now.
     :ivar running: the ids of those that are in progress, or were.
@@ -81,8 +81,7 @@ class JobCanceller:
         """Cancel the job with an id."""
         if not (isinstance(job_id, str) and _can_be_marked(job_id)):
             raise UsageError(
-                f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', or that of an instance of a periodic "
-                f"job, not {shown(job_id)}"
+                f"the id of a job is {GIVEN_IDS}, or that of an instance of a periodic job, not {shown(job_id)}"
             )
         mark, deadline = new_mark(reason, who), time.monotonic() + seconds_of(seconds, "seconds")
         await self._refuse_waiting_node(job_id)
@@ -231,7 +230,7 @@ def check_waiting(location: str) -> str:
 
 
 def _can_be_marked(job_id: str) -> bool:
-    return bool(_ID.fullmatch(job_id) or (_INSTANCE_ID.fullmatch(job_id) and is_utf8(job_id)))
+    return bool(may_be_given(job_id) or (_INSTANCE_ID.fullmatch(job_id) and is_utf8(job_id)))
 
 
 def _read_id(raw: bytes) -> str | None:

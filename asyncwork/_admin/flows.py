@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from .._jobs.membership import member_id
 from .._jobs.stored_group import StoredGroup
@@ -17,6 +17,7 @@ from ..errors import PayloadError
 from ..models.flows import FlowNode, FlowNodes, FlowStatus, NodeGroup, NodeState
 from .batches import read_batch
 from .lookup import start_of
+from .time_slices import TimeSlices
 
 
 class FlowReader:
@@ -38,32 +39,45 @@ class FlowReader:
         (fields,) = await self._batches.read([flow_id])
         if not fields:
             return None
-        groups = read_groups(await self._flows.groups(flow_id))
+        slices = TimeSlices()
+        groups = await self._groups(flow_id, slices)
         bits = await self._batches.bits(flow_id)
-        sets = await self._flows.set_states(flow_id, list(_sets_of(groups)))
-        firsts = [each.first for each in groups]
-        shown = tuple(
-            NodeGroup(
-                each.first,
-                each.count,
-                each.name,
-                each.label,
-                each.when,
-                tuple(sorted({_group_of(number, firsts) for number in each.after})),
-                _counted(_states(each, bits, sets)),
+        sets = await self._flows.set_states(flow_id, [number async for number in slices.of(_sets_of(groups))])
+        firsts, shown = [each.first for each in groups], list[NodeGroup]()
+        async for each in slices.of(groups):
+            states = _states(each, bits, sets)
+            shown.append(
+                NodeGroup(
+                    each.first,
+                    each.count,
+                    each.name,
+                    each.label,
+                    each.when,
+                    tuple(sorted({_group_of(number, firsts) for number in each.after})),
+                    ((next(states), 1),) if each.count == 1 else await _counted(slices.of(states)),
+                )
             )
-            for each in groups
-        )
         return FlowStatus(
             read_batch(flow_id, fields),
             on_failure=decode(fields.get(b"flow", b"cancel")),
             unique=decode(fields.get(b"unique", b"")),
-            groups=shown,
+            groups=tuple(shown),
         )
+
+    async def _groups(self, flow_id: str, slices: TimeSlices) -> list[StoredGroup]:
+        """Return the groups of nodes in the order of their numbers. Groups that cannot be read are left out."""
+        found: list[StoredGroup] = []
+        async for part in slices.of(await self._flows.groups(flow_id)):
+            try:
+                groups = codec.decode(part)
+            except PayloadError:
+                continue
+            found += [group async for each in slices.of(groups) if (group := StoredGroup.read(each)) is not None]
+        return sorted(found, key=lambda each: each.first)
 
     async def left_before(self, flow_id: str, number: int) -> int:
         """Return how many nodes before one that waits have not ended; 0 for one that does not wait."""
-        groups = read_groups(await self._flows.groups(flow_id))
+        groups = await self._groups(flow_id, TimeSlices())
         group = next((each for each in groups if number in each.numbers), None)
         if group is None:
             return 0
@@ -75,30 +89,21 @@ class FlowReader:
         :raises UsageError: when a number is out of range.
         """
         start = start_of(page, per_page)
-        groups = read_groups(await self._flows.groups(flow_id))
+        slices = TimeSlices()
+        groups = await self._groups(flow_id, slices)
         group = next((each for each in groups if each.first == first), None)
         if group is None:
             return FlowNodes((), 0, page, 1)
         bits = await self._batches.bits(flow_id)
-        sets = await self._flows.set_states(flow_id, list(_sets_of([group])))
-        states = zip(group.numbers, _states(group, bits, sets), strict=True)
-        found = [each for each in states if state is None or each[1] is state]
+        sets = await self._flows.set_states(flow_id, [number async for number in slices.of(_sets_of([group]))])
+        states, found = zip(group.numbers, _states(group, bits, sets), strict=True), list[tuple[int, NodeState]]()
+        async for each in slices.of(states):
+            if state is None or each[1] is state:
+                found.append(each)
         shown = tuple(
             FlowNode(number, member_id(flow_id, number), each) for number, each in found[start : start + per_page]
         )
         return FlowNodes(shown, len(found), page, max(1, -(-len(found) // per_page)))
-
-
-def read_groups(parts: Sequence[bytes]) -> list[StoredGroup]:
-    """Return groups of nodes in the order of their numbers. What cannot be read is left out."""
-    found: list[StoredGroup] = []
-    for part in parts:
-        try:
-            groups = codec.decode(part)
-        except PayloadError:
-            continue
-        found += (group for each in groups if (group := StoredGroup.read(each)) is not None)
-    return sorted(found, key=lambda each: each.first)
 
 
 def _group_of(number: int, firsts: Sequence[int]) -> int:
@@ -129,6 +134,8 @@ def _states(group: StoredGroup, bits: Bits, sets: Mapping[int, str]) -> Iterator
             yield NodeState.SKIPPED if state == "skipped" else NodeState.DONE
 
 
-def _counted(states: Iterator[NodeState]) -> tuple[tuple[NodeState, int], ...]:
-    counts = Counter(states)
+async def _counted(states: AsyncIterator[NodeState]) -> tuple[tuple[NodeState, int], ...]:
+    counts = Counter[NodeState]()
+    async for each in states:
+        counts[each] += 1
     return tuple((each, counts[each]) for each in NodeState if counts[each])

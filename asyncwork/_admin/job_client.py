@@ -16,9 +16,9 @@ from ..models.job_status import JobStatus
 from .cancel import CANCEL_SECONDS, JobCanceller
 from .job_records import JobReaders
 from .job_status import LOOKUP_SECONDS, JobStatusReader
+from .namespace_status import NamespaceStatusReader
 from .redaction import Redact, Redaction
 from .signals import JobSignaller
-from .status import StatusReader
 from .streams import StreamClient
 from .waiting_reason import WaitingReasonReader
 
@@ -32,7 +32,7 @@ class JobClient(StreamClient):
         self._redacts = redact is not None
         self._inspector = inspector = Inspector(self._in_redis)
         self._readers = JobReaders(Redaction(redact), DigestKey(self._in_redis))
-        self._status = StatusReader(self._in_redis, inspector, self._readers)
+        self._status = NamespaceStatusReader(self._in_redis, inspector, self._readers)
         self._job_status = JobStatusReader(self._in_redis, inspector, self._readers, self._status)
         self._waiting_reason = WaitingReasonReader(self._in_redis, inspector, self._job_status, self._status)
         self._canceller = JobCanceller(self._in_redis, inspector)

@@ -26,7 +26,7 @@ from ..models.job_steps import JobStep
 from ..models.pools import Observation
 from .finished import redact_status
 from .job_records import JobReaders
-from .status import StatusReader
+from .namespace_status import NamespaceStatusReader
 
 # Seconds for which a job is searched for, by default.
 LOOKUP_SECONDS = 10.0
@@ -63,7 +63,7 @@ class JobStatusReader:
         namespace: Namespace,
         inspector: Inspector,
         readers: JobReaders,
-        status: StatusReader,
+        status: NamespaceStatusReader,
     ) -> None:
         self._namespace = namespace
         self._redis = namespace.redis
@@ -179,15 +179,21 @@ class JobStatusReader:
         return replace(status, error=found.record.err, traceback=found.record.traceback)
 
     async def _running(self, job_id: str) -> JobStatus | None:
-        payload = (await self._in_progress.find([job_id])).get(job_id)
-        before = None
-        if payload is not None:
-            before = (await self._readers.reader(BUSY, shows=False)).record(payload)
+        found = (await self._in_progress.locate([job_id])).get(job_id)
+        if found is None:
+            # The job that a worker was last seen to run may have ended since then, or be elsewhere.
+            return None
+        dead_since = await self._status.dead_since(found.pool_id)
+        if dead_since is not None and (await self._in_progress.locate([job_id])).get(job_id) != found:
+            # The pool has stopped, or another one has requeued its jobs.
+            return None
+        payload = (await self._readers.reader(BUSY, shows=False)).record(found.raw)
+        status = _running_status(job_id, payload, dead_since)
         for seen, record in await self._status.running():
-            if seen.job_id == job_id:
-                return _running_status(job_id, record, before, seen)
-        # If no worker runs it, it has just been fetched, and its worker has not said so yet.
-        return None if before is None else _running_status(job_id, before, before)
+            if (seen.job_id, seen.pool_id) == (job_id, found.pool_id):
+                return _observed(status, record, seen)
+        # It has just been fetched, and its worker has not said so yet.
+        return status
 
     async def _waiting(self, job_id: str, deadline: float) -> WaitingJob | None:
         """Search the locations for a job. Scheduled jobs and retries move to queues, so those are read after them."""
@@ -243,23 +249,37 @@ def _status(job_id: str, found: WaitingJob) -> JobStatus:
     )
 
 
-def _running_status(
-    job_id: str, record: JobRecord, payload: JobRecord | None, seen: Observation | None = None
-) -> JobStatus:
-    """Return the status of a running job.
+def _running_status(job_id: str, payload: JobRecord, dead_since: float | None) -> JobStatus:
+    """Return the status of a job in progress.
 
-    :param record: what is known of it.
-    :param payload: the job as it was fetched, if that was found.
-    :param seen: what its worker says.
+    :param payload: the job as it was fetched.
+    :param dead_since: see :attr:`JobStatus.pool_dead_since`.
     """
-    status = JobStatus(job_id, JobState.RUNNING, name=record.name, args=record.args.decode(), checkin=record.checkin)
-    if seen is not None:
-        started_at = float(seen.started_at)
-        status = replace(status, started_at=started_at, worker_id=seen.worker_id, progress=record.progress)
-        status = replace(status, overdue=seen.overdue)
-    if payload is None:
-        return status
-    attempts = payload.fails + 1
-    status = replace(status, enqueued_at=payload.enqueued_at, attempts=attempts)
-    status = replace(status, timeout=payload.timeout, expires=payload.expires)
-    return replace(status, error=payload.err, traceback=payload.traceback)
+    return JobStatus(
+        job_id,
+        JobState.RUNNING,
+        name=payload.name,
+        enqueued_at=payload.enqueued_at,
+        attempts=payload.fails + 1,
+        error=payload.err,
+        traceback=payload.traceback,
+        checkin=payload.checkin,
+        args=payload.args.decode(),
+        timeout=payload.timeout,
+        expires=payload.expires,
+        pool_dead_since=dead_since,
+    )
+
+
+def _observed(status: JobStatus, record: JobRecord, seen: Observation) -> JobStatus:
+    """Return the status of a job in progress with what its worker says."""
+    return replace(
+        status,
+        name=record.name,
+        args=record.args.decode(),
+        checkin=record.checkin,
+        started_at=float(seen.started_at),
+        worker_id=seen.worker_id,
+        progress=record.progress,
+        overdue=seen.overdue,
+    )

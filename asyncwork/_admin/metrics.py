@@ -15,8 +15,13 @@ from .._redis.metrics import RUN_TIMES_KEPT_DAYS, MetricsStore
 from .._redis.namespace import Namespace
 from ..models.queues import JobCounts, RunTimes
 
-_MOST_MINUTES = 24 * 60
-_MOST_DAYS = 400
+# How many minutes and days are returned at most.
+MOST_MINUTES = 24 * 60
+MOST_DAYS = 400
+MOST_RUN_DAYS = RUN_TIMES_KEPT_DAYS
+# How many of the last minutes, and days of run times, are shown where no other number is requested.
+RATE_MINUTES = 5
+RUN_DAYS = 7
 
 
 class MetricsReader:
@@ -32,17 +37,17 @@ class MetricsReader:
 
     async def minutes(self, queue: str | Named, count: int) -> list[JobCounts]:
         """Return the counts of each of the last minutes, the oldest first."""
-        check_whole(count, "count", 1, _MOST_MINUTES)
+        check_whole(count, "count", 1, MOST_MINUTES)
         return await self._store.minutes(_checked(queue), count)
 
     async def minutes_of(self, queues: Sequence[str | Named], count: int) -> dict[str, list[JobCounts]]:
         """Return the :meth:`minutes` of each of several queues, by name."""
-        check_whole(count, "count", 1, _MOST_MINUTES)
+        check_whole(count, "count", 1, MOST_MINUTES)
         return await self._store.minutes_of([*map(name_of, queues)], count)
 
     async def days(self, queue: str | Named, count: int) -> list[JobCounts]:
         """Return the counts of each of the last days (UTC), the oldest first."""
-        check_whole(count, "count", 1, _MOST_DAYS)
+        check_whole(count, "count", 1, MOST_DAYS)
         return await self._store.days(_checked(queue), count)
 
     async def run_times(self, queue: str | Named, days: int) -> RunTimes:
@@ -51,14 +56,14 @@ class MetricsReader:
 
     async def daily_run_times(self, queue: str | Named, days: int) -> list[tuple[str, RunTimes]]:
         """Return the date of each of the last days (UTC) and how long its attempts took, the oldest day first."""
-        check_whole(days, "days", 1, RUN_TIMES_KEPT_DAYS)
+        check_whole(days, "days", 1, MOST_RUN_DAYS)
         name = name_of(queue)
         check_location(queue_location(name))
         return [(date, RunTimes(BOUNDS, tuple(counts))) for date, counts in await self._store.run_times(name, days)]
 
     async def recent(self, minutes: int) -> dict[str, JobCounts]:
         """Return the counts of each queue, and their sum, in the last whole minutes and the current one."""
-        check_whole(minutes, "minutes", 1, _MOST_MINUTES)
+        check_whole(minutes, "minutes", 1, MOST_MINUTES)
         return await self._store.recent(["", *await self._inspector.names()], minutes)
 
 

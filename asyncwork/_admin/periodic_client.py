@@ -57,7 +57,7 @@ class PeriodicClient(JobClient):
             await self._periodic_actions.pause(key, who)
 
     async def unpause_periodic(self, key: str, *, who: str = "") -> None:
-        """Let a paused periodic job fire again, within about 2 s. What it has missed does not run.
+        """Let a paused periodic job fire again, within about 2 s. The instances that it has missed do not run.
 
         Parameters and errors as for :meth:`pause_periodic`.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
-from .._jobs.option_checks import check_whole
+from .._jobs.option_checks import check_maximum
 from .._jobs.printable import shown
 from .._redis.deletions import Deletions
 from .._redis.namespace import Namespace
@@ -13,7 +13,7 @@ from .._redis.queue_settings import QueueSettings
 from .._redis.undo import UndoStore
 from ..errors import UsageError
 from ..models.actions import ActionResult
-from ..rate import Rate
+from ..rate import Rate, check_rate
 from .arguments import check_arguments
 
 
@@ -46,7 +46,7 @@ class QueueActions:
         :raises UsageError: also when ``cap`` is negative or too large.
         """
         name = _checked(name)
-        check_whole(cap, "max_concurrency", 0, 2**31)
+        check_maximum(cap, "max_concurrency")
         await self._settings.set_max_concurrency(name, cap)
 
     async def set_max_waiting(self, name: str | Named, limit: int | None) -> None:
@@ -56,7 +56,7 @@ class QueueActions:
         """
         name = _checked(name)
         if limit is not None:
-            check_whole(limit, "max_waiting", 0, 2**31)
+            check_maximum(limit, "max_waiting")
         await self._settings.set_max_waiting(name, limit)
 
     async def set_rate(self, name: str | Named, rate: Rate | None) -> None:
@@ -65,8 +65,7 @@ class QueueActions:
         :raises UsageError: also when ``rate`` is not a rate.
         """
         name = _checked(name)
-        if rate is not None and not isinstance(rate, Rate):
-            raise UsageError(f"rate must be a Rate, such as Rate(100, per=60), or None, not {shown(rate)}")
+        check_rate(rate)
         await self._settings.set_rate(name, rate)
 
     async def reset_rate(self, name: str | Named) -> None:

@@ -9,13 +9,11 @@ from datetime import timedelta
 
 from .._jobs.location import BUSY, JOB_SETS, QUARANTINE, check_location, queue_location
 from .._jobs.option_checks import check_whole
-from .._jobs.printable import shown
 from .._jobs.times import seconds_of
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
-from ..errors import UsageError
 from ..models.job_record import ErrorKind, ErrorKinds, JobRecord, SearchResult
-from .arguments import check_arguments
+from .arguments import check_arguments, not_a_cursor
 from .job_records import JobReaders, finite_time
 from .query import EVERYTHING, JobQuery, error_kind
 
@@ -143,5 +141,5 @@ def _parse_cursor(cursor: str, locations: Sequence[str]) -> tuple[int, str]:
         return 0, ""
     location, _, inner = cursor.rpartition("|")
     if location not in locations:
-        raise UsageError(f"not a cursor: {shown(cursor)}; pass the cursor of the last result")
+        raise not_a_cursor(cursor)
     return locations.index(location), inner

@@ -8,7 +8,7 @@ from typing import Literal
 
 from .._jobs.location import check_location, queue_location
 from .._jobs.names import Named, name_of
-from .._jobs.option_checks import check_whole
+from .._jobs.option_checks import check_maximum
 from .._jobs.printable import shown
 from .._jobs.tenants import tenant_text
 from .._redis.fair_queues import FairQueues, TenantState
@@ -65,7 +65,7 @@ class Tenants:
         """
         name, tenant = _checked(queue), tenant_text(partition, "partition")
         if concurrency is not None and concurrency != "default":
-            check_whole(concurrency, "concurrency", 0, 2**31)
+            check_maximum(concurrency, "concurrency")
         if weight is not None and (
             isinstance(weight, bool) or not isinstance(weight, (int, float)) or not _LIGHTEST <= weight <= _HEAVIEST
         ):

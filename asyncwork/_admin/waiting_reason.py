@@ -11,6 +11,7 @@ from .._jobs.location import JobSet, queue_name
 from .._jobs.membership import is_flow, member_of
 from .._jobs.printable import plural, printable, utc_time
 from .._redis.cancels import Cancels
+from .._redis.enqueue_rules import SUCCESSOR_AT
 from .._redis.holds import Holds
 from .._redis.inspector import Inspector
 from .._redis.limits import Limits
@@ -18,7 +19,6 @@ from .._redis.lock_state import LockState
 from .._redis.metrics import MetricsStore
 from .._redis.namespace import Namespace
 from .._redis.protocol import encode
-from .._redis.rule_requests import SUCCESSOR_AT
 from ..models.job_status import JobState, JobStatus
 from ..models.limits import LimitInfo
 from ..models.pools import Heartbeat
@@ -26,7 +26,7 @@ from ..models.queues import QueueInfo
 from ..rate import Rate
 from .flows import FlowReader
 from .job_status import JobStatusReader, WaitingJob
-from .status import StatusReader
+from .namespace_status import NamespaceStatusReader
 
 # Whole minutes from which the rate of a queue is taken.
 _MINUTES = 5
@@ -41,7 +41,7 @@ class WaitingReasonReader:
     """
 
     def __init__(
-        self, namespace: Namespace, inspector: Inspector, job_status: JobStatusReader, status: StatusReader
+        self, namespace: Namespace, inspector: Inspector, job_status: JobStatusReader, status: NamespaceStatusReader
     ) -> None:
         self._redis = namespace.redis
         self._inspector = inspector

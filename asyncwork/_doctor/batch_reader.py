@@ -6,13 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .._admin.batches import read_batch
-from .._jobs.membership import Callback, Member, member_of
+from .._admin.batches import parent_of, read_batch
+from .._jobs.membership import Callback, Member
 from .._redis.batch_store import BatchFields, BatchStore
 from .._redis.namespace import Namespace
 from .._redis.protocol import read_count
-from ..errors import PayloadError
-from ..job import Job
 from ..models.batches import BatchState, BatchStatus
 
 # Seconds for which a batch is read again because it has changed meanwhile. One that changes all the time goes on.
@@ -75,11 +73,4 @@ def _reading(batch_id: str, fields: BatchFields, bits: tuple[int, int, int], end
     is_due = {Callback.FAILURE: status.failed > 0, Callback.DONE: status.ended, Callback.SUCCESS: good}
     overdue = [each.value for each in Callback if is_due[each] and each.value in status.waiting]
     numbers = read_count(fields.get(b"next")) or 0
-    return BatchReading(status, numbers, _parent(fields.get(b"parent")), bits, ended_bits, tuple(overdue))
-
-
-def _parent(entry: bytes | None) -> Member | None:
-    try:
-        return None if entry is None else member_of(Job.decode(entry).id)
-    except PayloadError:
-        return None
+    return BatchReading(status, numbers, parent_of(fields), bits, ended_bits, tuple(overdue))

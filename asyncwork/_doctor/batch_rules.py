@@ -18,7 +18,7 @@ ABANDONED_AFTER = 3600
 
 @dataclass(frozen=True, slots=True)
 class BatchFindings:
-    """What is wrong with batches.
+    """The problems of batches.
 
     :ivar abandoned: by id, those that have been open for too long.
     :ivar lost: by id, the members that have not ended and are nowhere.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._redis.batches import batches
 from .._redis.client import RedisClient
+from .._redis.slices import slices
 
 # Commands in one round trip, and keys in one call of a script; keeps either far below 10 ms.
 STEP = 1000
@@ -18,7 +18,7 @@ async def send(redis: RedisClient, commands: Sequence[tuple[object, ...]]) -> li
     :raises RedisError, OSError: when Redis cannot be reached.
     """
     replies: list[Any] = []
-    for some in batches(commands, STEP):
+    for some in slices(commands, STEP):
         async with redis.client().pipeline(transaction=False) as pipe:
             for command in some:
                 pipe.execute_command(*command)

@@ -202,7 +202,8 @@ async def read_flows(namespace: Namespace, flow_ids: Sequence[str]) -> dict[str,
                     nodes.add(name, value)
             is_scheduled = bool(nodes.settle) and await flows.is_scheduled(nodes.settle)
             (fields,) = await batches.read([flow_id])
-            # What follows from nodes that have ended meanwhile would look wrong.
+            # A reading is inconsistent if nodes have ended meanwhile, and would show problems that the flow does not
+            # have.
             if fields and (fields == before or time.monotonic() >= deadline):
                 reading = _reading(fields, bits, nodes, is_scheduled=is_scheduled)
                 found[flow_id] = replace(reading, is_consistent=fields == before)

@@ -19,7 +19,7 @@ NOTHING_WRONG = FlowRepair({}, (), ())
 
 @dataclass(frozen=True, slots=True)
 class FlowFindings:
-    """What is wrong with flows.
+    """The problems of flows.
 
     :ivar stuck: by id, the nodes that wait although all before them have ended.
     :ivar drift: by id, the sets of nodes whose counts of those before them do not follow from these.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from .._redis.batches import batches
 from .._redis.client import run_script
 from .._redis.errors import ErrorReply
 from .._redis.fair_listing import FairListing
@@ -12,6 +11,7 @@ from .._redis.keys import Keys
 from .._redis.lock_state import LockState
 from .._redis.namespace import Namespace
 from .._redis.protocol import decode, read_count
+from .._redis.slices import slices
 from .._redis.unique_value import VALUE_END, owner_of
 from ..models.diagnosis import UniqueKey
 from .commands import STEP, send
@@ -113,7 +113,7 @@ class NamespaceReader:
     async def unique_keys(self, keys: Sequence[str]) -> dict[str, UniqueKey]:
         """Return the owners of unique keys and when the keys end; keys that are gone are left out."""
         found: dict[str, UniqueKey] = {}
-        for some in batches(keys, STEP):
+        for some in slices(keys, STEP):
             commands = [each for key in some for each in (("PTTL", key), ("GETRANGE", key, -VALUE_END, -1))]
             (seconds, micros), *replies = await send(self._redis, [("TIME",), *commands])
             now = int(seconds) * 1000 + int(micros) // 1000

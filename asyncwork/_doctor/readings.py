@@ -28,7 +28,7 @@ from .rate_rules import RatesReading
 
 
 class FindingKind(StrEnum):
-    """What looks wrong with a pool or a queue."""
+    """The kinds of findings about a pool or a queue."""
 
     # Pools: registered without a heartbeat; its heartbeat does not change; its clock is wrong; not registered, but it
     # has jobs in progress or a share of a lock.

@@ -19,7 +19,7 @@ def unkept_results(kept: Collection[str], live: Sequence[Heartbeat]) -> Iterator
             "unkept_results",
             name,
             f"results of {printable(name)} are kept, but a pool of gocraft/work serves it, too ({listed(set(hosts))}): "
-            "the jobs that run there end without a record, and those who wait for them wait without end",
+            "the jobs that run there end without a record, and programs that wait for them wait without end",
             "stop serving the name there, or register it without result=…",
             "asyncwork web",
         )

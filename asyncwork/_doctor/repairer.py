@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from .._jobs.membership import Member, MemberState
 from .._jobs.printable import plural
 from .._redis.batch_store import BatchStore
-from .._redis.batches import batches
 from .._redis.cancels import CancelMark, Cancels
 from .._redis.client import run_script
 from .._redis.fair_queues import FairQueues
@@ -18,6 +17,7 @@ from .._redis.namespace import Namespace
 from .._redis.queue_settings import QueueSettings
 from .._redis.rates import Rates
 from .._redis.recovery import Recovery
+from .._redis.slices import slices
 from .._redis.step_records import StepRecords
 from ..models.diagnosis import FlowRepair, LostMembers, Repairs, UniqueKey
 from .batch_reader import read_batches
@@ -113,7 +113,7 @@ class Repairer:
         there were.
         """
         ended = 0
-        for some in batches(job_ids, STEP):
+        for some in slices(job_ids, STEP):
             keys = [self._keys.job_record(each) for each in some]
             ended += int(await run_script(self._redis.client(), "end_lost", keys, [_EXPIRY, _LOST, *some]))
         return ended
@@ -153,7 +153,7 @@ class Repairer:
     async def _free(self, unclaimed: Mapping[str, UniqueKey]) -> int:
         """Delete the unique keys whose owner and end are still the same; return how many."""
         freed = 0
-        for some in batches(list(unclaimed), STEP):
+        for some in slices(list(unclaimed), STEP):
             args = [END_SLACK_MS, *(part for key in some for part in unclaimed[key])]
             freed += int(await run_script(self._redis.client(), "free_unclaimed", some, args))
         return freed

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from .._jobs.hold import read_hold
 from .._jobs.location import JobSet, queue_location
 from .._jobs.membership import member_in
+from .._redis.enqueue_rules import SUCCESSOR_AT
 from .._redis.errors import ErrorReply, is_wrong_type
 from .._redis.held_keys import MAY_BE_UNIQUE
 from .._redis.inspector import Inspector
 from .._redis.job_scan import JobScan
 from .._redis.namespace import Namespace
-from .._redis.rule_requests import SUCCESSOR_AT
 from .._redis.running_jobs import id_among
 from ..errors import ArgumentEncodingError, PayloadError
 from ..job import Job
@@ -24,7 +24,7 @@ _STEP = 500
 
 @dataclass(slots=True)
 class UnfinishedJobs:
-    """What the jobs have in them.
+    """The contents of the jobs that have not ended, as far as the doctor checks them.
 
     :ivar names: by ``retry`` and ``scheduled``, how many jobs of each name.
     :ivar wanted: ids that are searched for, in UTF-8.

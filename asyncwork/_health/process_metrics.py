@@ -58,9 +58,7 @@ def _jobs(out: Exposition, report: ProcessReport) -> None:
             if any(job["chunks"]["counts"]):
                 out.histogram(CHUNK_BOUNDS, job["chunks"]["counts"], job["chunks"]["sum"], job_name=name)
     if any(job["steps"] for job in report["jobs"].values()):
-        out.metric(
-            "asyncwork_steps_total", "counter", "What was recorded of durable steps, by name of the job and kind."
-        )
+        out.metric("asyncwork_steps_total", "counter", "Recorded durable steps, by name of the job and kind.")
         for name, job in report["jobs"].items():
             for kind, count in job["steps"].items():
                 out.sample(count, job_name=name, kind=kind)

@@ -31,7 +31,7 @@ class HistogramReport(TypedDict):
 
 
 class JobReport(TypedDict):
-    """What was counted of the jobs of one name since the pool was started.
+    """The counts of the jobs of one name since the pool was started.
 
     :ivar outcomes: attempts that ended, by outcome.
     :ivar run: how long the attempts took.

@@ -43,7 +43,7 @@ _TEXT_TYPE = "text/plain; charset=utf-8"
 
 
 class Source(Protocol):
-    """What the server answers from. Called in its thread."""
+    """The source of the server's answers. Its methods are called in the server's thread."""
 
     def health(self) -> HealthReport:
         """Return the health now. It must be cheap."""

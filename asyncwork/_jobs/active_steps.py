@@ -27,7 +27,7 @@ class ActiveSteps:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._tasks = Counter[asyncio.Task[object] | None]()
-        # What runs in threads, by the task that waits for it.
+        # The steps that run in threads, by the task that waits for each.
         self._in_threads: dict[asyncio.Task[object] | None, Attempt] = {}
         self._none = asyncio.Event()
         self._none.set()

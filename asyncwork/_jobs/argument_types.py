@@ -83,7 +83,7 @@ _SETS = {
     collections.abc.Set: frozenset,
     collections.abc.MutableSet: set,
 }
-# They qualify a type, and are none.
+# Qualifiers of a type, which are not types themselves.
 _QUALIFIERS = tuple(
     getattr(typing, name) for name in ("Final", "Required", "NotRequired", "ReadOnly") if hasattr(typing, name)
 )

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..job import Job
 
-# One for all attempts, because it is held for a few instructions, and few attempts need it.
+# One lock for all attempts, because it is held for a few instructions, and few attempts need it.
 _lock = threading.Lock()
 
 
 class Attempt:
-    """What is known of an attempt beside its job. Made when first needed, because most attempts need none of it.
+    """The state of an attempt, beside its job. It is made when first needed, because most attempts need none of it.
 
     :ivar deadline: when its time is over, in seconds of :func:`time.monotonic`; 0 if it has no timeout.
     :ivar interrupted: whether it is to end.

@@ -23,7 +23,7 @@ _MOST_TAGS = 20
 
 
 class BatchOptions(NamedTuple):
-    """What a batch is created with.
+    """The checked options with which a batch is created.
 
     :ivar callbacks: for each callback that it has, the name of the job and its payload.
     """

@@ -10,9 +10,9 @@ from ..errors import ArgumentEncodingError, UsageError
 from .conversions import Encoder
 from .enqueue_options import OptionsDict
 from .handler import Handler
-from .mismatch import Mismatch, NotWritable, path_text, wrong_type
+from .mismatch import Mismatch, NotWritable, names_of, path_text, wrong_type
 from .names import suggestion
-from .parameters import listed, reserved_name
+from .parameters import reserved_name
 
 
 def bind_arguments(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def check_types(handler: Handler, args: Mapping[str, Any]) -> None:
 
 def _check_name(handler: Handler, key: str) -> None:
     if key not in handler.parameters and not handler.takes_any:
-        takes = listed(handler.parameters) + suggestion(key, handler.parameters)
+        takes = names_of(handler.parameters, "no arguments") + suggestion(key, handler.parameters)
         if key in OptionsDict.__optional_keys__:
             takes += f". For the option of that name, write task.options({key}=…)"
         raise UsageError(f"{handler.name} takes no argument {key!r}; it takes {takes}")

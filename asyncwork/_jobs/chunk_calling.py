@@ -34,7 +34,7 @@ class JobGroup:
 
 
 class JobOutcome(NamedTuple):
-    """What a call has made of one of its jobs.
+    """The outcome of one job of a call.
 
     :ivar value: what the job returns.
     :ivar error: what it raises instead; ``None`` if it succeeds.

@@ -21,7 +21,7 @@ from .json_forms import Form, tags_of
 from .mismatch import Mismatch, NotWritable, names_of
 from .names import suggestion
 
-# What a constructor raises for values that it refuses. Another error may be gone at the next attempt.
+# The errors by which a constructor refuses values. Other errors may be gone at the next attempt.
 _INVALID = (ValueError, TypeError, AssertionError)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from ..errors import UsageError
 from ..limit import MOST_COST
 from ..unique import Debounce, Throttle, Unique, check_rules
+from .ids import GIVEN_IDS, may_be_given
 from .option_checks import check_whole
 from .printable import shown
 from .tenants import tenant_text
@@ -24,8 +25,6 @@ from .times import LATEST, epoch_second, seconds_of
 if TYPE_CHECKING:
     from ..options import JobOptions
 
-# Other characters are kept for what asyncwork itself may add to an id.
-_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 _GROUP_ID = re.compile("[0-9A-Fa-fw][0-9A-Fa-f]{23}[_-]")
 
 
@@ -95,8 +94,8 @@ class EnqueueOptions:
         if self.at is not None:
             object.__setattr__(self, "at", epoch_second(self.at))
         self._check_rule()
-        if self.id is not None and not (isinstance(self.id, str) and _ID.fullmatch(self.id)):
-            raise UsageError(f"id must be 1 to 64 ASCII letters, digits, '_' and '-', not {shown(self.id)}")
+        if self.id is not None and not (isinstance(self.id, str) and may_be_given(self.id)):
+            raise UsageError(f"id must be {GIVEN_IDS}, not {shown(self.id)}")
         if self.id is not None and _GROUP_ID.match(self.id):
             raise UsageError(
                 f"id must not begin with 24 hex digits and {self.id[24]!r}, which marks the jobs of a group: put a "
@@ -152,7 +151,8 @@ class EnqueueOptions:
 
     @property
     def rule(self) -> Unique | Debounce | Throttle | None:
-        """What keeps the job from being enqueued too often; ``None`` for nothing, or a mapping to be unique by."""
+        """The rule that keeps the job from being enqueued too often; ``None`` if there is none, or for a mapping to be
+        unique by."""
         if isinstance(self.unique, Unique):
             return self.unique
         return Unique() if self.unique is True else self.debounce or self.throttle

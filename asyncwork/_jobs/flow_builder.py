@@ -19,7 +19,7 @@ from .rule_arguments import by_type
 
 
 class FlowBuilder:
-    """What is to be added to one flow.
+    """Collects the nodes that are to be added to one flow.
 
     :param first: the number of the first node. Nodes before it may be followed, too.
     """

@@ -36,7 +36,7 @@ def check_kind(function: Callable[..., Any]) -> None:
     :raises HandlerError: when it is a generator function or a class; the message says what to register instead.
     """
     label = label_of(function)
-    if _is_generator(function):
+    if is_generator(function):
         raise HandlerError(f"{label} {_NOT_RUN.format(label)}")
     if isinstance(function, type):
         if any("__call__" in vars(base) for base in function.__mro__):
@@ -48,7 +48,7 @@ def check_kind(function: Callable[..., Any]) -> None:
 
 def wraps_generator(function: Callable[..., Any]) -> bool:
     """Return whether a decorated function hides a generator function, which its result alone can show."""
-    return _is_generator(inspect.unwrap(_without_partials(function)))
+    return is_generator(inspect.unwrap(_without_partials(function)))
 
 
 def refuse_generator(function: Callable[..., Any], result: object) -> object:
@@ -68,7 +68,8 @@ def _without_partials(function: Any) -> Any:
     return function
 
 
-def _is_generator(function: Any) -> bool:
+def is_generator(function: Any) -> bool:
+    """Return whether calling a function makes a generator, sync or async."""
     function = _without_partials(function)
     if isinstance(function, type):
         return False

@@ -30,8 +30,8 @@ from .parameters import Parameter, UnknownArguments, fill_parameters
 from .return_type import return_conversion
 from .signature import AnnotatedParameter, is_job, split_leading, without_metadata
 
-# What to annotate a parameter of such a name with. Without an annotation it would take a job argument of that name,
-# which is hardly what its author meant. The same holds if the annotation is a class like another pool's context.
+# Names of parameters that must be annotated. Without an annotation such a parameter would take a job argument of that
+# name, which its author hardly meant. The same holds if the annotation is a class like another pool's context.
 _LEADING_NAMES = ("job", "ctx", "context", "self")
 
 

@@ -57,9 +57,9 @@ class JobSteps:
     async def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Return what ``function(*args, **kwargs)`` returns, and run it only if no attempt of this job has done so.
 
-        What it returns is recorded in Redis before this returns. A later attempt, after a failure, a crash or a wait,
-        gets what is recorded. Steps are known by their names, so they may be taken in any order, in loops, and in
-        ``asyncio.gather``. What a step raises is not recorded: it fails the attempt, and the next one runs the step
+        The function's result is recorded in Redis before this returns. A later attempt, after a failure, a crash or a
+        wait, gets what is recorded. Steps are known by their names, so they may be taken in any order, in loops, and in
+        ``asyncio.gather``. An exception of a step is not recorded: it fails the attempt, and the next one runs the step
         again. If the process dies after the function has had its effect and before that is recorded, it runs again,
         too: pass :meth:`key` to services that take idempotency keys.
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from .._json import codec
 from ..errors import PayloadError, UsageError
+from .ids import is_made
 from .printable import shown
 
 # Characters of the shortest id of a member. On the hot path, other jobs are recognized by the length of their ids.
@@ -20,7 +21,6 @@ SHORTEST_ID = 26
 _MEMBER = re.compile(r"([0-9a-fw][0-9a-f]{23})-(0|[1-9][0-9]{0,8})")
 _OF_BATCH = re.compile(r"([0-9a-fw][0-9a-f]{23})-(?:[0-9]{1,9}|success|done|failure)")
 _PLAIN = re.compile(rb'\{"name":"[^"\\]*","id":"([0-9a-fw][0-9a-f]{23})-(0|[1-9][0-9]{0,8})",')
-_BATCH_ID = re.compile("[0-9a-fw][0-9a-f]{23}")
 # In the bytes of a payload, maybe only within its arguments.
 _MAY_BE_MEMBER = re.compile(rb'"id"\s*:\s*"[0-9a-fw][0-9a-f]{23}-[0-9]')
 
@@ -121,7 +121,7 @@ def check_batch_id(batch_id: object) -> str:
 
     :raises UsageError: when no batch can have it.
     """
-    if isinstance(batch_id, str) and _BATCH_ID.fullmatch(batch_id):
+    if isinstance(batch_id, str) and is_made(batch_id):
         return batch_id
     raise UsageError(f"the id of a batch is 24 hex digits, and that of a flow 'w' and 23, not {shown(batch_id)}")
 
@@ -131,6 +131,6 @@ def check_flow_id(flow_id: object) -> str:
 
     :raises UsageError: when no flow can have it.
     """
-    if isinstance(flow_id, str) and _BATCH_ID.fullmatch(flow_id) and is_flow(flow_id):
+    if isinstance(flow_id, str) and is_made(flow_id) and is_flow(flow_id):
         return flow_id
     raise UsageError(f"the id of a flow is 'w' and 23 hex digits, not {shown(flow_id)}")

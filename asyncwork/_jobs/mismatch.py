@@ -74,9 +74,9 @@ def type_name(annotation: object) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
-def names_of(names: Iterable[str]) -> str:
-    """Return names in a list for a message, or ``nothing``."""
-    return ", ".join(names) or "nothing"
+def names_of(names: Iterable[str], none: str = "nothing") -> str:
+    """Return names in a list for a message, or another text if there are none."""
+    return ", ".join(names) or none
 
 
 def _describe(value: object) -> str:

@@ -84,7 +84,7 @@ def _without(value: Any, path: str, found: list[NodeResults], depth: int) -> Any
             raise UsageError(f"{path}: a result of a node may be {_DEEPEST} levels deep in an argument, not more")
         found.append(value)
         return value.form()
-    # What is deeper is found to be no JSON.
+    # The encoder refuses values that are nested deeper.
     if depth > _DEEPEST:
         return value
     if isinstance(value, dict):

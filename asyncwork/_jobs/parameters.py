@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ArgumentMismatchError
 from ..job import Job
 from .conversions import Converter, Encoder
-from .mismatch import Mismatch, missing, wrong_type
+from .mismatch import Mismatch, missing, names_of, wrong_type
 from .names import suggestion
 
 logger = logging.getLogger("asyncwork.job")
@@ -78,7 +78,7 @@ class UnknownArguments:
             self.found(job, key)
 
     def _message(self, key: str) -> str:
-        takes = listed(self._parameters) + suggestion(key, self._parameters)
+        takes = names_of(self._parameters, "no arguments") + suggestion(key, self._parameters)
         return f"argument {key!r} of {self._name} is unknown; it takes {takes}"
 
 
@@ -135,8 +135,3 @@ def reserved_name(key: str) -> str:
         f"argument {key!r} cannot be passed: the handler's own parameter has that name; put a `/` after it, as in "
         f"`({key}: …, /, **kwargs)`, or give the argument another name"
     )
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return argument names for a message."""
-    return ", ".join(names) or "no arguments"

@@ -17,7 +17,8 @@ from ..errors import ArgumentEncodingError
 from .conversions import Conversion
 from .mismatch import Mismatch, NotWritable
 
-# What JSON itself has. A field may hold such a value for a type that JSON lacks, such as "2026-01-31" for a date.
+# The types that JSON itself has. A field may hold such a value for a type that JSON lacks, such as "2026-01-31" for a
+# date.
 _JSON_TYPES = frozenset({str, int, float, bool, type(None), list, dict})
 # Parts of a pydantic model beside its fields. They are no part of the path in a message.
 _MODEL_PARTS = ("__pydantic_extra__", "__pydantic_private__")
@@ -26,7 +27,7 @@ _MODEL_PARTS = ("__pydantic_extra__", "__pydantic_private__")
 def reading_back(conversion: Conversion) -> Conversion:
     """Return the conversion of a class, whose values are read back when they are encoded.
 
-    What it encodes then raises :exc:`NotWritable` for a value that would not come back equal.
+    Its encoding then raises :exc:`NotWritable` for a value that would not come back equal.
     """
     convert, encode_unchecked, name = conversion.convert, conversion.encode, conversion.name
     assert convert is not None

@@ -21,11 +21,7 @@ def read_signature(function: Callable[..., Any]) -> list[AnnotatedParameter]:
 
     :raises HandlerError: when it is not callable, or its signature cannot be read.
     """
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        raise HandlerError(f"not a function whose parameters can be read: {shown(function)}") from None
-    scope = _globals_of(function)
+    signature, scope = _signature(function), _globals_of(function)
     return [(each, _resolve(each.annotation, scope)) for each in signature.parameters.values()]
 
 
@@ -34,11 +30,14 @@ def read_return(function: Callable[..., Any]) -> object:
 
     :raises HandlerError: when its signature cannot be read.
     """
+    return _resolve(_signature(function).return_annotation, _globals_of(function))
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
-        annotation = inspect.signature(function).return_annotation
+        return inspect.signature(function)
     except (TypeError, ValueError):
         raise HandlerError(f"not a function whose parameters can be read: {shown(function)}") from None
-    return _resolve(annotation, _globals_of(function))
 
 
 def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def path_of(kind: type[PurePath]) -> Conversion:
     return Conversion(convert, encode, kind.__name__, (Form("text", True),))
 
 
-# What the values of an enum may be. Each value must say in JSON which member it is.
+# The types that the values of an enum may have. Each value must say in JSON which member it is.
 _ENUM_VALUES = frozenset({str, int, float, bool, type(None)})
 
 

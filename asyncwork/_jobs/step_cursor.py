@@ -1,4 +1,4 @@
-"""A cursor: iterates over rows, and keeps its place over the attempts of a job."""
+"""A cursor: iterates over rows, and keeps its position over the attempts of a job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ PERIOD = 1.0
 
 
 class StepCursor(Generic[Position, Row]):
-    """Iterates over the rows after the place where the last attempt was. A row is done when the next one is asked for.
+    """Iterates over the rows after the position that the last attempt has recorded. A row is done when the next one is
+    asked for.
 
     Made by :meth:`Job.cursor`, and iterated once: ``async for row in job.cursor("rows", rows_after)``.
     """
@@ -43,9 +44,9 @@ class StepCursor(Generic[Position, Row]):
         # The position of the row that is being worked on, and of the last one that is done, as JSON.
         self._current: bytes | None = None
         self._done: bytes = b"null"
-        # When the last place was sent, epoch seconds.
+        # When the last position was sent, epoch seconds.
         self._at = 0.0
-        # Whether that has changed since it was sent, and how many sent places have no reply.
+        # Whether that has changed since it was sent, and how many sent positions have no reply.
         self._is_dirty = False
         self._unconfirmed = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -125,9 +126,9 @@ class StepCursor(Generic[Position, Row]):
             self._timer = asyncio.get_running_loop().call_later(PERIOD, self.flush, context=Context())
 
     def flush(self, *, last: bool = False) -> None:
-        """Have the place recorded now, if it has changed.
+        """Have the position recorded now, if it has changed.
 
-        :param last: whether the attempt ends. Then a place that has no reply yet is sent once more, so that it comes
+        :param last: whether the attempt ends. Then a position that has no reply yet is sent once more, so that it comes
             before the end of the attempt, after which nothing is recorded.
         """
         self._stop_timer()
@@ -140,7 +141,8 @@ class StepCursor(Generic[Position, Row]):
         self._unconfirmed -= 1
 
     def _next_time(self) -> float:
-        """Return the time of the next place, epoch seconds: later than that of the last, whose write may come late."""
+        """Return the time of the next position, epoch seconds: later than that of the last, whose write may come
+        late."""
         self._at = max(self._run.now(), self._at + 0.001)
         return self._at
 

@@ -1,7 +1,7 @@
 """The steps of one attempt of a job: each runs once over all attempts, and a wait frees the worker.
 
-What is recorded is read once, when the attempt first asks for a step. A wait ends the attempt: as soon as no step runs
-any more, each call that waits raises :class:`Deferred`, and the worker has the job run again later.
+The recorded steps are read once, when the attempt first calls for a step. A wait ends the attempt: as soon as no step
+runs any more, each call that waits raises :class:`Deferred`, and the worker has the job run again later.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class StepRun:
         self._label = f"{job.name} {job.id}"
         self._store = store
         self._clock = clock
-        # That of the first step, because a job may be made where no event loop runs.
+        # The event loop of the first step, because a job may be made where no event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading = asyncio.Lock()
         self._fields: dict[bytes, bytes] | None = None

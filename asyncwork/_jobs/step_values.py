@@ -27,7 +27,7 @@ def conversion_of(function: Callable[..., Any]) -> Conversion:
 
     :raises HandlerError: when no JSON value can ever be of the annotated type, or it is not a function.
     """
-    # That of a bound method is a new object each time.
+    # A bound method is a new object each time, but its function is not.
     key = getattr(function, "__func__", function)
     try:
         return _known[key]

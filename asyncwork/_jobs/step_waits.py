@@ -26,7 +26,7 @@ class StepStore(Protocol):
 
 
 class Wait(NamedTuple):
-    """What an attempt waits for.
+    """A wait of an attempt: for a time, or for an event.
 
     :ivar until: epoch second.
     :ivar name: the name of the sleep or of the event.

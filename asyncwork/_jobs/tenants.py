@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ArgumentEncodingError, UsageError
 from .error_text import type_name_of
+from .option_checks import check_chunk_fits
 from .printable import printable, shown
 
 logger = logging.getLogger("asyncwork")
@@ -58,11 +59,7 @@ def check_tenant_chunk(chunk: int, concurrency: int, *, ordered: bool) -> None:
             "ordered jobs run one at a time for each tenant, so each chunk would have one job: leave chunk or ordered "
             "out"
         )
-    if 0 < concurrency < chunk:
-        raise UsageError(
-            f"partition_concurrency ({concurrency}) counts jobs, not calls, so no chunk of {chunk} could ever be full: "
-            f"pass {chunk} or more, or a smaller chunk"
-        )
+    check_chunk_fits(chunk, concurrency, "partition_concurrency")
 
 
 def tenant_text(value: object, what: str) -> str:

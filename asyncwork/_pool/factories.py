@@ -12,7 +12,7 @@ from functools import partial
 from types import CoroutineType, UnionType
 from typing import Any
 
-from .._jobs.function_kinds import is_async, label_of
+from .._jobs.function_kinds import is_async, is_generator, label_of
 from .._jobs.printable import shown
 from ..errors import UsageError
 
@@ -47,7 +47,7 @@ class ContextFactory:
                 f"context {label} cannot be instantiated, because it is abstract, a Protocol or an Enum: pass a "
                 "class, or a function, that makes the context of a job"
             )
-        if is_async(function) or _is_generator(function):
+        if is_async(function) or is_generator(function):
             raise UsageError(
                 f"context {label} must be a plain function, because it is called for each job: open what has to be "
                 "awaited in resources=…, and take their value as its argument"
@@ -73,7 +73,7 @@ class ResourcesFactory:
     """
 
     def __init__(self, function: object) -> None:
-        # What @asynccontextmanager makes is both.
+        # A result of @asynccontextmanager is both a manager and callable.
         is_manager = isinstance(function, (AbstractAsyncContextManager, AbstractContextManager)) and not isinstance(
             function, type
         )
@@ -84,7 +84,7 @@ class ResourcesFactory:
                 f"opens them anew, not {shown(function)}{hint}"
             )
         self._label = label_of(function)
-        if is_async(function) or _is_generator(function):
+        if is_async(function) or is_generator(function):
             raise UsageError(
                 f"resources {self._label} must be decorated with @contextlib.asynccontextmanager, and yield their value"
             )
@@ -118,10 +118,6 @@ def _is_never_instantiated(kind: object) -> bool:
     if not isinstance(kind, type):
         return False
     return inspect.isabstract(kind) or issubclass(kind, Enum) or getattr(kind, "_is_protocol", False) or kind is Any
-
-
-def _is_generator(function: Callable[..., Any]) -> bool:
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _takes_argument(function: Callable[..., Any], what: str, argument: str) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 from .._jobs.calling import Threads
 from .._jobs.handler import Handler, make_handler, returns_of
 from .._jobs.hook import Hook, make_hook
+from .._jobs.mismatch import names_of
 from .._jobs.names import check_job_name, job_name, suggestion
-from .._jobs.parameters import listed
 from .._jobs.periodic_job import PeriodicJob
 from .._jobs.printable import shown
 from .._jobs.rule_arguments import check_rule, values_of, with_defaults
@@ -253,5 +253,5 @@ def _check_partition(handler: Handler) -> None:
     """
     partition = handler.options.partition
     if isinstance(partition, str) and not (partition in handler.parameters or handler.takes_any):
-        takes = listed(handler.parameters) + suggestion(partition, handler.parameters)
+        takes = names_of(handler.parameters, "no arguments") + suggestion(partition, handler.parameters)
         raise HandlerError(f"{handler.name}: partition={partition!r} must be one of its arguments; it takes {takes}")

@@ -46,7 +46,8 @@ class Lifecycle(ABC):
 
     @property
     def _launcher(self) -> Launcher | None:
-        """What runs the jobs. ``None`` unless jobs are run; resources may still be opened or closed then."""
+        """The launcher that runs the jobs; ``None`` unless jobs are run. Resources may still be opened or closed
+        then."""
         return None if self._run is None else self._run.launcher
 
     @property
@@ -111,7 +112,7 @@ class Lifecycle(ABC):
 
     @property
     def _ended_probe(self) -> PoolProbe | None:
-        """What reads the last counts of a run whose jobs have ended; ``None`` before that."""
+        """The probe that reads the last counts of a run whose jobs have ended; ``None`` before that."""
         return None if self._run is None else self._run.ended_probe
 
     async def start(self) -> None:
@@ -300,7 +301,7 @@ class Lifecycle(ABC):
             shown = type(error), error, error.__traceback__
             logger.critical("%s ended the pool: %s", run.ended_by, describe_error(error), exc_info=shown)
         elif isinstance(error, PoolEndedError):
-            # Such as the end of its event loop, when nothing has stopped the pool before.
+            # For example, its event loop has ended although nothing had stopped the pool.
             logger.warning("%s", error)
 
     async def _end(self, *, now: bool = False, cancelled: bool = False) -> None:

@@ -39,10 +39,10 @@ class FlowOpener:
     def open_flow(self, job: Any, flow_id: str) -> JobFlow | None:
         """Return the flow of a job that the pool runs; ``None`` if it does not."""
         launcher, member = self._launcher(), member_of(job.id)
-        if launcher is None or member is None or not any(each.job is job for each in launcher._all_workers):
+        if launcher is None or member is None or not launcher.runs(job):
             return None
         source = self._enqueuer._batch_source()
-        return JobFlow(member, NodeAdder(source, self._enqueuer._producer.run, flow_id, launcher._services._on_due).add)
+        return JobFlow(member, NodeAdder(source, self._enqueuer._producer.run, flow_id, launcher.wake_requeuer).add)
 
 
 class NodeAdder:
@@ -77,19 +77,19 @@ class NodeAdder:
                 with suppress(*REDIS_ERRORS):
                     await self._run(writer.cancel_unlinked())
                 raise
-        # Those before it may have ended.
+        # The nodes before the new ones may have ended.
         self._wake()
         return first
 
     def _add_steps(
         self, writer: FlowWriter, jobs: list[object], after: object, when: object, label: object
     ) -> Steps[int]:
-        # What is not valid is found before numbers are reserved.
+        # Check the nodes before numbers are reserved.
         FlowBuilder(self._flow_id, _HIGHEST).add(jobs, after, when, label)
         first = yield from writer.reserve(len(jobs))
         builder, nodes = FlowBuilder(self._flow_id, first), NewNodes(self._source.keys, self._source.now)
         span, calls, roots = builder.add(jobs, after, when, label)
-        # Others may be added that take their results when they have ended.
+        # Nodes may be added later that take the results of these.
         builder.plan.wanted.update(range(span.first, span.stop))
         nodes.add(self._flow_id, span, calls, roots)
         yield from writer.add_nodes(builder.plan, nodes)

@@ -76,7 +76,7 @@ class PoolRun:
 
     @property
     def counts(self) -> PoolCounts:
-        """What the run has done so far."""
+        """The counts of the run so far."""
         return self._counts if self.launcher is None else self.launcher.counts
 
     @property

@@ -14,12 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._environment import PROCESSES
 from .messages import CHILD, CHILD_REDIS, SERVING, PoolAddress, ProcessReport, decode, report_interval
 
 # Bytes of stacks that are kept, the first ones.
 _MAX_STACKS = 65_536
-# Those of systemd, which only the parent answers.
-_OF_PARENT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "ASYNCWORK_PROCESSES")
+# Environment variables that children do not get: only the parent answers systemd.
+_OF_PARENT = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", PROCESSES)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Child:
 
     @property
     def start_step(self) -> str:
-        """What it does while it does not serve yet, for the log."""
+        """The step of its start that it has reached, for the log."""
         if self._handles_signals:
             return "it makes its pool, opens its resources or connects to Redis"
         return "it imports the application" if self._has_sent else "its interpreter starts"
@@ -182,7 +183,7 @@ class Child:
         """Reap the process if it has ended."""
         if self.code is not None or (code := self._process.poll()) is None:
             return
-        # What it has sent before is read first: where its pool is registered is needed now.
+        # Read its last reports first: they say where its pool is registered, which is needed now.
         self._receive()
         self._receive_stacks()
         self.code = code

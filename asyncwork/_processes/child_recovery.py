@@ -24,7 +24,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 
 
 class ChildRecovery:
-    """What the parent does in Redis for its children."""
+    """Recovers the jobs of children in Redis, for the parent."""
 
     def __init__(self) -> None:
         # By URL and namespace. All children have the same, unless the application was changed meanwhile.

@@ -50,7 +50,7 @@ class Fleet:
         self._environment = environment
         self._slots: list[ChildSlot] = []
         self._children: list[Child] = []
-        # Those that live, and those that have ended and were not taken since.
+        # The children that live, and those that have ended and were not taken since.
         self._reporting: list[Child] = []
         self._recovery = ChildRecovery()
         self._following: set[asyncio.Task[None]] = set()
@@ -93,7 +93,7 @@ class Fleet:
                     )
                 )
             codes = await asyncio.gather(*(slot.run() for slot in self._slots))
-            # Those that were replaced, or were to replace another.
+            # Children that were replaced, or were to replace another.
             for child in self._living():
                 code = await child.wait()
                 codes.append(0 if child.ended_unready else code)
@@ -145,7 +145,7 @@ class Fleet:
             self._stopping.set()
             self._signal_all(signal.SIGTERM)
 
-    # What signals do
+    # Signals
 
     def stop(self, name: str) -> None:
         """Handle a signal to stop: the first lets jobs finish, the second cancels them, the third kills the children.
@@ -228,7 +228,7 @@ class Fleet:
         if self._roll_again:
             await self._roll()
 
-    # What is watched
+    # Checks of the children
 
     async def _tick(self) -> None:
         while True:

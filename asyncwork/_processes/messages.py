@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# What a child reports of itself once a second: at least `pid`, `pool_id`, `state` (starting, running, quiet or
+# The report that a child sends once a second. It has at least `pid`, `pool_id`, `state` (starting, running, quiet or
 # stopping), `jobs` (attempts that have ended) and `memory` (bytes). If the parent serves the health of its children,
 # there is `process` too: the report for that.
 ProcessReport = dict[str, Any]

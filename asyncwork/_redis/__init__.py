@@ -1,1 +1,1 @@
-"""The only place that speaks to Redis or knows a key."""
+"""The only package that speaks to Redis or makes a key."""

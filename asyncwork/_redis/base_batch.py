@@ -30,7 +30,7 @@ class Use(Enum):
 
 
 class BaseBatch(ABC):
-    """What batches have in common, whether their calls block or not.
+    """The base of batches, whether their calls block or not.
 
     :ivar id: its id, 24 hex digits, for :meth:`Client.batch`.
     """

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from .._jobs.location import JobSet
 from .._jobs.membership import Member, MemberState, member_in, member_of
 from ..job import Job
-from .batches import batches
 from .cancels import CancelMark
 from .client import run_script
 from .delayed import Scored
@@ -16,9 +15,10 @@ from .errors import ErrorReply, is_wrong_type
 from .member_calls import BatchKeys, shared_keys
 from .namespace import Namespace
 from .protocol import decode
+from .slices import slices
 
 # Members settled by one command, and batches read by one round trip.
-_BATCH = 500
+_SLICE = 500
 # Bytes of a bitmap that one command returns.
 _PART = 65_536
 
@@ -47,7 +47,7 @@ class BatchStore:
     async def read(self, batch_ids: Sequence[str]) -> list[BatchFields]:
         """Return the fields of batches; none for one that is gone, or whose key holds another type."""
         found: list[BatchFields] = []
-        for some in batches(batch_ids, _BATCH):
+        for some in slices(batch_ids, _SLICE):
             async with self._redis.client().pipeline(transaction=False) as pipe:
                 for batch_id in some:
                     pipe.hgetall(self._keys.batch(batch_id)[0])
@@ -103,7 +103,7 @@ class BatchStore:
 
     async def settle(self, members: Sequence[Member], state: MemberState) -> None:
         """Note how members have ended that no list or set holds any more."""
-        for some in batches(members, _BATCH):
+        for some in slices(members, _SLICE):
             numbers = BatchKeys(self._keys, 4)
             args = [part for each in some for part in (numbers.first(each.batch_id), each.number, state.value)]
             keys = [*shared_keys(self._keys), *numbers.names]

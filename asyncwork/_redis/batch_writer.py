@@ -1,7 +1,8 @@
 """Writes batches and their members, in round trips without a connection.
 
-What is written together is sent as one transaction, so that a member is counted exactly if it is on its way. Its number
-is known before. So whatever a job can be enqueued with, a member can, too, and its payload is like any other.
+The members of one write are sent as one transaction, so that a member is counted exactly if it is on its way. Its
+number is known before. So a member can have all options that a job can be enqueued with, and its payload is like any
+other.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from itertools import islice
 from typing import Any
 
 from .._jobs.batch_options import BatchOptions, check_members
-from .._jobs.membership import SETTLE_NAME, Member, is_flow, member_id
+from .._jobs.membership import SETTLE_NAME, Member, member_id
 from .._jobs.payload import encode_job
-from ..errors import BatchEndedError, UniqueConflictError
+from ..errors import BatchEndedError
 from . import scripts
-from .base_client import unavailable
+from .batch_replies import count_missing, ended_error
 from .batch_source import BatchSource
 from .cancels import MARKS_TTL, CancelMark
 from .discovery import is_moved
 from .enqueue_steps import FAIR_LOADS, LOADS, Request, Steps
 from .errors import ErrorReply, ScriptMissing
-from .limited_push import Write, split_by_limit
+from .limited_push import Write
 from .member_calls import shared_keys
 from .new_jobs import NewJobs
 from .protocol import command, encode, pack
@@ -33,12 +34,6 @@ MOST_BYTES = 1_000_000
 BATCH_TTL = 30 * 86_400
 # Seconds after which a batch is left out of the list, even if it is still kept.
 _LISTED_FOR = 90 * 86_400
-
-_WHY = {
-    -1: "it never was, or has ended so long ago that it is not kept any more",
-    -2: "it has ended",
-    -3: "it was cancelled",
-}
 
 
 class BatchWriter:
@@ -93,7 +88,7 @@ class BatchWriter:
         """
         check_members(jobs, first)
         if not self._new.jobs:
-            # They are enqueued now, however long ago the batch was begun.
+            # The members are enqueued now, however long ago the batch was begun.
             self._new = NewJobs(self._keys, self._source.now)
         count = len(self._new.jobs)
         try:
@@ -114,9 +109,8 @@ class BatchWriter:
         """
         keys = pack(*map(encode, self._keys.batch(self.batch_id)))
         first = yield from self._script("reserve_members", 5, keys, [b"%d" % count])
-        if first < 0:
-            what = "nodes cannot be added to flow" if is_flow(self.batch_id) else "jobs cannot be added to batch"
-            raise BatchEndedError(f"{what} {self.batch_id}: {_WHY[first]}")
+        if (ended := ended_error(self.batch_id, first)) is not None:
+            raise ended
         self._next, self._reserved = first, first + count
         return int(first)
 
@@ -124,44 +118,59 @@ class BatchWriter:
         """Write the members that wait, and the batch if it is not in Redis yet.
 
         :param close: whether no more members come. Then the batch may end.
+        :raises BatchEndedError: when it was cancelled, or is not kept any more. Members of a cancelled one are
+            cancelled as well.
         :raises EnqueueManyError, RedisError, OSError: when Redis refuses or cannot be reached.
         """
         new, self._new = self._new, NewJobs(self._keys, self._source.now)
         self.lacks_members = True
-        all_positions = list(new.batches()) or [range(0)]
+        all_positions = list(new.round_trips()) or [range(0)]
         at_once = close and not self._sent_members and len(all_positions) == 1 and bool(new.jobs)
         if at_once:
             at_once = not any(each.unique or each.limited for each in new.writes(all_positions[0]))
-        missing, failure = 0, None
+        missing, failure, ended = 0, None, None
         with new.traced(self._source.tracing, self._source.namespace):
             for positions in all_positions:
                 refused = yield from self._write_some(new, positions, is_open=not at_once)
                 missing += refused[0]
                 failure = failure or refused[1]
+                if (ended := refused[2]) is not None:
+                    break
         if missing or (close and not at_once):
             yield from self._close(missing, close=close and failure is None)
         if failure is not None:
             raise failure
         self.lacks_members = False
+        if ended is not None:
+            raise ended
 
-    def _write_some(self, new: NewJobs, positions: range, *, is_open: bool) -> Steps[tuple[int, Exception | None]]:
-        """Write some members in one transaction; return how many were not written, and why if Redis refused them."""
+    def _write_some(
+        self, new: NewJobs, positions: range, *, is_open: bool
+    ) -> Steps[tuple[int, Exception | None, BatchEndedError | None]]:
+        """Write some members in one transaction; return how many were not written, and why if Redis refused them, and
+        the error if the batch takes none.
+        """
         writes, names = new.writes(positions) if positions else [], new.names(positions)
-        before = [*self._creation(names, is_open=is_open), *self._counts(len(positions))]
-        if self.created and not is_open:
+        counts, existed = self._counts(len(positions)), self.created
+        before = [*self._creation(names, is_open=is_open), *counts]
+        if existed and not is_open:
             # It was created without members, as a member of another batch is.
-            before.append(command(b"HDEL", encode(self._keys.batch(self.batch_id)[0]), b"open"))
+            before.insert(0, command(b"HDEL", encode(self._keys.batch(self.batch_id)[0]), b"open"))
         self._sent_members = self._sent_members or bool(positions)
-        return self._not_written(new, (yield from self._write_together(new, names, before, writes)))
+        replies, answered = yield from self._write_together(new, names, before, writes)
+        ended = ended_error(self.batch_id, replies[-1]) if existed and counts else None
+        return *count_missing(new, answered, self._masked_url), ended
 
     def _write_together(
         self, new: NewJobs, names: list[str], before: Sequence[bytes], writes: Sequence[Write]
-    ) -> Steps[list[tuple[Write, Any]]]:
-        """Send commands and then those that write jobs in one transaction; return the latter, each with its reply."""
+    ) -> Steps[tuple[Sequence[Any], list[tuple[Write, Any]]]]:
+        """Send commands and then those that write jobs in one transaction; return the replies to the former, and the
+        latter, each with its reply.
+        """
         self._was_sent = True
         replies = yield from self._in_transaction(Request(names, [*before, *(each.command for each in writes)]))
-        failed = next((each for each in replies[: len(before)] if isinstance(each, Exception)), None)
-        if failed is not None:
+        counted = replies[: len(before)]
+        if (failed := next((each for each in counted if isinstance(each, Exception)), None)) is not None:
             raise failed
         self.created = True
         answered = list(zip(writes, replies[len(before) :], strict=True))
@@ -172,27 +181,7 @@ class BatchWriter:
             loads = [scripts.load_command(name) for name in needed]
             replies = yield Request(names, [*loads, *(each.command for each in again)])
             answered += zip(again, replies[len(loads) :], strict=True)
-        return answered
-
-    def _not_written(self, new: NewJobs, answered: Sequence[tuple[Write, Any]]) -> tuple[int, Exception | None]:
-        missing = 0
-        failure: Exception | None = None
-        for write, reply in answered:
-            if isinstance(reply, Exception):
-                missing += len(write.jobs)
-                failure = unavailable(reply, self._masked_url)
-                continue
-            _, others, full = split_by_limit(write, reply)
-            missing += len(others)
-            failure = failure or full
-            if full is None:
-                try:
-                    new.on_reply(write, reply)
-                    missing += sum(new.jobs[each].duplicate for each in write.jobs)
-                except UniqueConflictError as refused:
-                    missing += len(write.jobs)
-                    failure = refused
-        return missing, failure
+        return counted, answered
 
     def _creation(self, names: list[str], *, is_open: bool) -> list[bytes]:
         """Return the commands that create the batch, unless it is there; add the names of its callbacks."""
@@ -265,6 +254,8 @@ class BatchWriter:
         if (failed := next((each for each in replies if isinstance(each, Exception)), None)) is not None:
             raise failed
         child.created = True
+        if (ended := ended_error(self.batch_id, replies[-1])) is not None:
+            raise ended
 
     def add_all(self, jobs: Iterator[object], first: int = 0) -> Steps[None]:
         """Have jobs written with the next members, and write those for which there is no more room.
@@ -338,7 +329,7 @@ class BatchWriter:
             moved = next((each for each in replies if is_moved(each)), None)
             if moved is None or is_last:
                 break
-            # A command alone has the place of Redis found anew, and nothing was executed.
+            # Nothing was executed, and a command outside a transaction has the address of Redis found anew.
             yield Request([], [command(b"EXISTS", encode(self._keys.batch(self.batch_id)[0]))])
         failed = next((each for each in replies if isinstance(each, Exception)), executed)
         raise (

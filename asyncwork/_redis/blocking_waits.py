@@ -106,9 +106,9 @@ class BlockingWait:
         """Return the record of the job if it has ended, or says which job runs in its place."""
         keys = pack(encode(self._keys.results), encode(self._keys.job_record(self._job_id)))
         args = [self._channel, b"%d" % _FORGOTTEN, encode(self._name)]
-        (reply,) = self._redis.send([scripts.call("watch", 2, keys, args)])
+        (reply,) = self._redis.send([scripts.call("watch_jobs", 2, keys, args)])
         if isinstance(reply, ScriptMissing):
-            (reply,) = self._redis.send([scripts.call("watch", 2, keys, args, with_source=True)])
+            (reply,) = self._redis.send([scripts.call("watch_jobs", 2, keys, args, with_source=True)])
         (found,) = value_of(reply)
         self._outage.end()
         if found == 0:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 from .._json import codec
 from ..errors import PayloadError
-from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import decode, encode
+from .slices import slices
 
 # Seconds for which the marks are kept after the newest of them, and for which one is kept among newer ones.
 MARKS_TTL = 7 * 86_400
 # Jobs in one command; keeps it far below 10 ms.
-_BATCH = 500
+_SLICE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class CancelMark:
 
     @classmethod
     def decode(cls, raw: bytes) -> CancelMark:
-        """Return a mark. What another program wrote is a mark, too, without a reason if it cannot be read."""
+        """Return a mark. A value that another program wrote is a mark, too, without a reason if it cannot be read."""
         try:
             fields = codec.decode(raw)
         except PayloadError:
@@ -76,7 +76,7 @@ class Cancels:
     async def mark(self, job_ids: Sequence[str], mark: CancelMark) -> None:
         """Mark jobs. A job that is marked already keeps its first mark."""
         raw = mark.encode()
-        for some in batches(job_ids, _BATCH):
+        for some in slices(job_ids, _SLICE):
             args: list[bytes | int | str] = [MARKS_TTL]
             for job_id in some:
                 args += (encode(job_id), raw)
@@ -102,7 +102,7 @@ class Cancels:
     async def read(self, job_ids: Sequence[str]) -> dict[str, CancelMark]:
         """Return the marks of those of the jobs that are marked."""
         found: dict[str, CancelMark] = {}
-        for some in batches(job_ids, _BATCH):
+        for some in slices(job_ids, _SLICE):
             replies = await self._redis.client().hmget(self._keys.cancels, [encode(each) for each in some])
             marks = zip(some, replies, strict=True)
             found |= {job_id: CancelMark.decode(raw) for job_id, raw in marks if raw is not None}
@@ -116,7 +116,7 @@ class Cancels:
     async def clear(self, job_ids: Sequence[str]) -> set[str]:
         """Remove the marks of jobs; return the ids of those that had one."""
         cleared: set[str] = set()
-        for some in batches(job_ids, _BATCH):
+        for some in slices(job_ids, _SLICE):
             async with self._redis.client().pipeline(transaction=False) as pipe:
                 for job_id in some:
                     pipe.hdel(self._keys.cancels, encode(job_id))

@@ -40,7 +40,7 @@ from .commands import (
     fingerprint,
 )
 from .end_calls import EndCalls
-from .job_end import JobEnd
+from .job_end import END_NUMBERS, JobEnd
 from .keys import Keys
 from .member_commands import EndMember
 from .member_encoder import MemberEncoder
@@ -166,7 +166,7 @@ class CommandEncoder:
     def blocking_pop(self, queue: Queue, seconds: float, *, limited: bool = False) -> tuple[bytes, ...]:
         """Return a blocking pop of a queue, and the script that accounts for the popped job.
 
-        Of a fair queue, these are a pop of its bell, a fetch of one job, and whether more wait.
+        For a fair queue, these are a pop of its bell, a fetch of one job, and a check whether more wait.
 
         :param limited: whether the queue may have a rate, so that the job takes a token.
         """
@@ -190,7 +190,7 @@ class CommandEncoder:
             if stream:
                 keys.append(self._packed.stream(job_id))
                 count += 1
-            numbers = b"%d %d %d %d %d %d %.6f %.6f" % (
+            numbers = END_NUMBERS % (
                 *(seconds, stream, listed, len(more)),
                 *(attempts, enqueued, started, ended),
             )
@@ -229,7 +229,7 @@ class CommandEncoder:
     def _requeue_and_rest(self, do: RequeueAndRest) -> bytes:
         args = [self._pool_id, do.payloads[0], b"%d" % math.ceil(1000 * do.seconds)]
         count, keys = self._ends.add_end(5, do.queue.rest_keys, args, do.end)
-        return scripts.call("rest", count, keys, args, fair=do.queue.fair)
+        return scripts.call("rest_queue", count, keys, args, fair=do.queue.fair)
 
     def _move_to_quarantine(self, do: MoveToQuarantine) -> bytes:
         return scripts.call("quarantine", *self._ends.quarantine(do), fair=do.queue.fair)

@@ -12,16 +12,16 @@ from .._jobs.membership import member_in
 from .._json.codec import replace_surrogates
 from ..errors import PayloadError
 from ..job import Job
-from .batches import batches
 from .client import run_script
 from .fair_queues import FairQueues
 from .member_calls import shared_keys
 from .namespace import Namespace
 from .periodic_changes import PAUSED
 from .protocol import decode, encode
+from .slices import slices
 
 # Queues whose type is read in one round trip.
-_BATCH = 100
+_SLICE = 100
 
 _NO_FIRINGS: Mapping[bytes, tuple[str, int]] = MappingProxyType({})
 
@@ -116,7 +116,7 @@ class DelayedJobs:
     async def broken_queues(self, names: Sequence[str]) -> set[str]:
         """Return which of these names have a queue that is not a list, so that no job can be put on it."""
         broken: set[str] = set()
-        for some in batches(names, _BATCH):
+        for some in slices(names, _SLICE):
             async with self._redis.client().pipeline(transaction=False) as pipe:
                 for name in some:
                     pipe.type(self._keys.queue(name))

@@ -29,7 +29,7 @@ def id_in(payload: bytes) -> str:
 
 
 class DeletedJob(NamedTuple):
-    """What the record of a deleted job says of it.
+    """The values that the record of a deleted job needs.
 
     :ivar seconds: for how long the record is kept; 0 if it has none.
     :ivar enqueued_at: epoch seconds.

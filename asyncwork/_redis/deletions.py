@@ -5,29 +5,25 @@ records say that they were deleted.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .._jobs.hold import read_hold
-from .._jobs.ids import make_identifier
-from .._jobs.location import JOB_SETS, JobSet
+from .._jobs.location import JOB_SETS, JobSet, queue_location
 from .._jobs.membership import MemberState, is_settlement, member_in
 from ..models.job_status import JobState
-from .batch_store import BatchStore
-from .batches import batches
 from .client import run_script
-from .deleted_job import id_in, read_deleted, read_kept_results, record_keys
-from .errors import ErrorReply
-from .fair_queues import FairQueues
+from .deleted_job import id_in, read_deleted, read_kept_results
+from .fair_listing import FairListing
 from .held_keys import HeldKeys
 from .located_payload import LocatedPayload
 from .member_calls import MemberCalls
 from .namespace import Namespace
-from .protocol import encode, value_of
-from .step_records import StepRecords
+from .protocol import encode
+from .slices import slices
 from .undo import UNDO_FOR
 
 # Jobs moved or deleted by one command; keeps every command far below 10 ms.
-_BATCH = 100
+_SLICE = 100
 
 
 class Deletions:
@@ -39,9 +35,8 @@ class Deletions:
     def __init__(self, namespace: Namespace) -> None:
         self._redis = namespace.redis
         self._keys = namespace.keys
-        self._steps = StepRecords(namespace)
-        self._batches = BatchStore(namespace)
-        self._fair = FairQueues(namespace)
+        self._listing = FairListing(namespace)
+        self._fair = self._listing.queues
         self._held = HeldKeys(namespace)
 
     async def delete(
@@ -65,10 +60,9 @@ class Deletions:
             # So that they are restored in their order.
             members = sorted(members, key=lambda member: member.rank)
         # The record of a dead job says already how it has ended.
-        deleted, kept = 0, {} if location == JobSet.DEAD else await read_kept_results(self._redis, self._keys)
-        for some in batches(members, _BATCH):
-            ends: list[bytes | int | float] = [UNDO_FOR if undo else 0, state.value.encode(), encode(reason)]
-            deleted += await self._delete(location, some, undo, kept, ends)
+        deleted, kept = 0, {} if location == JobSet.DEAD else await self._kept_results()
+        for some in slices(members, _SLICE):
+            deleted += await self._delete(location, some, undo, kept, _ends(undo, state, reason))
         return deleted
 
     async def _delete(
@@ -93,7 +87,7 @@ class Deletions:
                 calls.add(member, state, *self._deletion(location, [each], undo, kept, head))
             fair = await self._fair.keys_at(location, [each.raw for each, _ in of_batches])
             if is_set:
-                reply = await run_script(client, "delete_members", calls.keys, calls.args, fair=fair)
+                reply = await run_script(client, "delete_members_from_set", calls.keys, calls.args, fair=fair)
             else:
                 reply = await run_script(client, "delete_members_from_list", calls.keys, calls.args, fair=fair)
             deleted += reply[0]
@@ -103,7 +97,7 @@ class Deletions:
             keys, args = self._deletion(location, members, undo, kept, head)
             fair = await self._fair.keys_at(location, [each.raw for each in members])
             if is_set:
-                return deleted + int(await run_script(client, "delete", keys, args, fair=fair))
+                return deleted + int(await run_script(client, "delete_from_set", keys, args, fair=fair))
             deleted += int(await run_script(client, "delete_from_list", keys, args, fair=fair))
         return deleted
 
@@ -141,71 +135,76 @@ class Deletions:
         return keys, args
 
     async def empty_queue(self, name: str, undo: str) -> int:
-        """Delete all jobs of a queue at once, and then their unique keys; return how many jobs there were.
+        """Delete all jobs that are in a queue now; return how many were there.
+
+        Each step is whole: a program that is killed meanwhile leaves the other jobs in their queue.
 
         :param undo: a token of :meth:`UndoStore.prepare`, or empty to delete them for good.
         """
-        client, kept = self._redis.client(), self._keys.deleted(undo or make_identifier())
-        if fair := await self._fair.keys_of([name]):
-            count, moved = 0, _BATCH
-            while moved == _BATCH:
-                moved = int(await run_script(client, "empty_fair_queue", [kept], [_BATCH, UNDO_FOR], fair=fair))
-                count += moved
-        else:
-            count = await self._rename(self._keys.queue(name), kept, "LLEN")
-        results = await read_kept_results(self._redis, self._keys)
-        for start in range(0, count, _BATCH):
-            payloads = await client.lrange(kept, start, start + _BATCH - 1)
-            await self._held.free(payloads)
-            await self._end_records(payloads, results)
-            await self._steps.expire(list(map(id_in, payloads)), UNDO_FOR if undo else 0)
-            await self._settle(payloads, MemberState.CANCELLED)
-        if not undo:
-            await client.unlink(kept)
-        return count
+        client, kept, deleted = self._redis.client(), await self._kept_results(), 0
+        tenants = await self._listing.waiting(name) if await self._listing.is_fair(name) else []
+        counts = {each.name: each.waiting for each in tenants}
+        # Go pools push to the queue itself also where it is fair.
+        counts[""] = await client.llen(self._keys.queue(name))
+        for ranges in _ranges(counts):
+            async with client.pipeline(transaction=False) as pipe:
+                for tenant, left, count in ranges:
+                    pipe.lrange(self._keys.tenants.list(name, tenant), -left, count - left - 1)
+                found = await pipe.execute()
+            # The jobs that were in front of them are deleted.
+            members = [LocatedPayload(raw, None, rank) for payloads in found for rank, raw in enumerate(payloads)]
+            deleted += await self._delete(queue_location(name), members, undo, kept, _ends(undo))
+        return deleted
 
     async def delete_all(self, location: str) -> int:
-        """Delete all jobs of a sorted set at once, for good, and then their unique keys; return how many there were.
-        Entries that settle members of batches, or by which flows go on, are scheduled again.
+        """Delete all jobs that are in a sorted set now, for good; return how many were there. Entries that settle
+        members of batches, or by which flows go on, are scheduled, or stay so.
+
+        Each step is whole, as in :meth:`empty_queue`.
         """
-        client, dropped = self._redis.client(), self._keys.deleted(make_identifier())
-        count = await self._rename(self._keys.location(location), dropped, "ZCARD")
-        results, left = await read_kept_results(self._redis, self._keys), 0
-        for start in range(0, count, _BATCH):
-            payloads = await client.zrange(dropped, start, start + _BATCH - 1)
-            if kept := [each for each in payloads if is_settlement(each)]:
-                await client.zadd(self._keys.scheduled, dict.fromkeys(kept, int(time.time())))
-                payloads, left = [each for each in payloads if each not in kept], left + len(kept)
-            await self._held.free(payloads, dead=location == JobSet.DEAD)
-            await self._end_records(payloads, results)
-            await self._steps.expire(list(map(id_in, payloads)), 0)
-            await self._settle(payloads, MemberState.FAILED if location == JobSet.DEAD else MemberState.CANCELLED)
-        # UNLINK frees the memory in another thread, however much it is.
-        await client.unlink(dropped)
-        return count - left
+        client, key, start, deleted = self._redis.client(), self._keys.location(location), 0, 0
+        kept = {} if location == JobSet.DEAD else await self._kept_results()
+        for _ in range(0, await client.zcard(key), _SLICE):
+            payloads = await client.zrange(key, start, start + _SLICE - 1)
+            settlements = [each for each in payloads if is_settlement(each)]
+            if location == JobSet.SCHEDULED:
+                start += len(settlements)
+            elif settlements:
+                # In this order, none is lost; to settle a member twice does no harm.
+                await client.zadd(self._keys.scheduled, dict.fromkeys(settlements, int(time.time())))
+                await client.zrem(key, *settlements)
+            members = [LocatedPayload(each, 0.0, 0) for each in payloads if not is_settlement(each)]
+            if members:
+                deleted += await self._delete(location, members, "", kept, _ends(""))
+        return deleted
 
-    async def _rename(self, key: str, name: str, count: str) -> int:
-        """Rename a key, and let it expire; return how many elements it has.
+    async def _kept_results(self) -> Mapping[str, int]:
+        return await read_kept_results(self._redis, self._keys)
 
-        :param count: the command that counts them.
-        """
-        async with self._redis.client().pipeline(transaction=False) as pipe:
-            pipe.rename(key, name)
-            pipe.expire(name, UNDO_FOR)
-            pipe.execute_command(count, name)
-            renamed, _, counted = await pipe.execute(raise_on_error=False)
-        if isinstance(renamed, ErrorReply) and "no such key" in str(renamed):
-            return 0
-        value_of(renamed)
-        return int(value_of(counted))
 
-    async def _end_records(self, payloads: Sequence[bytes], kept: Mapping[str, int]) -> None:
-        """Write to the records of jobs that they were deleted."""
-        ended = [each for each in (read_deleted(payload, kept) for payload in payloads) if each.seconds]
-        if ended:
-            args = [time.time(), *(value for each in ended for value in each)]
-            await run_script(self._redis.client(), "end_deleted", record_keys(self._keys, payloads, kept), args)
+def _ranges(counts: Mapping[str, int]) -> Iterator[list[tuple[str, int, int]]]:
+    """Divide the jobs of a queue into parts that one command deletes; yield the ranges of lists in each part: the
+    tenant, how far from the end of its list the range begins, and how many jobs it has.
 
-    async def _settle(self, payloads: Sequence[bytes], state: MemberState) -> None:
-        """Note in their batches that jobs were deleted."""
-        await self._batches.settle([each for each in map(member_in, payloads) if each is not None], state)
+    The newest come first, so that they are restored in their order. Jobs that come meanwhile are in front of them, and
+    if some are fetched, as many that came take their places.
+
+    :param counts: by tenant, how many of its jobs wait.
+    """
+    part, room = list[tuple[str, int, int]](), _SLICE
+    for tenant, waiting in counts.items():
+        left = waiting
+        while left > 0:
+            count = min(left, room)
+            part.append((tenant, left, count))
+            left, room = left - count, room - count
+            if not room:
+                yield part
+                part, room = [], _SLICE
+    if part:
+        yield part
+
+
+def _ends(undo: str, state: JobState = JobState.DELETED, reason: str = "") -> list[bytes | int | float]:
+    """Return the first arguments of the scripts that delete jobs."""
+    return [UNDO_FOR if undo else 0, state.value.encode(), encode(reason)]

@@ -39,7 +39,7 @@ MAX_AGE = 1.0
 
 # Errors of a node that is not the right one, or not any more. It has not executed the command.
 _MOVED = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
-# The same where redis-py has no class for the error, or a script of Redis 6 reports it within other text.
+# The codes of such errors for which redis-py has no class, or which a script of Redis 6 reports within other text.
 _MOVED_TEXT = re.compile(r"\b(READONLY|NOREPLICAS|UNBLOCKED) ")
 
 # For users whose plain URL leads to a cluster node.

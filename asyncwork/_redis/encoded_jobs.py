@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..models.enqueued_job import EnqueuedJob
-from . import rule_requests, scripts, unique_value
+from . import enqueue_rules, scripts, unique_value
 from .job_record import END_FIELDS
 from .keys import Keys
 from .limited_push import Write, limited_push
@@ -37,7 +37,7 @@ class EncodedJobs:
         # By name, how many jobs may wait in its queue; names without a limit are left out.
         self._limits: dict[str, int] = {}
         self.jobs: list[EnqueuedJob] = []
-        # Their payloads as they are sent: packing them in the step that makes them saves a copy of each.
+        # The payloads of the jobs as they are sent: packing them in the step that makes them saves a copy of each.
         self._packed: list[bytes] = []
 
     def append(self, job: EnqueuedJob, payload: bytes, placement: Placement | None = None) -> None:
@@ -81,16 +81,16 @@ class EncodedJobs:
         """Whether any of the jobs belongs to a tenant of a fair queue."""
         return any(each.tenant is not None for each in self._placements.values())
 
-    def batches(self) -> Iterator[range]:
+    def round_trips(self) -> Iterator[range]:
         """Yield the positions of the jobs of each round trip."""
         for start in range(0, len(self._packed), _MOST_JOBS):
             positions = range(start, min(start + _MOST_JOBS, len(self._packed)))
             if sum(map(len, self._packed[start : positions.stop])) <= _MOST_BYTES:
                 yield positions
             else:
-                yield from self._smaller_batches(positions)
+                yield from self._shorter_round_trips(positions)
 
-    def _smaller_batches(self, positions: range) -> Iterator[range]:
+    def _shorter_round_trips(self, positions: range) -> Iterator[range]:
         start, size = positions.start, 0
         for position in positions:
             length = len(self._packed[position])
@@ -164,7 +164,7 @@ class EncodedJobs:
         if placement.rule is not None:
             kind = placement.rule, placement.digest
             due, front, has_tenant = placement.run_at, placement.front, placement.tenant is not None
-            request = rule_requests.request(
+            request = enqueue_rules.request(
                 self._keys, job, payload, *kind, due, front=front, limit=limit, fair=has_tenant
             )
             return Write(request, [position], unique=True, limited=limited)
@@ -214,11 +214,11 @@ class EncodedJobs:
         (position,) = write.jobs
         job, placement = self.jobs[position], self._placements[position]
         if placement.rule is not None:
-            self.jobs[position] = rule_requests.read_reply(job, placement.rule, reply)
+            self.jobs[position] = enqueue_rules.read_reply(job, placement.rule, reply)
             return
         waiting = job.id
         if placement.unique_key:
             waiting = unique_value.owner_of(reply) if isinstance(reply, bytes) else ""
-        self.jobs[position] = rule_requests.duplicate(job, waiting, replaced=placement.by_key)
+        self.jobs[position] = enqueue_rules.duplicate(job, waiting, replaced=placement.by_key)
         if placement.conflicts:
-            raise rule_requests.conflict(job, waiting)
+            raise enqueue_rules.conflict(job, waiting)

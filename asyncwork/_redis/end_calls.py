@@ -10,7 +10,7 @@ from typing import TypeAlias
 from .._jobs.hold import Hold
 from .._jobs.location import JobSet
 from .commands import DropCancelled, EndHolder, FinishJob, MoveToQuarantine, MoveToSet
-from .job_end import JobEnd
+from .job_end import END_NUMBERS, JobEnd
 from .packed_keys import PackedKeys
 from .protocol import encode, pack
 from .queue import Queue
@@ -33,7 +33,7 @@ class EndCalls:
         count = 6
         if end.stream_seconds:
             count, keys = 7, keys + self._packed.stream(end.job_id)
-        numbers = b"%d %d %d %d %d %d %.6f %.6f" % (
+        numbers = END_NUMBERS % (
             *(end.seconds, end.stream_seconds, end.listed, len(end.more)),
             *(end.attempts, end.enqueued_at, end.started_at, end.ended_at),
         )

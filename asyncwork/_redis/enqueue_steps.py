@@ -35,7 +35,7 @@ class Request(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of the writes of one batch.
+    """The replies to the writes of one round trip.
 
     :ivar answered: the writes that Redis has replied to, each with its reply, which may be an error.
     :ivar unanswered: the other writes.
@@ -85,7 +85,7 @@ def enqueue_many(new: NewJobs, masked_url: str) -> Steps[list[EnqueuedJob]]:
     unwritten: list[int] = []
     cause: BaseException | None = None
     conflict: UniqueConflictError | None = None
-    for positions in new.batches():
+    for positions in new.round_trips():
         answered, unanswered, error = yield from _send(new, positions)
         for write, reply in answered:
             if isinstance(reply, Exception):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from .batches import batches
 from .protocol import value_of
+from .slices import slices
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ async def maybe_existing(client: Any, names: Sequence[T], *keys: Callable[[T], s
     """
     if len(names) <= _FEW:
         return list(names)
-    sections = list(batches(names, _SECTION))
+    sections = list(slices(names, _SECTION))
     counts = await _count(client, [[key(name) for name in section for key in keys] for section in sections])
     unclear = [name for section, count in zip(sections, counts, strict=True) if count for name in section]
     found = await _count(client, [[key(name) for key in keys] for name in unclear])

@@ -33,7 +33,7 @@ class FairKeys:
         self._queue = queue
 
     def options(self, name: str) -> str:
-        """What the pools have declared of a fair queue."""
+        """The options that the pools have declared for a fair queue, as a text."""
         return f"{self._start}options:{name}"
 
     def ring(self, name: str) -> str:

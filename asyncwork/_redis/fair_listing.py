@@ -7,16 +7,16 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .batches import batches
 from .digest_key import DigestKey
 from .errors import is_wrong_type
 from .fair_queues import FairQueues, tenant_of
 from .located_payload import LocatedPayload
 from .namespace import Namespace
 from .protocol import encode, value_of
+from .slices import slices
 
 # Commands sent in one pipeline.
-_BATCH = 500
+_SLICE = 500
 
 
 class WaitingTenant(NamedTuple):
@@ -108,7 +108,7 @@ class FairListing:
 
     async def _pipeline(self, commands: Sequence[tuple[object, ...]]) -> list[Any]:
         replies: list[Any] = []
-        for some in batches(commands, _BATCH):
+        for some in slices(commands, _SLICE):
             async with self._redis.client().pipeline(transaction=False) as pipe:
                 for name, key, *more in some:
                     pipe.execute_command(name, encode(str(key)), *more)

@@ -14,12 +14,12 @@ from .._jobs.location import JobSet, queue_name
 from .._json import codec
 from ..errors import PayloadError
 from ..job import Job
-from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .key_scan import scan_keys
 from .namespace import Namespace
 from .protocol import decode
+from .slices import slices
 
 # Seconds for which the names of the fair queues are remembered. A job that is put into the plain list of a new one
 # meanwhile gets to its tenant all the same.
@@ -27,7 +27,7 @@ _REMEMBERED = 1.0
 # Fields of each tenant in the reply of `read_tenants`.
 _FIELDS = 12
 # Tenants that are read in one step.
-_BATCH = 500
+_SLICE = 500
 # An id in a payload, maybe of an argument.
 _ID = re.compile(rb'"id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 # Members that one step of a scan returns.
@@ -38,7 +38,7 @@ _LONGEST_END = 220
 
 
 class FairOptions(NamedTuple):
-    """What a pool declares of a fair queue.
+    """The options of a fair queue, as a pool declares them.
 
     :ivar concurrency: how many jobs of each tenant may run at once; 0 for any number.
     :ivar most: how many jobs of each tenant may wait; 0 for any number.
@@ -224,7 +224,7 @@ class FairQueues:
         :param waiting: whether only the tenants whose jobs wait are wanted.
         """
         fair = [self._keys.tenants.of(name)]
-        reply = await run_script(self._redis.client(), "name_tenants", [], [int(waiting)], fair=fair)
+        reply = await run_script(self._redis.client(), "list_tenants", [], [int(waiting)], fair=fair)
         text, names, counted = reply
         if not text:
             return None
@@ -234,9 +234,9 @@ class FairQueues:
     async def tenants(self, name: str, tenants: Sequence[bytes]) -> list[TenantState]:
         """Return the states of tenants of a fair queue."""
         found: list[TenantState] = []
-        for some in batches(tenants, _BATCH):
+        for some in slices(tenants, _SLICE):
             reply = await run_script(self._redis.client(), "read_tenants", [], some, fair=[self._keys.tenants.of(name)])
-            rows = batches(reply, _FIELDS)
+            rows = slices(reply, _FIELDS)
             found += (_tenant(each, fields) for each, fields in zip(some, rows, strict=True))
         return found
 

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from .._jobs.flow_plan import Span
 from .._jobs.membership import SETTLE_NAME
 from .._jobs.payload import encode_job
-from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .member_calls import shared_keys
 from .namespace import Namespace
 from .protocol import decode, read_count
+from .slices import slices
 
 # Fields that one command reads.
-_BATCH = 1000
+_SLICE = 1000
 
 
 class FlowStore:
@@ -48,12 +48,14 @@ class FlowStore:
 
     async def set_states(self, flow_id: str, sets: Sequence[int]) -> dict[int, str]:
         """Return the states of sets of nodes; those that do not exist are left out."""
-        found = await self._fields(flow_id, [f"set:{number}" for number in sets])
         states: dict[int, str] = {}
-        for number, text in zip(sets, found, strict=True):
-            words = decode(text or b"").split()
-            if len(words) == 6:
-                states[number] = words[2]
+        # So that the event loop goes on in between, however many there are.
+        for some in slices(sets, _SLICE):
+            found = await self._fields(flow_id, [f"set:{number}" for number in some])
+            for number, text in zip(some, found, strict=True):
+                words = decode(text or b"").split()
+                if len(words) == 6:
+                    states[number] = words[2]
         return states
 
     async def left_before(self, flow_id: str, number: int, first_of_set: int) -> int:
@@ -85,7 +87,7 @@ class FlowStore:
         key, cursor = self._keys.batch(flow_id)[4], 0
         while True:
             try:
-                cursor, some = await self._redis.client().hscan(key, cursor, count=_BATCH)
+                cursor, some = await self._redis.client().hscan(key, cursor, count=_SLICE)
             except ErrorReply as error:
                 if not is_wrong_type(error):
                     raise
@@ -127,7 +129,7 @@ class FlowStore:
 
     async def _fields(self, flow_id: str, names: Sequence[str]) -> list[bytes | None]:
         key, found = self._keys.batch(flow_id)[4], list[bytes | None]()
-        for some in batches(names, _BATCH):
+        for some in slices(names, _SLICE):
             try:
                 found += await self._redis.client().hmget(key, list(some))
             except ErrorReply as error:

@@ -24,20 +24,20 @@ from . import scripts
 from .base_client import unavailable
 from .batch_source import BatchSource
 from .batch_writer import BATCH_TTL, MOST_BYTES, MOST_MEMBERS, BatchWriter
-from .batches import batches
 from .enqueue_steps import Request, Steps, refusal_of
 from .errors import REDIS_ERRORS
 from .keys import Keys
 from .member_calls import shared_keys
 from .new_jobs import NewJobs
 from .protocol import command, encode, pack
+from .slices import slices
 
 # Members settled by one command.
 _SETTLED = 500
 
 
 class FlowOptions(NamedTuple):
-    """What a flow is created with.
+    """The checked options with which a flow is created.
 
     :ivar on_failure: ``cancel`` or ``continue``.
     :ivar unique: the text by which it is unique; empty if it is not.
@@ -93,7 +93,7 @@ def _wait_of(options: EnqueueOptions) -> bytes:
 
 
 class _Part(NamedTuple):
-    """What is written in one transaction.
+    """The part of a flow that is written in one transaction.
 
     :ivar span: the nodes.
     :ivar roots: the positions of those that follow no others.
@@ -164,7 +164,7 @@ class FlowWriter(BatchWriter):
         while True:
             holder = keys.batch(found.decode() or self.batch_id)[0]
             args = [unique, self.batch_id.encode(), found, b"%d" % BATCH_TTL, b"%d" % self._source.now, *fields]
-            reply = yield from self._script("begin_flow", 9, pack(*map(encode, [*names, holder])), args)
+            reply = yield from self._script("create_unique_flow", 9, pack(*map(encode, [*names, holder])), args)
             if not reply:
                 self.created = True
                 return
@@ -201,7 +201,7 @@ class FlowWriter(BatchWriter):
             *self._counts(part.span.size),
             self._addition(plan, nodes, part),
         ]
-        answered = yield from self._write_together(roots, list(dict.fromkeys(names)), before, writes)
+        _, answered = yield from self._write_together(roots, list(dict.fromkeys(names)), before, writes)
         begun = max([*(each.stop for each in part.sets), first])
         self._without_set, self._last_sets = Span(begun, max(0, part.span.stop - begun)), ()
         failure: Exception | None = None
@@ -252,12 +252,12 @@ class FlowWriter(BatchWriter):
         """
         numbers = set(range(self._without_set.first, self._without_set.stop))
         key = encode(self._keys.batch(self.batch_id)[4])
-        for sets in batches(self._last_sets, _SETTLED):
+        for sets in slices(self._last_sets, _SETTLED):
             (found,) = yield Request([], [command(b"HMGET", key, *(b"set:%d" % each.first for each in sets))])
             if isinstance(found, list):
                 for each, text in zip(sets, found, strict=True):
                     numbers.difference_update(range(each.first, each.stop) if text is not None else ())
-        for some in batches(sorted(numbers), _SETTLED):
+        for some in slices(sorted(numbers), _SETTLED):
             # They are counted if they were written.
             (found,) = yield Request([], [command(b"HMGET", key, *(b"job:%d" % each for each in some))])
             if isinstance(found, list):
@@ -266,7 +266,7 @@ class FlowWriter(BatchWriter):
 
     def _settle_lost(self) -> Steps[None]:
         keys = pack(*map(encode, [*shared_keys(self._keys), *self._keys.batch(self.batch_id)]))
-        for some in batches(self._lost, _SETTLED):
+        for some in slices(self._lost, _SETTLED):
             args = [part for each in some for part in (b"5", b"%d" % each, MemberState.CANCELLED.encode())]
             yield from self._script("settle_members", 9, keys, args)
         self._lost = []

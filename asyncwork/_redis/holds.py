@@ -6,11 +6,11 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from ..models.unique_holder import UniqueHolder
-from .batches import batches
 from .client import run_script
 from .key_scan import scan_keys
 from .namespace import Namespace
 from .protocol import decode, encode, read_count
+from .slices import slices
 
 _STEP = 100
 # Keys that one round trip of a search for a job reads.
@@ -33,7 +33,7 @@ class Holds:
     async def read(self, keys: Collection[str]) -> dict[str, UniqueHolder]:
         """Return which jobs hold these keys; keys that are free, or hold another type, are left out."""
         found: dict[str, UniqueHolder] = {}
-        for some in batches(list(keys), _STEP):
+        for some in slices(list(keys), _STEP):
             async with self._redis.client().pipeline(transaction=False) as pipe:
                 for key in some:
                     pipe.hmget(key, "id", "since", "until", "next_id")
@@ -102,7 +102,7 @@ class Holds:
     async def free(self, holders: Mapping[str, UniqueHolder]) -> int:
         """Free keys that are held by the same jobs still; return how many. Their successors go to their queues."""
         freed = 0
-        for some in batches(list(holders), _STEP):
+        for some in slices(list(holders), _STEP):
             keys, args = [self._keys.scheduled], list[bytes]()
             for key in some:
                 keys += (key, self._keys.queue(holders[key].name))

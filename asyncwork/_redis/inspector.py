@@ -14,7 +14,6 @@ from ..errors import PayloadError
 from ..job import Job
 from ..models.pools import Heartbeat, Observation
 from ..models.queues import QueueInfo, Sizes
-from .batches import batches
 from .errors import ErrorReply, is_wrong_type
 from .fair_listing import FairListing
 from .fair_queues import FairState
@@ -24,9 +23,10 @@ from .namespace import Namespace
 from .protocol import decode, encode, read_count, value_of
 from .queue_options import QueueOptions, read_options
 from .rates import QueueRate, Rates, tokens_left
+from .slices import slices
 
 # Commands sent in one pipeline.
-_BATCH = 500
+_SLICE = 500
 
 
 class Inspector:
@@ -199,7 +199,7 @@ class Inspector:
         error is returned in its place.
         """
         replies: list[Any] = []
-        for some in batches(commands, _BATCH):
+        for some in slices(commands, _SLICE):
             async with self._redis.client().pipeline(transaction=False) as pipe:
                 for command in some:
                     pipe.execute_command(*command)

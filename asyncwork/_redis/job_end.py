@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+# The numbers of an end as one argument of a script: how long its record and its stream are kept, whether it is listed,
+# how many parts `more` has, its attempts, and when it was enqueued, started and ended.
+END_NUMBERS = b"%d %d %d %d %d %d %.6f %.6f"
+
 
 class JobEnd(NamedTuple):
-    """What the record of a job says of its end, or of an attempt after which it runs again. Times are epoch seconds.
+    """The end of a job, or of an attempt after which it runs again, as its record says it. Times are epoch seconds.
 
     :ivar payload: what is in progress.
     :ivar seconds: for how long its record is kept; 0 if it has none.

@@ -22,7 +22,7 @@ from .protocol import decode
 Record = Mapping[bytes, bytes]
 
 
-# The fields that say how a job has ended. The attempts, and those who wait, are others.
+# The fields that say how a job has ended. The attempts, and the channels of processes that wait, are others.
 END_FIELDS = (
     *(b"state", b"name", b"attempts", b"enqueued_at", b"started_at", b"ended_at"),
     *(b"result", b"problem", b"err", b"traceback", b"args", b"alias"),
@@ -34,7 +34,7 @@ ATTEMPT = b"attempt:"
 # Records that follow each other, as newer jobs with the same unique key have run instead.
 MOST_ALIASES = 10
 
-# What the script that reads records returns for a job whose results are not kept.
+# The reply of the script that reads records, for a job whose results are not kept.
 NOT_KEPT = -1
 
 
@@ -53,6 +53,16 @@ def check_enqueued(job: object) -> None:
     """
     if not isinstance(job, EnqueuedJob):
         raise UsageError(f"jobs that were enqueued can be waited for, not {shown(job)}")
+
+
+def check_waitable(job: EnqueuedJob[Any]) -> None:
+    """Check that a job can be waited for.
+
+    :raises UsageError: when it is not a job that was enqueued, or its id is not known.
+    """
+    check_enqueued(job)
+    if not job.id:
+        raise UsageError(f"the id of the {job.name!r} job that waits is unknown, because another program wrote it")
 
 
 def nowhere(job_id: str) -> ResultLost:

@@ -41,7 +41,7 @@ class JobScan:
         # In a list: how many elements were seen. In a sorted set: how many of the members with score `at` were.
         self._tenant, cursor = _parse_tenant("" if self._in_set else cursor) or ("", cursor)
         self._at, self._seen = _parse(cursor, self._in_set)
-        # Those of a fair queue that are left to be scanned; `None` before it is known whether it is fair.
+        # The tenants of a fair queue that are left to be scanned; `None` before it is known whether it is fair.
         self._tenants: list[WaitingTenant] | None = None
         self._start = 0
         self.total = 0

@@ -56,7 +56,7 @@ class JobSearch:
         return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
     async def close(self) -> None:
-        """End the search, and cancel those who wait for it."""
+        """End the search, and cancel the calls that wait for it."""
         if self._searching is not None:
             self._searching.cancel()
             await asyncio.wait([self._searching])
@@ -74,7 +74,8 @@ class JobSearch:
                 result.set_result(await self._search(wanted))
             except Exception as error:
                 result.set_exception(error)
-                # Those who asked may all have been cancelled.
+                # The tasks that wait for the result may all have been cancelled, and an error must not be logged as
+                # never read.
                 result.exception()
             except BaseException:
                 result.cancel()

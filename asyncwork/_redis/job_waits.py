@@ -17,20 +17,20 @@ from typing import Any
 from .._jobs.ids import make_identifier
 from ..errors import UsageError
 from . import scripts
-from .batches import batches
 from .errors import REDIS_ERRORS, ErrorReply, ScriptMissing, is_lasting, is_temporary
 from .job_record import NOT_KEPT, Record, not_kept, nowhere, read_record, record_of_dead
 from .job_search import FoundJob, JobSearch
 from .multiplexer import Multiplexer
 from .namespace import Namespace
 from .protocol import encode, pack, value_of
+from .slices import slices
 from .subscription import Subscription
 from .wait_outage import POLL, WaitOutage
 
 # Seconds after which all records are read again, in case a message was lost, and after which Redis forgets a wait.
 _READ_AGAIN, _FORGOTTEN = 5.0, 60
 # Records that one script reads.
-_BATCH = 500
+_SLICE = 500
 # Seconds for which the subscription outlives the last wait, as the next one may come soon.
 _LINGER = 5.0
 # Seconds until the next try while Redis is away, at first and at most.
@@ -226,7 +226,7 @@ class JobWaits:
 
     async def _read_all(self) -> None:
         while self._to_read:
-            some = list(islice(self._to_read, _BATCH))
+            some = list(islice(self._to_read, _SLICE))
             for each in some:
                 del self._to_read[each]
             try:
@@ -259,7 +259,7 @@ class JobWaits:
         keys = [self._keys.results, *map(self._keys.job_record, job_ids)]
         names = [self._waits[each].name if each in self._waits else "" for each in job_ids]
         args = [encode(self._channel), b"%d" % _FORGOTTEN, *map(encode, names)]
-        return await self._script("watch", keys, args)
+        return await self._script("watch_jobs", keys, args)
 
     async def _script(self, script: str, keys: Sequence[str], args: Sequence[bytes]) -> list[Any]:
         packed = pack(*map(encode, keys))
@@ -307,7 +307,7 @@ class JobWaits:
             self._to_search.clear()
             try:
                 found = await self.search.find(job_ids)
-                for some in batches(job_ids, _BATCH):
+                for some in slices(job_ids, _SLICE):
                     await self._on_found(some, found)
             except REDIS_ERRORS as error:
                 self._on_error(error, job_ids)

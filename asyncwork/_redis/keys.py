@@ -26,7 +26,7 @@ _ESCAPE = re.compile(r"\\(?:u00..|.)")
 # From the first brace to the next closing one, if there is anything between.
 _HASH_TAG = re.compile(r"[^{]*\{([^}]+)\}")
 
-# What follows a namespace's prefix in the keys of its queues.
+# The part that follows a namespace's prefix in the keys of its queues.
 _JOBS = re.compile(r"(?:(?<=:)|\A)jobs:")
 # The keys of a queue other than the queue's own.
 _RELATED = re.compile(r"(.+):(inprogress|paused|lock|lock_info|max_concurrency)", re.DOTALL)
@@ -157,7 +157,7 @@ class Keys:
         self.cancels: str = start + "cancels"
         # Random bytes that key the digests of payloads in job refs.
         self.digest_key: str = start + "digest_key"
-        # Sorted sets: the id of a batch -> when it was created, epoch seconds. Of all, and of those not ended.
+        # Sorted sets of all batches and of the open ones: the id of a batch -> when it was created, epoch seconds.
         self.batches: str = start + "groups"
         self.open_batches: str = start + "open_groups"
         # A hash: the text by which a flow is unique -> its id.

@@ -28,7 +28,7 @@ _CODE, _SET, _JOB = "code:", "set:", "job:"
 
 @dataclass(frozen=True, slots=True)
 class TypeLimits:
-    """What a pool has announced of one job name.
+    """The shared limits of one job name, as a pool has announced them.
 
     :ivar owner: the id of the pool.
     :ivar cost: what a job costs that does not say it.
@@ -41,7 +41,7 @@ class TypeLimits:
 
     @property
     def text(self) -> str:
-        """What is in Redis, without the owner."""
+        """The text that is in Redis, without the owner."""
         return " ".join([str(self.cost), *self.limits])
 
 
@@ -54,7 +54,7 @@ class LimitNumbers:
 
     @property
     def text(self) -> str:
-        """What holds."""
+        """The numbers that are in force."""
         return self.was_set or self.code
 
 
@@ -223,6 +223,15 @@ class Limits:
             await client.hset(self._keys.limits, mapping=encoded)
 
 
+def warn_of_change(limit: Limit, before: str) -> None:
+    """Log that a limit of this process has replaced another one of the same name.
+
+    :param before: the numbers of the other one, as they were in Redis.
+    """
+    text = "limit %s changed to %s, that of this process; another one had announced %s"
+    logger.warning(text, printable(limit.name), limit.numbers, printable(before))
+
+
 class LimitSlots:
     """Takes slots of the limits of one namespace."""
 
@@ -237,8 +246,7 @@ class LimitSlots:
         """
         what, number, before = await self._call(limit, slot, cost)
         if before:
-            text = "limit %s changed to %s, that of this process; another one had announced %s"
-            logger.warning(text, limit.name, limit.numbers, printable(decode(before)))
+            warn_of_change(limit, decode(before))
         return decode(what), int(number)
 
     async def renew(self, limit: Limit, slot: str) -> None:

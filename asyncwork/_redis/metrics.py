@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeAlias
 
 from .._health.histogram import BOUNDS
 from ..models.queues import JobCounts
-from .batches import batches
 from .client import run_script
 from .namespace import Namespace
+from .slices import slices
 
 # The name under which the sum of all queues is kept.
 TOTAL = ""
@@ -38,7 +38,7 @@ _MINUTES, _DAYS = 60, 31
 _BUCKETS = struct.Struct(f">{len(BOUNDS) + 1}I")
 _MAX = 2**63 - 1
 # Keys read by one command.
-_BATCH = 50
+_SLICE = 50
 
 # Numbers of attempts by the number of their bucket.
 RunCounts: TypeAlias = Mapping[int, int]
@@ -170,7 +170,7 @@ class MetricsStore:
         """Return strings by key; empty ones for missing keys and keys of another type."""
         wanted = list(dict.fromkeys(keys))
         async with self._redis.client().pipeline(transaction=False) as pipe:
-            for some in batches(wanted, _BATCH):
+            for some in slices(wanted, _SLICE):
                 pipe.mget(some)
             replies = await pipe.execute() if wanted else []
         found = (value or b"" for reply in replies for value in reply)
@@ -189,7 +189,7 @@ def _unpack(string: bytes, cell: _Cell) -> tuple[int, ...]:
 
 
 def _read(layout: struct.Struct, string: bytes, start: int) -> tuple[int, ...]:
-    # What is behind the last byte written is missing.
+    # Redis stores no bytes behind the last one that was written.
     return layout.unpack(string[start : start + layout.size].ljust(layout.size, b"\0"))
 
 

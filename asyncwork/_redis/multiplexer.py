@@ -88,7 +88,7 @@ class Multiplexer:
             if not self._is_ready():
                 await self._prepare()
             request = Commands(commands, self.loop.create_future(), self._deadline())
-            # What is pushed from now on must not overtake it.
+            # Jobs that are pushed from now on must not overtake it.
             self._pushes.clear()
             self._add(request)
             return await request.replies

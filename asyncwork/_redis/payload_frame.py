@@ -9,7 +9,7 @@ from .._jobs.payload import write_payload
 
 
 class PayloadFrame(NamedTuple):
-    """What the packed payloads of all jobs of a name have in common, if they have no options.
+    """The parts that the packed payloads of all jobs of a name have in common, if they have no options.
 
     :ivar size: the bytes of a payload without its id and its arguments.
     :ivar before: what stands before the id.

@@ -12,14 +12,14 @@ from .._jobs.payload import write_payload
 from .._jobs.times import LATEST
 from .._json import codec
 from ..errors import PayloadError
-from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import decode, encode
+from .slices import slices
 
 # Periodic jobs forgotten by one command.
-_BATCH = 100
+_SLICE = 100
 
 
 class Planned(NamedTuple):
@@ -136,7 +136,7 @@ class PeriodicInstances:
 
     async def forget(self, jobs: Sequence[str]) -> None:
         """Forget periodic jobs and their runs. Their planned instances stay."""
-        for some in batches(jobs, _BATCH):
+        for some in slices(jobs, _SLICE):
             await self._redis.client().delete(*(encode(self._keys.periodic_runs(job)) for job in some))
             for key in (self._keys.periodic, self._keys.periodic_fired):
                 # The key may hold another type.

@@ -31,7 +31,7 @@ _OVERDUE = 600
 
 @dataclass(frozen=True, slots=True)
 class PeriodicChange:
-    """What was changed in a periodic job.
+    """The changes of one periodic job.
 
     :ivar paused: whether it fires no more until it is unpaused.
     :ivar name: the name of a job that was added at run time; empty for a job that the code registers.
@@ -135,7 +135,7 @@ class ChangesReading:
 
 
 class ChangeReply(IntEnum):
-    """What became of a change."""
+    """The result of a change."""
 
     CONFLICT = -1
     UNFINISHED = 0

@@ -39,7 +39,7 @@ class Placement(NamedTuple):
 
     @property
     def hold(self) -> str:
-        """What the payload says of the key that the job holds until it has ended; empty if it holds none."""
+        """The mark in the payload for the key that the job holds until it has ended; empty if it holds none."""
         return mark_of(self.rule.until, self.digest) if isinstance(self.rule, Unique) else ""
 
 

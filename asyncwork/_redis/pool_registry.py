@@ -11,27 +11,27 @@ from typing import NamedTuple
 from .._jobs.progress import write_number
 from ..models.pools import Heartbeat, Observation
 from . import heartbeat_fields
-from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .pool_requests import WrittenRequests
 from .protocol import decode, encode
 from .queue_options import QueueOptions
+from .slices import slices
 
 # Seconds after which an observation expires if nothing deletes it.
 _OBSERVATION_TTL = 86_400
 # Observations written or deleted by one command; keeps every command short.
-_BATCH = 100
+_SLICE = 100
 # Job names looked up by one command.
-_NAMES_BATCH = 1000
+_NAMES_SLICE = 1000
 
 _NO_OPTIONS: Mapping[str, QueueOptions] = MappingProxyType({})
 _NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
 class RawHeartbeat(NamedTuple):
-    """What the reaper compares and needs of a pool's heartbeat, as it is in Redis.
+    """The fields of a pool's heartbeat that the reaper needs, as they are in Redis.
 
     :ivar heartbeat_at: when it was written, by the pool's own clock; empty when there is no heartbeat.
     :ivar beats: how many heartbeats the pool has written; empty for gocraft/work.
@@ -164,13 +164,13 @@ class PoolRegistry:
         # Not a transaction: Redis refuses to begin one when its memory is full. If only the heartbeat gets deleted,
         # the reaper does the rest.
         async with self._redis.client().pipeline(transaction=False) as pipe:
-            for some in batches(observations, _BATCH):
+            for some in slices(observations, _SLICE):
                 pipe.delete(*some)
             pipe.delete(self._keys.heartbeat(pool_id))
             pipe.srem(self._keys.worker_pools, pool_id)
             pipe.hdel(self._keys.reapers, pool_id)
             # Again, because an observation may have been written until the heartbeat was gone.
-            for some in batches(observations, _BATCH):
+            for some in slices(observations, _SLICE):
                 pipe.delete(*some)
             for reply in await pipe.execute(raise_on_error=False):
                 if isinstance(reply, Exception) and not is_wrong_type(reply):
@@ -185,9 +185,9 @@ class PoolRegistry:
 
         :returns: whether the busy ones were written; they are not when the pool has no heartbeat.
         """
-        for some in batches(idle, _BATCH):
+        for some in slices(idle, _SLICE):
             await self._redis.client().delete(*(self._keys.observation(worker_id) for worker_id in some))
-        return all([await self._write_observations(pool_id, some) for some in batches(busy, _BATCH)])
+        return all([await self._write_observations(pool_id, some) for some in slices(busy, _SLICE)])
 
     async def _write_observations(self, pool_id: str, observations: Sequence[Observation]) -> bool:
         keys = [self._keys.heartbeat(pool_id), *(self._keys.observation(each.worker_id) for each in observations)]
@@ -238,7 +238,7 @@ class PoolRegistry:
     async def registered_names(self, names: Sequence[str]) -> set[str]:
         """Return which of these job names are registered, that is, were ever enqueued or served."""
         found: set[str] = set()
-        for some in batches(names, _NAMES_BATCH):
+        for some in slices(names, _NAMES_SLICE):
             try:
                 replies = await self._redis.client().smismember(self._keys.known_jobs, list(some))
             except ErrorReply as error:

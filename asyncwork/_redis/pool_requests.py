@@ -32,7 +32,7 @@ _LATEST = 1e11
 
 
 class RequestReply(IntEnum):
-    """What became of a request."""
+    """The result of a request."""
 
     NO_POOL = 0
     WRITTEN = 1

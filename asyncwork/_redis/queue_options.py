@@ -13,7 +13,7 @@ from .protocol import decode, read_count
 
 @dataclass(frozen=True, slots=True)
 class QueueOptions:
-    """What a pool writes of a job type when it starts; others only show it.
+    """The options of a job type that a pool writes when it starts. The others only show them.
 
     :ivar chunk: how many jobs one call takes at most; 0 for one job a call.
     :ivar wait: seconds for which a chunk waits for more jobs.

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..rate import Rate
-from .batches import batches
 from .errors import ErrorReply, is_wrong_type
 from .namespace import Namespace
 from .protocol import decode, encode, value_of
+from .slices import slices
 from .wake_channel import wake_pools
 
 _CODE, _SET = "code:", "set:"
 # In place of a rate that was set: any number of jobs may start, whatever the code says.
 NONE = "none"
 # Keys read by one pipeline.
-_BATCH = 500
+_SLICE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRate:
-    """What is known of the rate of a queue, as the texts that are in Redis.
+    """The rate of a queue, as the texts that are in Redis.
 
     :ivar code: the rate that was announced by the pool that started last; empty if no pool has one.
     :ivar owner: the id of that pool.
@@ -145,7 +145,7 @@ class Rates:
     async def states(self, names: Sequence[str]) -> dict[str, bytes]:
         """Return what is written about the tokens of these job names; empty where there is nothing that can be read."""
         found: dict[str, bytes] = {}
-        for some in batches(names, _BATCH):
+        for some in slices(names, _SLICE):
             async with self._redis.client().pipeline(transaction=False) as pipe:
                 for name in some:
                     pipe.get(self._keys.rate(name))

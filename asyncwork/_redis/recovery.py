@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
-from .batches import batches
 from .client import run_script
 from .commands import exemption_field, fingerprint
 from .errors import ErrorReply, is_wrong_type
@@ -18,13 +17,14 @@ from .keys import Keys
 from .namespace import Namespace
 from .pool_registry import PoolRegistry
 from .protocol import decode
+from .slices import slices
 
 # Seconds for which crashes are kept after the newest of them.
 _CRASHES_TTL = 86_400
 # Seconds for which no pool looks ahead after one has crashed.
 _LOOK_AHEAD_PAUSE = 300
 # Jobs handled by one call of a script; keeps every call far below 10 ms.
-_BATCH = 500
+_SLICE = 500
 
 
 class Recovery:
@@ -72,7 +72,7 @@ class Recovery:
     async def _locked(self, names: Sequence[str]) -> list[str]:
         """Return the queues whose lock is not 0."""
         async with self._redis.client().pipeline(transaction=False) as pipe:
-            for some in batches(names, _BATCH):
+            for some in slices(names, _SLICE):
                 pipe.mget(map(self._keys.lock, some))
             replies = await pipe.execute()
         locks = (lock for reply in replies for lock in reply)
@@ -168,7 +168,7 @@ class Recovery:
         if await client.hget(self._keys.heartbeat(pool_id), "looks_ahead") is not None:
             return
         counts: list[int] = []
-        for some in batches(prints, _BATCH):
+        for some in slices(prints, _SLICE):
             counts += map(_count, await client.hmget(self._keys.crashes, some))
         suspect = await client.hget(self._keys.crashes, self._keys.suspect_field(pool_id))
         most = max(counts, default=0)
@@ -181,8 +181,8 @@ class Recovery:
         fields = sorted(new | likeliest)
         keys = [self._keys.crashes, self._keys.heartbeat(pool_id), self._keys.crashes_of(pool_id)]
         judged_by = b"*" if heartbeat_at is None else heartbeat_at
-        for step, some in enumerate(batches(fields, _BATCH)):
-            args = [self._keys.recorded_field(pool_id), step * _BATCH + 1, judged_by, _CRASHES_TTL, *some]
+        for step, some in enumerate(slices(fields, _SLICE)):
+            args = [self._keys.recorded_field(pool_id), step * _SLICE + 1, judged_by, _CRASHES_TTL, *some]
             await run_script(client, "record_crash", keys, args)
 
     async def _in_progress(self, pool_id: str, names: Iterable[str]) -> list[bytes]:
@@ -190,7 +190,7 @@ class Recovery:
         prints: list[bytes] = []
         for name in names:
             key, start = self._keys.in_progress(name, pool_id), 0
-            while payloads := await self._redis.client().lrange(key, start, start + _BATCH - 1):
+            while payloads := await self._redis.client().lrange(key, start, start + _SLICE - 1):
                 prints += map(fingerprint, payloads)
                 start += len(payloads)
         return prints
@@ -240,7 +240,7 @@ class Recovery:
         fields = [value for each in attempts for value in (each.payload, each.seconds, *each.more)]
         moved, left, fair = 0, 1, await self._fair.keys_of([name])
         while left:
-            args = [pool_id, _BATCH, b"*" if heartbeat_at is None else heartbeat_at, *fields]
+            args = [pool_id, _SLICE, b"*" if heartbeat_at is None else heartbeat_at, *fields]
             done, left = await run_script(self._redis.client(), "reap", keys, args, fair=fair)
             if done < 0:
                 return None

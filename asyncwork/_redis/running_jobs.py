@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from ..errors import PayloadError
 from ..job import Job
-from .batches import batches
 from .namespace import Namespace
 from .pool_registry import PoolRegistry
 from .protocol import encode
 from .recovery import Recovery
+from .slices import slices
 
 # Jobs of one list, and lists, that are read by one pipeline.
-_STEP, _BATCH = 100, 500
+_STEP, _SLICE = 100, 500
 # The most ids that are searched for in the bytes of a payload.
 _FEW = 20
+
+
+class JobInProgress(NamedTuple):
+    """A job that a pool has in progress.
+
+    :ivar raw: its payload.
+    :ivar pool_id: the pool, which may have died.
+    """
+
+    raw: bytes
+    pool_id: str
 
 
 class RunningJobs:
@@ -31,9 +43,13 @@ class RunningJobs:
 
     async def find(self, job_ids: Collection[str]) -> dict[str, bytes]:
         """Return the payloads of those of the jobs with these ids that are in progress, by id."""
-        found: dict[str, bytes] = {}
+        return {job_id: each.raw for job_id, each in (await self.locate(job_ids)).items()}
+
+    async def locate(self, job_ids: Collection[str]) -> dict[str, JobInProgress]:
+        """Return those of the jobs with these ids that are in progress, by id."""
+        found: dict[str, JobInProgress] = {}
         wanted = {encode(job_id) for job_id in job_ids}
-        for lists in batches(await self._lists(), _BATCH):
+        for lists in slices(await self._lists(), _SLICE):
             left, start = list(lists), 0
             while left:
                 async with self._redis.client().pipeline(transaction=False) as pipe:
@@ -42,7 +58,9 @@ class RunningJobs:
                     replies = await pipe.execute(raise_on_error=False)
                 # Errors are those of keys that are not lists.
                 replies = [reply if isinstance(reply, list) else [] for reply in replies]
-                found |= {id_: raw for payloads in replies for raw in payloads if (id_ := id_among(raw, wanted))}
+                for key, payloads in zip(left, replies, strict=True):
+                    pool_id = "" if (part := self._keys.read_queue_key(key)) is None else part.pool_id
+                    found |= {id_: JobInProgress(raw, pool_id) for raw in payloads if (id_ := id_among(raw, wanted))}
                 left = [key for key, payloads in zip(left, replies, strict=True) if len(payloads) == _STEP]
                 start += _STEP
         return found

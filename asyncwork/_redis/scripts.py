@@ -53,16 +53,16 @@ _FRAGMENTS = frozenset(
         "write_end",
     }
 )
-# Those that have a variant for fair queues, because they move jobs.
+# The scripts that have a variant for fair queues, because they move jobs.
 VARIANTS = (
     "ack",
     "ack_members",
     "admit",
     "claim",
     "defer",
-    "delete",
+    "delete_from_set",
     "delete_from_list",
-    "delete_members",
+    "delete_members_from_set",
     "delete_members_from_list",
     "drop_cancelled",
     "drop_cancelled_members",
@@ -86,8 +86,8 @@ VARIANTS = (
     "reap",
     "requeue",
     "requeue_front",
-    "rest",
-    "restore",
+    "rest_queue",
+    "restore_to_set",
     "restore_to_list",
     "retry_nodes",
     "signal",
@@ -97,7 +97,7 @@ VARIANTS = (
 FAIR = "fair:"
 # How the name of a variant begins by which a fetch takes jobs of one tenant for each chunk.
 CHUNKS = "chunks:"
-# Those that have such a variant.
+# The scripts that have such a variant.
 CHUNK_VARIANTS = ("fetch", "fetch_limited")
 # Number of the keys of each fair queue.
 FAIR_KEYS = 13

@@ -13,15 +13,15 @@ from .._json import codec
 from ..errors import PayloadError
 from ..job import Job
 from ..models.job_steps import JobStep
-from .batches import batches
 from .client import run_script
 from .errors import ErrorReply, is_wrong_type
 from .fair_queues import FairQueues
 from .namespace import Namespace
 from .protocol import encode
+from .slices import slices
 
 # Records that one command reads or changes.
-_BATCH = 500
+_SLICE = 500
 
 
 class Sent(NamedTuple):
@@ -104,7 +104,7 @@ class StepRecords:
         :param gone: whether the jobs are gone, so that no event can be sent to them.
         """
         found = 0
-        for some in batches(job_ids, _BATCH):
+        for some in slices(job_ids, _SLICE):
             keys = [encode(self._keys.steps(each)) for each in some]
             found += int(await run_script(self._redis.client(), "expire_steps", keys, [seconds, int(gone)]))
         return found

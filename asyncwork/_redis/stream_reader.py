@@ -23,7 +23,7 @@ _SILENT = 0.5
 # Seconds beyond the wait within which a reply must arrive.
 _REPLY_TIMEOUT = 5.0
 # Entries in one reply.
-_BATCH = 500
+_SLICE = 500
 # Seconds for which a reader tries to reach a Redis that has gone, and between two tries at first and at most.
 _RECONNECT_FOR, _SHORTEST_DELAY, _LONGEST_DELAY = 30.0, 0.05, 1.0
 
@@ -185,7 +185,7 @@ class StreamReader:
         if self._connection is None:
             self._connection = await self._redis.open(_REPLY_TIMEOUT, with_scripts=False)
         read = command(
-            *(b"XREAD", b"COUNT", b"%d" % _BATCH, b"BLOCK", b"%d" % max(1, round(block * 1000))),
+            *(b"XREAD", b"COUNT", b"%d" % _SLICE, b"BLOCK", b"%d" % max(1, round(block * 1000))),
             *(b"STREAMS", self._key, self._last.encode()),
         )
         exists = command(b"EXISTS", self._key)

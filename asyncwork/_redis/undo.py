@@ -14,19 +14,19 @@ from .._json import codec
 from ..errors import PayloadError
 from .client import run_script
 from .deleted_job import id_in, read_kept_results, record_keys
+from .enqueue_rules import SUCCESSOR_AT
 from .errors import is_out_of_memory
 from .fair_queues import FairQueues
 from .held_keys import HeldKeys
 from .namespace import Namespace
 from .protocol import decode, encode
-from .rule_requests import SUCCESSOR_AT
 from .step_records import StepRecords
 from .unique_value import UNIQUE_TTL, owned_by
 
 # Seconds for which a deletion can be undone.
 UNDO_FOR = 600
 # Deletions read, and jobs restored, by one command; keeps every command far below 10 ms.
-_BATCH = 100
+_SLICE = 100
 
 # How many deletions are listed, the newest ones, and how many characters of a user's name.
 _MAX_DELETIONS = 1_000
@@ -98,8 +98,8 @@ class UndoStore:
         entries = await client.zrange(keys.deletions, 0, _MAX_DELETIONS - 1, desc=True)
         listed = [each for each in map(_read_deletion, entries) if each is not None]
         found: list[KeptDeletion] = []
-        for start in range(0, len(listed), _BATCH):
-            chunk = listed[start : start + _BATCH]
+        for start in range(0, len(listed), _SLICE):
+            chunk = listed[start : start + _SLICE]
             async with client.pipeline(transaction=False) as pipe:
                 for token, _ in chunk:
                     pipe.get(keys.deleted_from(token))
@@ -129,13 +129,13 @@ class UndoStore:
             return 0
         location = decode(location)
         results, restored, in_set = await read_kept_results(self._redis, self._keys), 0, location in JOB_SETS
-        while payloads := await client.lrange(kept, 0, _BATCH - 1):
+        while payloads := await client.lrange(kept, 0, _SLICE - 1):
             payloads = payloads[1::2] if in_set else payloads
             keys = [kept, self._keys.location(location)]
             args = self._restored(keys, payloads, results, location == JobSet.DEAD)
             fair = await self._fair.keys_at(location, payloads)
             if in_set:
-                restored += int(await run_script(client, "restore", keys, args, fair=fair))
+                restored += int(await run_script(client, "restore_to_set", keys, args, fair=fair))
             else:
                 restored += int(await run_script(client, "restore_to_list", keys, args, fair=fair))
             await self._steps.expire(list(map(id_in, payloads)), KEPT_FOR, gone=False)

@@ -11,7 +11,7 @@ POLL = 0.5
 
 
 class WaitOutage:
-    """What waits have in common, so that each event is logged once. Threads may share it.
+    """The outage log that several waits share, so that each event is logged once. Threads may share it.
 
     :ivar was_refused: whether the user may not subscribe.
     """

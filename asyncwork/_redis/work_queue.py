@@ -35,7 +35,7 @@ def crashes_of(held: HeldJob) -> int:
 
 
 class Verdict(Enum):
-    """What Redis decided about a job that a blocking pop took."""
+    """The decision of Redis about a job that a blocking pop took."""
 
     ADMITTED = 1
     REQUEUED = 0

@@ -1,1 +1,1 @@
-"""What runs while a pool runs."""
+"""The parts that run while a pool runs: dispatcher, workers and background services."""

@@ -41,8 +41,8 @@ async def announce_job_types(
         return
     for name, hosts in (await registry.served_without_records(results, dead_after)).items():
         logger.warning(
-            "results of %s are not kept by a pool of gocraft/work that serves it, too (on %s): those who wait for a "
-            "job that runs there wait without end; stop serving it there, or register it without result=…",
+            "results of %s are not kept by a pool of gocraft/work that serves it, too (on %s): programs that wait for "
+            "a job that runs there wait without end; stop serving it there, or register it without result=…",
             printable(name),
             ", ".join(sorted(map(printable, set(hosts)))),
         )

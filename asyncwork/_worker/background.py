@@ -83,7 +83,7 @@ class BackgroundServices:
             namespace, periodic, job_types.keys(), period=tuning.periodic, horizon=tuning.horizon
         )
         self.any_due = False
-        dispatchers.on_due(self._on_due)
+        dispatchers.on_due(self.on_due)
         self.loops = [
             *map(ServiceLoop, self.requeuers),
             ServiceLoop(canceller),
@@ -98,7 +98,7 @@ class BackgroundServices:
         ]
         self.loops += _reviewers(namespace, fair_options(job_options), tuning.orphans)
 
-    def _on_due(self) -> None:
+    def on_due(self) -> None:
         """Move what a batch has scheduled to its queue at once."""
         self.any_due = True
         self.loops[len(self.requeuers) - 1].wake()

@@ -1,7 +1,7 @@
 """Cancellations: jobs that are to be cancelled do not start here, and their marks are removed when they end.
 
-The canceller interrupts those that run. What may have to be cancelled is recognized by its mark in Redis, which its
-worker reads before the job begins.
+The canceller interrupts those that run. A job that may have to be cancelled has a mark in Redis, which its worker reads
+before the job begins.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Chunk:
     def _forget_ended(self) -> None:
         """Break the reference cycles, because finding them would take the garbage collector as long as all else."""
         for each in self._members:
-            # Those that were cut off are still needed, to say where they are.
+            # Members that were cut off are still needed, to say where they are.
             if each.has_ended and each.task is not None and each.task.done():
                 each.task = None
         self._members = [each for each in self._members if each.task is not None]

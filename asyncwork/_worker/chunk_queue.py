@@ -48,7 +48,7 @@ class ChunkQueue(ReadyQueue):
         self.jobs.extend(jobs)
         self.added += len(jobs)
         if is_first:
-            # Those before may have been taken away.
+            # The jobs before it may have been taken away.
             self._stop_timer()
         self.begin_some()
 

@@ -161,7 +161,7 @@ class Dispatcher:
         """
         requested_at = self._loop.time()
         reply = await self.request(command)
-        return reply, not self._state.requeueing.is_stale(requested_at, self._loop.time())
+        return reply, not self._state.pending_requeues.is_stale(requested_at, self._loop.time())
 
     # For the launcher
 
@@ -296,7 +296,8 @@ class Dispatcher:
     def held(self) -> Counter[bytes]:
         """Return the payloads that are on their way between Redis and the workers, with how often."""
         held = self._results.payloads()
-        jobs = (*self.ready.jobs, *self._claims.held_back, *self._state.requeueing.postponed, *self.fetcher.to_requeue)
+        postponed = self._state.pending_requeues.postponed
+        jobs = (*self.ready.jobs, *self._claims.held_back, *postponed, *self.fetcher.to_requeue)
         held.update(payload for _, payload, _ in jobs)
         held.update(payload for command in self.fetcher.rests for payload in command.payloads)
         return held

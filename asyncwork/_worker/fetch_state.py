@@ -15,8 +15,8 @@ from .._redis.work_queue import Fetched, HeldJob, Popped, Verdict
 from .fetch_steps import NOTHING, UNBLOCK, NextStep, WaitPlan
 from .look_ahead import Announcement, LookAhead
 from .open_queues import OpenQueues
+from .pending_requeues import PendingRequeues
 from .queue_poller import FEW_QUEUES
-from .requeueing import Requeueing
 
 
 class FetchState:
@@ -67,7 +67,7 @@ class FetchState:
         self.concurrency = concurrency
         self.in_order = concurrency == 1
         self.look_ahead = LookAhead(concurrency, enabled=look_ahead)
-        self.requeueing = Requeueing(stale_after)
+        self.pending_requeues = PendingRequeues(stale_after)
         self.free = concurrency
         self.ahead = 0
         self.surplus_workers = False
@@ -163,7 +163,7 @@ class FetchState:
         :param acked: queues whose acknowledgements are about to be sent: a fetch beside them costs no round trip.
         """
         self._adapt(now)
-        if self.quiet or self.free <= 0 or (self.in_order and (self.requested or self.requeueing)):
+        if self.quiet or self.free <= 0 or (self.in_order and (self.requested or self.pending_requeues)):
             return None
         limit = min(self.free, self._fetch_limit)
         blocked, looks_ahead = self.blocked, self.look_ahead.announced
@@ -193,17 +193,17 @@ class FetchState:
         self.running += len(jobs)
         self._fetched += len(jobs)
         self.free += limit - len(jobs)
-        if self.requeueing:
+        if self.pending_requeues:
             for job in jobs:
-                if job[1] in self.requeueing:
+                if job[1] in self.pending_requeues:
                     self._postpone(job)
-            jobs = [job for job in jobs if job[1] not in self.requeueing]
+            jobs = [job for job in jobs if job[1] not in self.pending_requeues]
         assert self.check()
         if jobs and self.quiet:
             # The fetch may have been sent long after it was made, when Redis was back.
             return NextStep.REQUEUE, jobs
-        if jobs and self.requeueing.is_stale(fetch.requested_at, now):
-            self.requeueing.add(payload for _, payload, _ in jobs)
+        if jobs and self.pending_requeues.is_stale(fetch.requested_at, now):
+            self.pending_requeues.add(payload for _, payload, _ in jobs)
             return NextStep.REVALIDATE, jobs
         if jobs:
             self.open.polls.on_jobs()
@@ -228,7 +228,7 @@ class FetchState:
         if self.backlog:
             must_unblock = bool(self.blocked) and not (self.free > 0 or self.requested or self.quiet)
             return UNBLOCK if must_unblock else NOTHING
-        if self.quiet or len(self.blocked) == len(self.queues) or (self.in_order and self.requeueing):
+        if self.quiet or len(self.blocked) == len(self.queues) or (self.in_order and self.pending_requeues):
             return NOTHING
         if self.ahead:
             # No pop waits on behalf of a slot.
@@ -289,7 +289,7 @@ class FetchState:
             # The pop was sent before this pool knew of the rate, or Redis was not certain about its job.
             self.open.on_opened(queue)
             return NextStep.REQUEUE
-        if popped.payload in self.requeueing:
+        if popped.payload in self.pending_requeues:
             self._postpone((queue, popped.payload, 0))
             return NextStep.POSTPONE
         if self._may_refuse:
@@ -297,10 +297,10 @@ class FetchState:
                 return NextStep.REQUEUE
             # Those that still wait do so on behalf of workers that there are.
             self._may_refuse = False
-        if popped.admitted and not self.requeueing.is_stale(requested_at, now):
+        if popped.admitted and not self.pending_requeues.is_stale(requested_at, now):
             self.open.on_admitted(queue, popped.waiting)
             return NextStep.RUN
-        self.requeueing.add([popped.payload])
+        self.pending_requeues.add([popped.payload])
         return NextStep.REVALIDATE
 
     def on_pop_ended(self, queue: Queue, *, failed: bool) -> None:
@@ -316,9 +316,9 @@ class FetchState:
 
         :param waiting: number of jobs left in the queue.
         """
-        self.requeueing.remove([payload])
+        self.pending_requeues.remove([payload])
         if verdict is Verdict.ADMITTED:
-            if self.requeueing.drop_postponed(payload):
+            if self.pending_requeues.drop_postponed(payload):
                 # The same job: Redis has admitted what the other reply has brought.
                 self.job_done()
             if self.quiet:
@@ -327,22 +327,22 @@ class FetchState:
             return NextStep.RUN
         self.job_done()
         if verdict is Verdict.REQUEUED:
-            self.requeueing.distrust(now)
+            self.pending_requeues.distrust(now)
             self.open.closed.add(queue)
         return NextStep.IGNORE
 
     # Jobs that are requeued
 
     def _postpone(self, job: HeldJob) -> None:
-        if not self.requeueing.postpone(job):
+        if not self.pending_requeues.postpone(job):
             self.job_done()
 
     def on_requeueing(self, payloads: Collection[bytes], now: float) -> None:
         """Postpone these jobs if a reply under way brings them, because Redis is asked to requeue them."""
-        self.requeueing.distrust(now)
-        self.requeueing.add(payloads)
+        self.pending_requeues.distrust(now)
+        self.pending_requeues.add(payloads)
 
     def on_requeued(self, payloads: Collection[bytes], now: float) -> None:
         """Revalidate these jobs if the reply to an earlier request brings them, because they are in their queue."""
-        self.requeueing.remove(payloads)
-        self.requeueing.distrust(now)
+        self.pending_requeues.remove(payloads)
+        self.pending_requeues.distrust(now)

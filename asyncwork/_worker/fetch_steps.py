@@ -20,7 +20,7 @@ class NextStep(Enum):
 
 
 class WaitPlan(NamedTuple):
-    """What a pool does while it waits for jobs.
+    """The plan of a pool that waits for jobs: where to block, and when to poll.
 
     :ivar block_on: queues on which pops are to block now; their workers are counted as blocked.
     :ivar poll_at: when to call :meth:`FetchState.poll`, by the event loop's clock, seconds; ``None`` if that is not

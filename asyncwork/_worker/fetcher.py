@@ -266,7 +266,7 @@ class Fetcher:
             self.state.rest(command.queue, command.seconds, self._loop.time())
             self._openings.plan()
         self.rests.append(command)
-        self.state.requeueing.begin_rest(_resting(command.queue, command.payloads[0]))
+        self.state.pending_requeues.begin_rest(_resting(command.queue, command.payloads[0]))
         others = self._keep_resting(list(self.ready.jobs))
         if len(others) < len(self.ready.jobs):
             self.ready.jobs.clear()
@@ -292,7 +292,7 @@ class Fetcher:
             self._results.add(command, partial(self._on_rested, command))
 
     def _on_rested(self, command: RequeueAndRest, reply: Any) -> None:
-        self.state.requeueing.on_rested(_resting(command.queue, command.payloads[0]), self._loop.time())
+        self.state.pending_requeues.on_rested(_resting(command.queue, command.payloads[0]), self._loop.time())
         self._on_requeued(command.payloads, reply)
 
     def _keep_resting(self, jobs: Sequence[HeldJob]) -> Sequence[HeldJob]:
@@ -403,7 +403,7 @@ class Fetcher:
 
     def _on_revalidated(self, queue: Queue, payload: bytes, requested_at: float, reply: Sequence[int]) -> None:
         verdict, waiting, crashes = Verdict(reply[0]), reply[1], reply[2]
-        if verdict is Verdict.ADMITTED and self.state.requeueing.may_rest(_resting(queue, payload), requested_at):
+        if verdict is Verdict.ADMITTED and self.state.pending_requeues.may_rest(_resting(queue, payload), requested_at):
             # Redis may have decided before it knew that this is to rest.
             self._revalidate(queue, payload)
             return
@@ -416,7 +416,7 @@ class Fetcher:
         self._wake()
 
     def _revalidate_postponed(self) -> None:
-        for queue, payload, _ in self.state.requeueing.take_postponed():
+        for queue, payload, _ in self.state.pending_requeues.take_postponed():
             self._revalidate(queue, payload)
 
 

@@ -64,7 +64,7 @@ class FilledQueues:
 
     def _draw(self, number: int, excluded: Set[Queue]) -> list[Queue]:
         if len(self._filled) > 4 * number:
-            # As a sample of all, but at a cost that does not depend on how many there are.
+            # Draw as from all, but at a cost that does not depend on how many there are.
             for _ in range(2):
                 drawn: dict[Queue, None] = {}
                 # There are none to draw from if fetches under way had named all filled queues the last time.

@@ -3,8 +3,8 @@
 A hook can neither change nor delay what becomes of its job: the outcome is on its way to Redis before the hook starts,
 and each call is a task of its own, beside the workers. A stop waits for the calls within the grace period.
 
-What a hook raises is logged. A call that does not end in time is cancelled, and nothing waits for it any more. Calls
-and threads are limited, because hooks that hang would otherwise fill the memory as fast as jobs fail.
+An exception of a hook is logged. A call that does not end in time is cancelled, and nothing waits for it any more.
+Calls and threads are limited, because hooks that hang would otherwise fill the memory as fast as jobs fail.
 """
 
 from __future__ import annotations

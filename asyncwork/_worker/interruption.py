@@ -197,7 +197,7 @@ def _timeout_error(seconds: float) -> JobTimeoutError:
 
 
 class InterruptibleGroup(Protocol):
-    """What runs several jobs in one call."""
+    """A call that runs several jobs, and can be interrupted."""
 
     def interrupt(self, make_cause: Callable[[], BaseException]) -> None:
         """End the attempts of all jobs."""

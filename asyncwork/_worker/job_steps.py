@@ -32,7 +32,7 @@ from .dispatcher import Dispatcher
 if TYPE_CHECKING:
     from .worker import Worker
 
-# What a field says of a step that is recorded, as it is counted.
+# The kind of a recorded step, as it is counted, by what its field says.
 _KIND_OF = {STEP: "step", SLEEP: "sleep", WAIT: "event", EVENT: "event_timeout"}
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from .._jobs.calling import Call
-from .._jobs.chunk_sink import emit_from_thread, encode_chunk, is_in_thread_of
 from .._jobs.printable import shown
+from .._jobs.stream_sink import emit_from_thread, encode_chunk, is_in_thread_of
 from .._redis.base_client import translated_errors
 from .._redis.namespace import Namespace
 from .._redis.stream_writer import StreamWriter

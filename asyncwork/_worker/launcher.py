@@ -64,6 +64,7 @@ class Launcher:
     :param job_types: by job name, with all middleware around each.
     :param context: makes a fresh context for a job.
     :param hooks: called for failed attempts; ``None`` if the pool has no hooks.
+    :ivar all_workers: all that runs a job, also in chunks.
     :ivar started: set when jobs are taken.
     :ivar state: whether the pool is running, quiet or stopping.
     :ivar crashed: whether the pool ended by an unexpected error, which a running job may have caused.
@@ -85,10 +86,10 @@ class Launcher:
         self.pool_id: str = make_identifier()
         self._redis_clock = RedisClock()
         self.workers: list[Worker] = []
-        # Those that run jobs in chunks, which need the job types first.
+        # The runners of jobs in chunks, which need the job types first.
         self._chunk_runners: list[ChunkRunner] = []
-        self._all_workers = AllWorkers(self.workers, self._chunk_runners)
-        self._streams = JobStreams(self._namespace, self._all_workers)
+        self.all_workers: Sequence[Worker] = AllWorkers(self.workers, self._chunk_runners)
+        self._streams = JobStreams(self._namespace, self.all_workers)
         self._job_types = job_types = Expiry(self._now_in_redis).with_limits(self._streams.attach(job_types))
         self._max_concurrency, self._results = written_options(job_types)
         self._work_queue = WorkQueue(redis, keys, self.pool_id)
@@ -148,7 +149,7 @@ class Launcher:
             self._cancellations,
             ending=self._workers_end,
             on_defect=self._worker_broke,
-            runs=lambda job: any(each.job is job for each in self._all_workers),
+            runs=self.runs,
             hooks=self._hooks,
         )
 
@@ -165,7 +166,7 @@ class Launcher:
             work_queue=self._work_queue,
             dispatchers=self._dispatchers,
             workers=self._worker_set,
-            canceller=Canceller(self._namespace, self._cancellations, self._all_workers, period, on_message),
+            canceller=Canceller(self._namespace, self._cancellations, self.all_workers, period, on_message),
             metrics=self._metrics,
             periodic=periodic,
             possible_loss=self._possible_loss,
@@ -178,7 +179,7 @@ class Launcher:
             self.pool_id,
             job_names=self._job_types,
             dispatchers=self._dispatchers,
-            workers=self._all_workers,
+            workers=self.all_workers,
             services=self._services,
             heartbeat_thread=self._heartbeat_thread,
             hooks=self._hooks,
@@ -235,7 +236,7 @@ class Launcher:
 
     @property
     def counts(self) -> PoolCounts:
-        """What the pool has done so far."""
+        """The counts of the pool so far."""
         return replace(self._metrics.totals, ignored=sum(each.count for each in self._ignored()))
 
     @property
@@ -252,6 +253,14 @@ class Launcher:
     def _ignored(self) -> tuple[IgnoredArgument, ...]:
         """Return the arguments ignored so far. Also called from the heartbeat's thread."""
         return ignored_arguments(self._job_types)
+
+    def runs(self, job: Any) -> bool:
+        """Return whether a worker runs this very job, not only one with its id."""
+        return any(each.job is job for each in self.all_workers)
+
+    def wake_requeuer(self) -> None:
+        """Have jobs that are due now moved to their queues soon."""
+        self._services.on_due()
 
     async def drain(self) -> None:
         """Wait until the queues are empty, including the retry and scheduled jobs that were due when this was called,
@@ -344,7 +353,7 @@ class Launcher:
             await self._shutdown.finish_jobs(self._options.grace, self.state.hurrying)
         except asyncio.CancelledError:
             # The end of an event loop cancels all tasks. A job that cancels all other tasks does not cancel its own.
-            self.crashed = any(worker.task is not None and not worker.task.cancelling() for worker in self._all_workers)
+            self.crashed = any(worker.task is not None and not worker.task.cancelling() for worker in self.all_workers)
             raise
         finally:
             stopping.cancel()

@@ -10,7 +10,7 @@ from .._jobs.clock import Clock
 
 
 class Renewable(Protocol):
-    """What a heartbeat renews."""
+    """A lease that each heartbeat renews."""
 
     def renew(self, sent_at: float, took: float, *, reaped: bool) -> None:
         """Record that a heartbeat was written; see :meth:`Lease.renew`."""
@@ -32,7 +32,7 @@ class Lease:
         self._seconds = seconds
         self._clock = clock
         self.expires = clock() + seconds
-        # The same by the monotonic clock, which cannot be set but is read less often.
+        # The same time by the monotonic clock, which cannot be set but is read less often.
         self._until = time.monotonic() + seconds
         # How often this pool was found to have been considered dead, and how many of these its last claim covers.
         self._reaps = 0

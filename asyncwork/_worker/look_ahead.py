@@ -31,7 +31,7 @@ KEPT = 1.0
 
 
 class Announcement(Enum):
-    """What a pool has to write to its heartbeat."""
+    """The change that a pool has to write to its heartbeat."""
 
     BEGIN = "begin"
     END = "end"
@@ -61,7 +61,7 @@ class LookAhead:
         self._not_before = -math.inf
         self._rest = _FIRST_REST
         self._wanted_at = -math.inf
-        # What was measured last: when, and how many jobs had ended.
+        # The last measurement: when it was, and how many jobs had ended.
         self._at, self._ended = -math.inf, 0
 
     @property
@@ -87,7 +87,7 @@ class LookAhead:
     def on_requeued(self, now: float) -> None:
         """Do not look ahead for some time, because jobs did not begin in time."""
         if now < self._not_before:
-            # They were taken before the pause began, as were those that caused it.
+            # These jobs were taken before the pause began, as were those that caused it.
             return
         again = now - self._not_before < 2 * self._rest
         self._rest = min(2 * self._rest, _LONGEST_REST) if again else _FIRST_REST

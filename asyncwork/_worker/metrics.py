@@ -13,8 +13,8 @@ from .outcome import Cancelled, Dead, Expired, Outcome, Rest, RetryAt, RunAt
 
 # How an attempt may end, as QueueMetrics.outcomes() distinguishes it.
 OUTCOMES = ("done", "retried", "dead", "dropped", "snoozed", "rate_limited", "expired", "cancelled")
-# What is recorded of steps: a step that has returned, a sleep and an event that a job begins to wait for, and an event
-# that has not come in time.
+# The kinds of recorded steps: a step that has returned, a sleep and an event that a job begins to wait for, and an
+# event that has not come in time.
 STEP_KINDS = ("step", "sleep", "event", "event_timeout")
 # Classes of exceptions that the metrics of a queue distinguish, because a handler may make any number of classes.
 _MOST_KINDS = 50
@@ -167,7 +167,7 @@ class PoolMetrics:
 
     @property
     def totals(self) -> PoolCounts:
-        """What the pool has done so far."""
+        """The counts of the pool so far."""
         queues = self._queues.values()
         return PoolCounts(
             done=sum(each.processed - each.failed - each.excused for each in queues),

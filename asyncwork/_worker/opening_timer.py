@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .open_queues import OpenQueues
 
-# Of the event loop, seconds. It may call a little early.
+# The resolution of the event loop's clock, seconds. The loop may call that much too early.
 _CLOCK_RESOLUTION = time.get_clock_info("monotonic").resolution
 
 

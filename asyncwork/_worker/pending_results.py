@@ -47,7 +47,7 @@ class PendingResults:
         self._wakeup = wakeup
         self._on_possible_loss = on_possible_loss
         self._on_reply: dict[Command, OnReply] = {}
-        # Those among the commands for the next batch, by queue.
+        # The ends of holders among the commands for the next batch, by queue.
         self._holders: dict[Queue, EndHolders] = {}
         self._in_flight: set[CommandBatch] = set()
 

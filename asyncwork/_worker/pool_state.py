@@ -25,7 +25,7 @@ _EFFECTS = {
 
 
 class Fetching(Protocol):
-    """What fetches the jobs of the pool."""
+    """The part of the pool that fetches jobs."""
 
     def stop(self) -> None:
         """Take nothing more. A blocking pop may still take a job, which is then requeued."""

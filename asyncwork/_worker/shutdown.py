@@ -63,7 +63,7 @@ class Shutdown:
         self._services = services
         self._heartbeat_thread = heartbeat_thread
         self._hooks = hooks
-        # What is to be kept of the attempts that were cut off, by queue.
+        # The records to write of the attempts that were cut off, by queue.
         self._cut_off: dict[str, list[JobEnd]] = {}
         self.failure = ""
 

@@ -61,7 +61,7 @@ class TenantChunkQueue(ChunkQueue):
     def add(self, jobs: Collection[HeldJob]) -> None:
         """Collect jobs for the chunks of their tenants."""
         if not self.jobs:
-            # Those before may have been taken away.
+            # The jobs before these may have been taken away.
             self._due_at.clear()
         self.jobs.extend(jobs)
         self.added += len(jobs)

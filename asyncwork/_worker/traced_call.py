@@ -34,7 +34,7 @@ def traced(call: Call, tracing: JobTracing, namespace: str, options: JobOptions)
             except BaseException as raised:
                 error = cause_of(job, raised) or raised
                 if (steps := _steps_of(job)) is not None:
-                    # What a task group wraps, and what a handler has raised instead.
+                    # Find the cause if a task group has wrapped it, or the handler has raised another error instead.
                     error = steps.cause_of(error) or error
                 outcome, failed = _ending_of(job, options, error)
                 record(outcome, error, failed)

@@ -4,11 +4,11 @@ It runs in a task, and a job can leave something behind that would cancel that t
 or anyio scope that was entered and never left, or a task group whose reader fails later. Two measures protect the next
 job:
 
-- Whatever is to cancel a task refers to it. A worker therefore counts the references to its task. If their number after
-  a job differs from that before the task's first job, or the job has cancelled the task, the task ends, and the worker
-  goes on in a new one. Cancelling a task that has ended does nothing. That number is not counted again: an error that a
-  job has raised may refer to the task until it is collected, and this may be while a job runs that leaves as many
-  references behind.
+- Code that is to cancel a task refers to it. A worker therefore counts the references to its task. If their number
+  after a job differs from that before the task's first job, or the job has cancelled the task, the task ends, and the
+  worker goes on in a new one. Cancelling a task that has ended does nothing. That number is not counted again: an
+  error that a job has raised may refer to the task until it is collected, and this may be while a job runs that leaves
+  as many references behind.
 - Timers, callbacks and tasks run in the context variables of the code that started them. A cancellation that comes from
   a job that has ended is therefore ignored.
 
@@ -82,7 +82,8 @@ class Worker:
     def __init__(self, env: WorkerEnvironment, overdue_in: float, worker_id: str | None = None) -> None:
         self._env = env
         self._overdue_in = overdue_in
-        # Of a job that is not plain: whether it may belong to a batch, or holds a key, so that its end concerns these.
+        # Whether the current job may belong to a batch, or holds a key, so that its end concerns these. Plain jobs do
+        # neither.
         self._bound = False
         self.id = make_identifier() if worker_id is None else worker_id
         self._pid = forks.pid

@@ -16,7 +16,7 @@ from .job_type import JobType
 
 @dataclass(frozen=True, slots=True)
 class WorkerEnvironment:
-    """What a worker needs from its pool.
+    """The parts of its pool that a worker needs.
 
     :ivar dispatcher: gives jobs to the workers, and records their outcomes.
     :ivar job_types: by job name.

@@ -27,6 +27,7 @@ from ..worker_pool import WorkerPool
 from . import shutdown, streams
 from .errors import FAILED, AppError
 from .importer import find_pool
+from .summary import NO_JOBS
 
 # Ends the type of an argument that has a default.
 _OPTIONAL = ", optional"
@@ -56,7 +57,7 @@ class PeriodicReport:
 
 @dataclass(frozen=True, slots=True)
 class AppReport:
-    """What a pool does, and what is wrong with it."""
+    """The report about an app: what its pool does, and its problems."""
 
     app: str
     namespace: str | None = None
@@ -76,7 +77,7 @@ def check(options: argparse.Namespace) -> int:
     """
     before = set(threading.enumerate())
     try:
-        # What the app prints, and what programs print that it starts, must not mix with the result.
+        # Output of the app, and of programs that it starts, must not mix with the result.
         with contextlib.redirect_stdout(sys.stderr), streams.output_to_error():
             report = _report(options.app)
     except UsageError as error:
@@ -157,7 +158,7 @@ def _periodic_report(name: str, schedule: Schedule) -> PeriodicReport:
 
 def _warnings(pool: WorkerPool[Any], handlers: Sequence[Handler]) -> Iterator[str]:
     if not handlers:
-        yield "the pool has no jobs: does the app import the modules that define its handlers?"
+        yield NO_JOBS
     for handler in handlers:
         if untyped := [name for name, each in handler.parameters.items() if _is_missing(each.annotation)]:
             yield f"job {handler.name}: no type is checked of {', '.join(untyped)}: annotate each with its type"

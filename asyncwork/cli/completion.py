@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 1.0
 # Names that mean nothing else to a shell. Others are not offered, because a shell would run what is written in them.
 _HARMLESS = re.compile(r"[\w%+,./@^{}-]+", re.ASCII)
-# What an option or an argument takes, by command and name.
+# The kind of value that an option or an argument takes, by command and name.
 _TAKES = {
     ("enqueue", "job"): "queue",
     ("jobs", "location"): "location",

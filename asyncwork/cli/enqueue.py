@@ -33,13 +33,13 @@ from ..unique import Unique
 from . import logs, settings, streams
 from .enqueue_rules import Rules, describe_duplicate, read_rules
 from .errors import FAILED, NOT_ENDED
-from .summary import duration
+from .times import duration
 
 _FOR_A_POOL = "for a pool that handles it"
 
 
 class _Obstacle(NamedTuple):
-    """What keeps a job from running.
+    """A reason why a job does not run yet.
 
     :ivar until: what it waits for, after the word ``waits``.
     """

@@ -40,7 +40,7 @@ def _parent(group: NodeGroup, groups: dict[int, NodeGroup]) -> int:
     return max((first for first in group.after if first in groups and first < group.first), default=-1)
 
 
-# What stands before a group, and how far it moves what is below it.
+# The prefixes of a group, and the indents of the groups below each.
 _ROOT, _NEXT, _ONE, _LAST = "", "-> ", "|- ", "`- "
 _INNER = {_ROOT: "", _NEXT: "   ", _ONE: "|  ", _LAST: "   "}
 

@@ -23,8 +23,7 @@ from . import settings, streams
 from .command_hints import CommandHints
 from .errors import FAILED
 from .json_text import object_text
-from .summary import duration
-from .times import time_and_age
+from .times import duration, time_and_age
 
 # Seconds between two readings, at least.
 _POLL = 0.5
@@ -37,7 +36,7 @@ _UNKNOWN = "unknown: it has ended and is not kept, or never was in this namespac
 
 
 class _View(NamedTuple):
-    """What is known of a job at one time.
+    """The status of a job at one time, with what the command shows beside it.
 
     :ivar reason: why it waits; empty if it does not.
     :ivar has_result: whether its result is kept.
@@ -190,6 +189,9 @@ def _facts(view: _View, now: float | None) -> Iterator[tuple[str, str]]:
     if status.name:
         yield "job", f"{printable(status.name)} {printable(status.id)}"
     overdue = ", overdue: it goes on although it was to end" if status.overdue else ""
+    if status.pool_dead_since is not None:
+        since = f" since {time_and_age(status.pool_dead_since, now)}" if status.pool_dead_since else ""
+        overdue = f", in a pool that is considered dead: no heartbeat{since}; another pool is to requeue the job"
     unknown = _UNKNOWN if view.is_unknown else "waiting in its flow"
     yield "state", unknown if status.state is JobState.UNKNOWN else f"{status.state}{overdue}"
     if status.cancellation and status.state is JobState.RUNNING:

@@ -20,7 +20,7 @@ from .progress_bar import progress
 from .session import Session, user
 
 # Refs that one call acts on.
-_BATCH = 100
+_SLICE = 100
 # Up to so many jobs in a location, the deletion of those that match can be undone.
 _MOST_UNDONE = 1000
 
@@ -169,7 +169,7 @@ class ActionOnJobs:
                     bar.done = self._done
                 return
             # One undo token for all, of a deletion that is not large.
-            size = _MOST_UNDONE if verb == "rm" else _BATCH
+            size = _MOST_UNDONE if verb == "rm" else _SLICE
             for start in range(0, len(chosen), size):
                 refs = [each.ref for each in chosen[start : start + size]]
                 if verb == "rm":

@@ -16,7 +16,7 @@ from .session import Session
 from .table import Column, Row, table
 from .times import age, time_and_age
 
-# What the time of a record is, by its location.
+# The heading of the time of a record, by its location.
 _TIMES = {
     JobSet.RETRY: "DUE",
     JobSet.SCHEDULED: "DUE",

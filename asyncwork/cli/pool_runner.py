@@ -19,12 +19,14 @@ from .._version import version
 from .._worker.worker_report import describe_workers
 from ..errors import EmbeddedRedisError, PoolEndedError, RedisUnavailable, UsageError
 from ..worker_pool import WorkerPool
+from .embedded_redis import start_redis
 from .errors import FAILED, AppError
 from .event_loop import name_of
 from .importer import PoolMaker, app_trace, factory_error
 from .memory import memory
 from .signals import handled_stop_signals
-from .summary import duration, jobs
+from .summary import NO_JOBS, jobs
+from .times import duration
 
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
@@ -142,12 +144,12 @@ class PoolRunner:
             self._source.pool = pool
         pool._on_new_id = self._report_id
         if self._directory is not None:
-            await self._start_redis(self._directory, stack)
+            pool.reconfigure(url=await start_redis(self._directory, stack))
         logger.info("Redis at %s, namespace %r", pool.masked_url, pool.options.namespace)
         if pool.job_names:
             logger.info("jobs: %s", jobs(pool))
         else:
-            logger.warning("the pool has no jobs: does the app import the modules that define its handlers?")
+            logger.warning(NO_JOBS)
         for spec, name in pool.periodic_jobs:
             logger.info("periodic: %s at %r", name, spec)
         await self._start_pool()
@@ -177,14 +179,6 @@ class PoolRunner:
                 raise
             text = f"the resources of {self._label} cannot be opened: {describe_error(error)}"
             raise AppError(text, app_trace(error), code=FAILED) from None
-
-    async def _start_redis(self, directory: str, stack: AsyncExitStack) -> None:
-        from ..embedded import EmbeddedRedis
-
-        server = EmbeddedRedis(directory or None)
-        await stack.enter_async_context(server)
-        logger.info("started a Redis server, process %d, which keeps its data in %s", server.pid, server.directory)
-        self._pool.reconfigure(url=server.url)
 
     async def _work(self) -> None:
         """Wait until the pool has stopped; with ``burst``, stop it when the queues are empty.
@@ -277,7 +271,7 @@ class PoolRunner:
     def describe_workers(self) -> str:
         """Return what each worker does, with stacks. Called in a thread of its own."""
         launcher = None if self._made is None else self._made._launcher
-        workers = [] if launcher is None else launcher._all_workers
+        workers = [] if launcher is None else launcher.all_workers
         return describe_workers(workers, threading.main_thread().ident or 0)
 
 

@@ -18,7 +18,7 @@ from ..errors import UsageError
 from ..models.pools import Heartbeat, PoolRequest
 from . import settings, streams
 from .errors import FAILED
-from .summary import duration
+from .times import duration
 from .usage.pools import ALL, check
 
 _OUTCOMES = {

@@ -25,6 +25,7 @@ from .._processes.watch import ChildLimits
 from ..errors import UsageError
 from . import logs
 from .early_signals import QUIETING, REPLACING, STACKS, end_start
+from .embedded_redis import start_redis
 from .health_port import health_address, log_address, serving_health
 from .settings import choose
 from .signals import HANGUP_SECONDS, STOPPING, is_left_ignored
@@ -82,11 +83,7 @@ async def _run(
     async with AsyncExitStack() as stack:
         url = ""
         if options.embedded is not None:
-            from ..embedded import EmbeddedRedis
-
-            server = await stack.enter_async_context(EmbeddedRedis(options.embedded or None))
-            logger.info("started a Redis server, process %d, which keeps its data in %s", server.pid, server.directory)
-            url = server.url
+            url = await start_redis(options.embedded, stack)
         command = ChildCommand(options.arguments, url)
         fleet = Fleet(count, command, limits, burst=options.burst, notifier=notifier)
         _handle_signals(fleet)

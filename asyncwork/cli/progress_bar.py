@@ -9,8 +9,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from .summary import duration
 from .terminal import fit, is_terminal
+from .times import duration
 
 # Seconds before the line appears, and between two versions of it.
 _AFTER = 0.3

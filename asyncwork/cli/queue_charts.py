@@ -7,8 +7,8 @@ from typing import Any
 
 from .._jobs.printable import plural
 from ..models.queues import JobCounts, RunTimes
-from .summary import duration
 from .table import Column, Row, table
+from .times import duration
 
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 # Cells of the longest bar of a histogram.

@@ -8,8 +8,9 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .._admin.metrics import RATE_MINUTES, RUN_DAYS
 from .._environment import number
-from .._jobs.option_checks import check_whole
+from .._jobs.option_checks import check_maximum
 from .._jobs.printable import plural, printable, shown
 from ..errors import UsageError
 from ..models.actions import ActionResult
@@ -21,12 +22,9 @@ from .errors import NothingMatches
 from .progress_bar import progress
 from .queue_charts import chart_json, hour_lines, run_time_lines
 from .session import Session, user
-from .snapshot import RATE_MINUTES, queue_json, queue_lines, queue_rows
+from .snapshot import queue_json, queue_lines, queue_rows
 from .tenants import TenantChange, change_tenant, names_of_tenant, read_change, show_tenants
 from .terminal import has_blocks
-
-# How many days of run times are shown.
-_RUN_DAYS = 7
 
 
 def queues(options: argparse.Namespace) -> int:
@@ -67,7 +65,7 @@ def queues(options: argparse.Namespace) -> int:
 
 def _cap(text: str) -> int:
     cap = number(text, int, "a whole number")
-    check_whole(cap, "max_concurrency", 0, 2**31)
+    check_maximum(cap, "max_concurrency")
     return cap
 
 
@@ -75,13 +73,13 @@ def _max_waiting(text: str) -> int | None:
     if text == "default":
         return None
     limit = number(text, int, "a whole number, or 'default'")
-    check_whole(limit, "max_waiting", 0, 2**31)
+    check_maximum(limit, "max_waiting")
     return limit
 
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """What a queue is limited to.
+    """The limits of a queue that a command line gives.
 
     :ivar cap: for the verb ``cap``.
     :ivar max_waiting: for the verb ``max-waiting``; ``None`` for what the code says.
@@ -188,12 +186,12 @@ class _Queues:
         lines, objects, blocks = list[str](), list[str](), has_blocks()
         for row in rows:
             minutes = await self._client.minutes(60, queue=row.queue.name)
-            run_times = await self._client.run_times(row.queue.name, _RUN_DAYS)
+            run_times = await self._client.run_times(row.queue.name, RUN_DAYS)
             if self._as_document:
-                objects.append(json_text.object_text(queue_json(row) | chart_json(minutes, run_times, _RUN_DAYS)))
+                objects.append(json_text.object_text(queue_json(row) | chart_json(minutes, run_times, RUN_DAYS)))
             else:
                 lines += ([""] if lines else []) + queue_lines(self._session, [row]) + _options_of(row.queue)
-                lines += ["", *hour_lines(minutes, blocks=blocks), *run_time_lines(run_times, _RUN_DAYS, blocks=blocks)]
+                lines += ["", *hour_lines(minutes, blocks=blocks), *run_time_lines(run_times, RUN_DAYS, blocks=blocks)]
         if self._as_document:
             lines = [json_text.document_text(self._session.target, queues=objects)]
         self._print(lines)

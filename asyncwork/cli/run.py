@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         return run_processes(options, count, level)
     notifier, stuck = Notifier.from_environment(), read_limits(options).stuck
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # What handlers print should appear at once, not after some kilobytes.
+        # The output of handlers should appear at once, not after some kilobytes.
         sys.stdout.reconfigure(line_buffering=True)
     # The pool reads the environment itself where its code sets nothing. Only options replace what its code sets.
     given = {name: value for name, value in values.items() if getattr(options, name) is not None}

@@ -1,7 +1,7 @@
 """The whole terminal, for a command that shows something live, and its keys.
 
-Whatever ends the command, the terminal is as it was before: an exception, Ctrl-C, or a signal to end. Ctrl-Z restores
-it for as long as the command is suspended.
+When the command ends, by an exception, Ctrl-C or a signal, the terminal is as it was before. Ctrl-Z restores it for as
+long as the command is suspended.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _KEYS = {
 _SEQUENCE = re.compile(rb"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|[\x00-\xff]", re.DOTALL)
 
 
-# What may be the beginning of the sequence of a key. The rest may come later, over a slow connection.
+# A possible beginning of the sequence of a key. The rest may come later, over a slow connection.
 _INCOMPLETE = re.compile(rb"\x1b(?:\[[0-9;]*|O)?\Z")
 _REST_SECONDS = 0.1
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .._admin.metrics import RATE_MINUTES
 from .._jobs.printable import plural, printable
 from ..client import Client
 from ..models.diagnosis import Overview
@@ -20,8 +21,6 @@ from .table import Column, Row, table
 from .terminal import fit
 from .times import brief
 
-# Minutes over which rates and failures are counted.
-RATE_MINUTES = 5
 # Problems that are shown as text. There is one for each queue that no pool serves.
 _PROBLEMS = 10
 
@@ -36,10 +35,13 @@ POOL_COLUMNS = (
 )
 _VERSION = Column("VERSION", shrinks=True)
 
+# Shown instead of the table of queues.
+NO_QUEUES = "no queues: no job was enqueued, and no pool has started"
+
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """What is shown of a queue.
+    """A queue, as the commands show it.
 
     :ivar rate: attempts that ended, per minute.
     :ivar failed: attempts that failed in the last minutes.
@@ -57,7 +59,7 @@ class QueueRow:
 
     @property
     def state(self) -> str:
-        """What keeps its jobs from running, in a word."""
+        """The state that keeps its jobs from running, in a word."""
         if self.queue.paused:
             return "paused"
         if self.queue.rests_for:
@@ -226,7 +228,7 @@ def head_lines(session: Session, snapshot: Snapshot, width: int | None) -> Itera
 def queue_lines(session: Session, rows: Sequence[QueueRow]) -> list[str]:
     """Return the table of queues."""
     if not rows:
-        return ["no queues: no job was enqueued, and no pool has started"]
+        return [NO_QUEUES]
     columns = [column for column, _, _ in QUEUE_COLUMNS]
     shown = [Row([text(row) for _, text, _ in QUEUE_COLUMNS], "yellow" if row.state else "") for row in rows]
     return table(columns, shown, session.width, colors=session.colors)

@@ -19,7 +19,7 @@ from . import signals
 logger: logging.Logger = logging.getLogger("asyncwork.cli")
 
 SIGNAL = signal.SIGTTIN
-# What faulthandler writes once for each signal, in one piece. It writes the stack after it, in many pieces.
+# The text that faulthandler writes once for each signal, in one piece. It writes the stack after it, in many pieces.
 _HEADER = b"(most recent call first)"
 
 

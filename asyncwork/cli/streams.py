@@ -62,7 +62,7 @@ def print_result(text: str, done: str) -> None:
 
 
 def print_escaped(text: str, done: str) -> None:
-    """Print a text as :func:`print_result` does. What other programs wrote in it is escaped already.
+    """Print a text as :func:`print_result` does. Parts of it that other programs wrote are escaped already.
 
     :raises OutputError: when standard output cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Short texts for the log: the jobs of a pool, and durations."""
+"""Short texts about the jobs of a pool, for the log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..worker_pool import WorkerPool
 
 _DEFAULTS = JobOptions()
+NO_JOBS = "the pool has no jobs: does the app import the modules that define its handlers?"
 
 
 def jobs(pool: WorkerPool[Any]) -> str:
@@ -26,14 +27,3 @@ def _changed_options(options: JobOptions) -> str:
         if value != getattr(_DEFAULTS, name)
     ]
     return f" ({', '.join(changed)})" if changed else ""
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as text, such as ``3.2 s``, ``4 min 5 s`` or ``2 h``."""
-    if seconds < 60:
-        return f"{round(seconds, 1):g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    return " ".join(f"{number} {unit}" for number, unit in parts if number)

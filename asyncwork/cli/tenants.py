@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Literal, NamedTuple
 
 from .._environment import number
-from .._jobs.option_checks import check_whole
+from .._jobs.option_checks import check_maximum
 from .._jobs.printable import plural, printable
 from ..client import Client
 from ..errors import UsageError
@@ -31,7 +31,7 @@ _COLUMNS = (
 
 
 class TenantChange(NamedTuple):
-    """What is to be changed of a tenant; ``None`` leaves it as it is."""
+    """The changes of a tenant that a command line gives; ``None`` leaves a value as it is."""
 
     concurrency: int | Literal["default"] | None
     weight: float | None
@@ -69,7 +69,7 @@ def _limit(text: str) -> int | Literal["default"]:
     if text == "default":
         return "default"
     limit = number(text, int, "a whole number, or the word default")
-    check_whole(limit, "it", 0, 2**31)
+    check_maximum(limit, "it")
     return limit
 
 

@@ -6,10 +6,20 @@ from collections.abc import Callable
 
 from .._jobs.printable import utc_time
 from .._jobs.times import LATEST
-from .summary import duration
 
-# What is shown of the time of a job that waits for the end of another. It is scheduled for the latest time.
+# The text for the time of a job that waits for the end of another. Such a job is scheduled for the latest time.
 _AFTER_ANOTHER = "after another job"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as text, such as ``3.2 s``, ``4 min 5 s`` or ``2 h``."""
+    if seconds < 60:
+        return f"{round(seconds, 1):g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
 def time_and_age(at: float, now: float | None) -> str:

@@ -74,8 +74,8 @@ class _Top:
         finally:
             for task in (reading, *self._pausing):
                 task.cancel()
-            # What the reading has raised, if it has ended, is a defect.
             await asyncio.gather(*self._pausing, return_exceptions=True)
+            # An exception of the reading is a defect, and is raised.
             with suppress(asyncio.CancelledError):
                 await reading
         return self._code or 0

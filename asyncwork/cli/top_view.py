@@ -11,7 +11,7 @@ from ..models.job_record import JobRecord
 from ..models.queues import JobCounts
 from .queue_charts import sparkline
 from .session import Session
-from .snapshot import QUEUE_COLUMNS, QueueRow, Snapshot, head_lines, pool_lines
+from .snapshot import NO_QUEUES, QUEUE_COLUMNS, QueueRow, Snapshot, head_lines, pool_lines
 from .table import Row, table
 from .terminal import cells, fit, has_blocks, styled
 from .times import age, brief
@@ -24,7 +24,7 @@ _DETAILS_HELP = "q quit  escape back  p pause or unpause"
 
 @dataclass(frozen=True, slots=True)
 class QueueDetails:
-    """What is shown of one queue besides its row.
+    """The details that are shown of one queue, beside its row.
 
     :ivar minutes: its counts in each minute of the last hour, the oldest first.
     :ivar waiting: the next jobs to run.
@@ -46,7 +46,7 @@ async def read_details(client: Client, name: str) -> QueueDetails:
 
 
 class View:
-    """What is chosen of a namespace, and the lines that show it.
+    """The user's choice of what to show of a namespace, and the lines that show it.
 
     :ivar opened: the name of the queue whose details are shown; empty for the list.
     :ivar message: what the last key has done.
@@ -135,7 +135,7 @@ class View:
     def _list_lines(self, columns: int, space: int) -> list[str]:
         rows = self._rows()
         if not rows:
-            return ["no queues: no job was enqueued, and no pool has started"]
+            return [NO_QUEUES]
         names = [row.queue.name for row in rows]
         at = names.index(self._chosen) if self._chosen in names else 0
         # The chosen row stays on the screen.

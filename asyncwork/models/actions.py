@@ -25,7 +25,7 @@ class ActionResult:
 
 
 class CancelResult(StrEnum):
-    """What :meth:`Client.cancel` has done.
+    """The result of :meth:`Client.cancel`.
 
     :cvar NOW: the job was waiting, and is gone now.
     :cvar ASKED: the job runs, and its pool was asked to end it; or it was not found in time, and will not start.

@@ -126,7 +126,7 @@ class BatchFailures:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What is kept of the end of a member whose job type has ``result=…``.
+    """The end of a member whose job type has ``result=…``, as it is kept.
 
     :ivar number: its number in the batch, from 0, in the order in which the members were added.
     :ivar id: its id as a job.

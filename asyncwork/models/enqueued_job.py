@@ -50,8 +50,8 @@ class _WithSource:
 class EnqueuedJob(_WithSource, Generic[R_co]):
     """A job that was enqueued, or a duplicate of a unique job that waits already.
 
-    Of a duplicate only ``id`` is about the job that waits. The other fields are those of the job that was not enqueued:
-    ``run_at`` does not say when the one that waits is due.
+    For a duplicate, only ``id`` is about the job that waits. The other fields are those of the job that was not
+    enqueued: ``run_at`` does not say when the one that waits is due.
 
     :ivar name: the job's name.
     :ivar id: its id, 24 hex digits unless an id was passed. For a duplicate, the id of the job that waits; empty if

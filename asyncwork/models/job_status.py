@@ -109,7 +109,7 @@ def _number(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """What is known of one job.
+    """The status of one job: where it is, or how it has ended.
 
     :ivar id: its id.
     :ivar state: where it is, or how it has ended.
@@ -134,6 +134,8 @@ class JobStatus:
     :ivar cancellation: who has cancelled it and why, such as ``"cancelled by ada: too slow"``, if it has not ended yet;
         empty if it was not cancelled.
     :ivar overdue: whether it goes on although its time is over, or it was cancelled, some seconds ago.
+    :ivar pool_dead_since: since when the pool that has it in progress has sent no heartbeat, if it is considered dead,
+        epoch seconds, or 0 if that is not known. Another pool is to requeue the job. ``None`` otherwise.
     :ivar steps: what it has recorded of its steps, in the order in which they began, if it has not ended or is dead.
     """
 
@@ -158,6 +160,7 @@ class JobStatus:
     expires: float = 0.0
     cancellation: str = ""
     overdue: bool = False
+    pool_dead_since: float | None = None
     steps: tuple[JobStep, ...] = ()
 
     @property
@@ -188,7 +191,7 @@ class FinishedPage:
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
-    """What a job has emitted, or its end, as :meth:`Client.stream_items` yields it.
+    """An item of a job's stream: a chunk that it has emitted, or its end. :meth:`Client.stream_items` yields these.
 
     :ivar id: its id in the stream; pass it as ``after`` to go on behind it.
     :ivar chunk: what was emitted; ``None`` at the end.

@@ -15,11 +15,11 @@ class JobStep:
         in time; ``early``, for one that has come before the job has asked for it; or ``moves``, for a cursor that has
         rows left.
     :ivar started_at: when it began, epoch seconds; 0 for an event that has come before it was asked for.
-    :ivar ended_at: when it was done, when the event came, or when the cursor's place was last recorded, epoch seconds;
-        0 while it waits.
+    :ivar ended_at: when it was done, when the event came, or when the cursor's position was last recorded, epoch
+        seconds; 0 while it waits.
     :ivar until: until when a sleep or an event waits, epoch seconds, or 0.
-    :ivar value: what the step returned, what the event has brought, or the place of the cursor, as JSON; empty if there
-        is nothing, or if values are hidden.
+    :ivar value: what the step returned, what the event has brought, or the position of the cursor, as JSON; empty if
+        there is nothing, or if values are hidden.
     """
 
     name: str

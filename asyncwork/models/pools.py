@@ -19,8 +19,8 @@ class Heartbeat:
 
     :ivar runner: the library and version of the pool, such as ``asyncwork 0.1.0``; empty for gocraft/work.
     :ivar state: ``running``, ``quiet`` (fetches no new jobs) or ``stopping``; empty for gocraft/work.
-    :ivar periodic: the periodic jobs that the pool enqueues, as its code says. What was changed at run time is in
-        :meth:`Client.periodic_jobs`.
+    :ivar periodic: the periodic jobs that the pool enqueues, as its code says. Changes that were made at run time are
+        in :meth:`Client.periodic_jobs`.
     :ivar ignored: the arguments that jobs have but their handlers do not take.
     :ivar streams: the names of the jobs that have streams, sorted; ``None`` if that is unknown.
     :ivar version_label: the version of the application that the pool was given; empty for none.

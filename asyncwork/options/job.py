@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .._jobs.names import suggestion
-from .._jobs.option_checks import check_extra, check_whole
+from .._jobs.option_checks import check_chunk_fits, check_extra, check_maximum, check_whole
 from .._jobs.printable import shown
 from .._jobs.tenants import check_partition, check_tenant_chunk
 from .._jobs.times import positive_seconds_of, seconds_of
@@ -30,7 +30,7 @@ Backoff = Callable[["Job"], float]
 # The name of the argument that holds a job's tenant, or a function that takes the arguments and returns the tenant.
 Partition: TypeAlias = str | Callable[[Mapping[str, Any]], object]
 
-# What becomes of a job with arguments that its handler does not take: it runs without them, or it fails.
+# The treatment of a job with arguments that its handler does not take: it runs without them, or it fails.
 Extra = Literal["ignore", "forbid"]
 
 # Seconds for which a chunk waits for more jobs by default.
@@ -49,14 +49,11 @@ def check_chunk(chunk: object, wait: object, max_concurrency: int) -> None:
         raise UsageError("chunk must be 2 or more: a handler of single jobs, which takes a Job, needs no chunk")
     if not chunk and wait is not None:
         raise UsageError("wait is for how long a chunk waits for more jobs: pass chunk=… with it")
-    if isinstance(chunk, int) and 0 < max_concurrency < chunk:
-        raise UsageError(
-            f"max_concurrency ({max_concurrency}) counts jobs, not calls, so no chunk of {chunk} could ever be full: "
-            f"pass {chunk} or more, or a smaller chunk"
-        )
+    if isinstance(chunk, int):
+        check_chunk_fits(chunk, max_concurrency, "max_concurrency")
 
 
-# Options of other libraries, and what has their place.
+# Options of other libraries, and what to write instead.
 _ELSEWHERE = {
     "name": 'the name comes first, as in @pool.job("name")',
     **dict.fromkeys(("max_retries", "retries"), "pass max_fails, which counts the first attempt too"),
@@ -192,8 +189,8 @@ class JobOptions:
         check_tenant_chunk(self.chunk, self.partition_concurrency, ordered=self.ordered)
 
     def _check_partition(self) -> None:
-        check_whole(self.partition_concurrency, "partition_concurrency", 0, 2**31)
-        check_whole(self.partition_max, "partition_max", 0, 2**31)
+        check_maximum(self.partition_concurrency, "partition_concurrency")
+        check_maximum(self.partition_max, "partition_max")
         if self.partition_rate is not None and not isinstance(self.partition_rate, Rate):
             raise UsageError(
                 f"partition_rate must be a Rate, such as Rate(10, per=1), not {shown(self.partition_rate)}"
@@ -208,7 +205,7 @@ class JobOptions:
 
     @property
     def rule(self) -> Unique | Debounce | Throttle | None:
-        """What keeps its jobs from being enqueued too often; ``None`` for nothing."""
+        """The rule that keeps its jobs from being enqueued too often; ``None`` if there is none."""
         unique = Unique() if self.unique is True else self.unique or None
         return unique or self.debounce or self.throttle
 

@@ -33,7 +33,7 @@ class _BorrowedTask:
 
 
 class _BorrowedWorker:
-    """What stands in for a worker: it runs one job."""
+    """A stand-in for a worker, which runs one job."""
 
     def __init__(self, task: _BorrowedTask, overdue_in: float) -> None:
         self._task = task

@@ -63,6 +63,6 @@ def cause_of(launcher: Launcher | None, job: Job, error: BaseException) -> BaseE
     :param launcher: runs the job.
     :param error: what the handler raised.
     """
-    workers = () if launcher is None else launcher._all_workers
+    workers = () if launcher is None else launcher.all_workers
     interruption = next((each.interruption for each in workers if each.job is job), None)
     return error if interruption is None else interruption.replaces(error) or error

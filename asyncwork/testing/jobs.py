@@ -74,7 +74,7 @@ class Jobs:
         self._background = BackgroundLoop(self._close_connections)
         self._redirection = Redirection(self._enqueuer, self._background, self.ran)
 
-    # What is enqueued
+    # Enqueued jobs
 
     def enqueued(self, task: str | Named | None = None) -> list[ListedJob]:
         """Return the jobs that are enqueued: in queues, the next to run first, then scheduled, to be retried, and dead.
@@ -244,7 +244,7 @@ class Jobs:
         with self._redis_errors():
             return await requeue_due(self.pool, namespace, self.clock)
 
-    # What runs
+    # Running jobs
 
     async def _record(self, context: Any, job: Job, call_next: CallNext) -> object:
         """Record an attempt. This is a middleware around all others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._jobs.chunk_sink import ChunkSink, encode_chunk, is_in_thread_of
+from .._jobs.stream_sink import StreamSink, encode_chunk, is_in_thread_of
 from .._json import codec
 from ..errors import JobEndedError
 from ..job import Job
@@ -17,7 +17,7 @@ class RecordedStream:
     :ivar chunks: the chunks so far, as readers of the stream get them.
     """
 
-    def __init__(self, job: Job, stream: ChunkSink | None = None) -> None:
+    def __init__(self, job: Job, stream: StreamSink | None = None) -> None:
         self._job = job
         # The handler may replace them.
         self._name = f"{job.name} {job.id}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SyncJobs:
-    """What of :class:`Jobs` blocks, for tests without an event loop."""
+    """The methods of :class:`Jobs` that wait, as blocking calls for tests without an event loop."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs

@@ -20,8 +20,7 @@ from . import audit_log, batch_actions, limit_actions, tenant_actions
 from .auth import VIEW
 from .context import app_context
 from .flash import with_flash
-from .formatting import quoted
-from .links import has_page
+from .links import check_has_page
 from .params import Params, body_params
 from .periodic_actions import PREPARED, PeriodicResult
 from .prepared_action import Prepare, PreparedAction, counted, named
@@ -29,8 +28,8 @@ from .responses import JsonResponse
 
 # Seconds that one request works on behalf of a page, which repeats it and shows the progress.
 _SLICE = 0.15
-# Upper bound of `Client.set_max_concurrency`; `Client.resize_pool` refuses less.
-_MAX_CAP = 2**31
+# Beyond any size of a pool; `Client.resize_pool` refuses less.
+_ANY_SIZE = 2**31
 # Maximum number of job refs in one request.
 _MAX_REFS = 1_000
 # Maximum number of ids in one request to cancel; each is searched for.
@@ -129,8 +128,8 @@ async def _cancel(request: Request) -> Response:
         )
     if len(ids) > _MAX_CANCELLED:
         raise UsageError(f"too many ids: give at most {_MAX_CANCELLED}")
-    if wrong := next((each for each in ids if not has_page(each)), None):
-        raise UsageError(f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not {quoted(wrong)}")
+    for each in ids:
+        check_has_page(each)
     results: dict[str, CancelResult] = {}
 
     async def cancel_each() -> ActionResult:
@@ -196,9 +195,7 @@ def _empty(client: Client, params: Params, seconds: float | None, user: str) -> 
 
 def _cap(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     queue, _ = params.required("queue"), params.required("cap")
-    cap = params.integer("cap", 0, low=-1, high=_MAX_CAP)
-    if cap < 0:
-        raise UsageError("cap must be the maximum number of running jobs, or 0 for no limit")
+    cap = params.maximum("cap", "the maximum number of running jobs, or 0 for no limit")
     return PreparedAction({"queue": queue, "cap": cap}, counted(client.set_max_concurrency(queue, cap)))
 
 
@@ -212,12 +209,10 @@ def _free(client: Client, params: Params, seconds: float | None, user: str) -> P
 
 
 def _max_waiting(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
-    queue, limit = params.required("queue"), params.integer("max_waiting", -1, low=-2, high=_MAX_CAP)
-    if limit == -2 or (limit < 0 and params.text("max_waiting").strip()):
-        raise UsageError(
-            "max_waiting must be the maximum number of waiting jobs, 0 for no limit, or empty for that of the code"
-        )
-    wanted = None if limit < 0 else limit
+    queue, wanted = params.required("queue"), None
+    if params.text("max_waiting").strip():
+        what = "the maximum number of waiting jobs, 0 for no limit, or empty for that of the code"
+        wanted = params.maximum("max_waiting", what)
     return PreparedAction({"queue": queue, "max_waiting": wanted}, counted(client.set_max_waiting(queue, wanted)))
 
 
@@ -231,7 +226,7 @@ def _rate(client: Client, params: Params, seconds: float | None, user: str) -> P
 
 def _resize(client: Client, params: Params, seconds: float | None, user: str) -> PreparedAction:
     pool_id, _ = params.required("pool"), params.required("concurrency")
-    size = params.integer("concurrency", 0, low=-_MAX_CAP, high=_MAX_CAP)
+    size = params.integer("concurrency", 0, low=-_ANY_SIZE, high=_ANY_SIZE)
     return PreparedAction({"pool": pool_id, "concurrency": size}, counted(client.resize_pool(pool_id, size, who=user)))
 
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .._admin.metrics import MOST_DAYS, MOST_MINUTES, MOST_RUN_DAYS, RATE_MINUTES, RUN_DAYS
 from ..models.batches import BatchStatus
 from ..models.job_record import Page
 from ..models.job_status import JobState, JobStatus
@@ -20,17 +21,12 @@ from . import actions, sse
 from .context import AppContext, app_context
 from .flow_pages import flow_fields
 from .job_status import read_reason, read_result
-from .pages import RATE_MINUTES, RUN_DAYS
 from .params import Params, query_params
 from .periodic_input import preview
 from .responses import JsonResponse
 
-# How long pools keep metrics by the minute and by the day.
-_MAX_MINUTES = 24 * 60
-_MAX_DAYS = 400
 # The runs that are kept of each periodic job.
 _MAX_RUNS = 100
-_MAX_RUN_DAYS = 40
 _MAX_HOLDERS = 1_000
 
 _DESCRIPTION = (Path(__file__).parent / "openapi.json").read_bytes()
@@ -133,7 +129,7 @@ async def _batch(app: AppContext, params: Params) -> object:
     found = await app.client.batch_failures(batch.id, params.page(), per_page=params.per_page())
     failures = [{**asdict(each), "args": _args(each), "waiting_reason": ""} for each in found.jobs]
     flow = await app.client.flow(batch.id) if batch.is_flow else None
-    fields = {**_batch_fields(batch), "flow": None if flow is None else flow_fields(flow)}
+    fields = {**_batch_fields(batch), "flow": None if flow is None else await flow_fields(flow)}
     return {**fields, "failures": {**asdict(found), "jobs": failures}}
 
 
@@ -167,15 +163,15 @@ async def _periodic_preview(app: AppContext, params: Params) -> object:
 async def _history(app: AppContext, params: Params) -> object:
     queue, by = params.text("queue"), params.choice("by", "minute", "day")
     if by == "minute":
-        counts = await app.client.minutes(params.integer("count", 60, low=1, high=_MAX_MINUTES), queue=queue)
+        counts = await app.client.minutes(params.integer("count", 60, low=1, high=MOST_MINUTES), queue=queue)
     else:
-        counts = await app.client.days(params.integer("count", 30, low=1, high=_MAX_DAYS), queue=queue)
+        counts = await app.client.days(params.integer("count", 30, low=1, high=MOST_DAYS), queue=queue)
     return {"queue": queue, "by": by, "counts": counts}
 
 
 async def _run_times(app: AppContext, params: Params) -> object:
     queue = params.required("queue")
-    days = params.integer("days", RUN_DAYS, low=1, high=_MAX_RUN_DAYS)
+    days = params.integer("days", RUN_DAYS, low=1, high=MOST_RUN_DAYS)
     found = await app.client.run_times(queue, days)
     quantiles = {f"p{share}": found.quantile(share / 100) for share in (50, 95, 99)}
     return {"queue": queue, "days": days, **asdict(found), **quantiles}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import UsageError
 from ..models.batches import BatchStatus
-from .flow_pages import FlowGraph, find_flow
+from .flow_pages import find_flow, graph_of
 from .labels import action_label
 from .render import PageContent, PageRequest
 
@@ -29,7 +29,7 @@ async def batch(page: PageRequest) -> PageContent:
     failures = await page.client.batch_failures(found.id, page.params.page(), per_page=_FAILURES)
     flow = await find_flow(page.client, found.id) if found.is_flow else None
     title = found.name or f"{_kind(found)} {found.id}"
-    values = {"batch": found, "failures": failures, "graph": None if flow is None else FlowGraph(flow)}
+    values = {"batch": found, "failures": failures, "graph": None if flow is None else await graph_of(flow)}
     return PageContent("batch.html", "/batch", title, values)
 
 

@@ -1,8 +1,8 @@
 """Folds the graph of a flow that has more boxes than a reader can take in, so that some stand for several groups.
 
 Groups with the same name, and the same ones before and after them, become one box, and so do runs in which each has one
-before and one after it. If that is not enough, boxes of the same layer become one. What is folded depends on how the
-nodes hang together and not on their states, so that boxes stay where they are while the flow runs.
+before and one after it. If that is not enough, boxes of the same layer become one. The folding depends on the order of
+the nodes and not on their states, so that boxes stay where they are while the flow runs.
 """
 
 from __future__ import annotations

@@ -98,8 +98,8 @@ def count_states(groups: Iterable[NodeGroup]) -> dict[NodeState, int]:
 def lay_out(groups: Sequence[NodeGroup], most: int = MOST_BOXES) -> Layout:
     """Return the layout of a graph.
 
-    :param groups: in the order in which they were added, and so by their numbers. What one names that was not added
-        before it is left out.
+    :param groups: in the order in which they were added, and so by their numbers. If one names a group that was not
+        added before it, that is left out.
     :param most: how many boxes there may be.
     """
     graph = folded(groups, most)

@@ -22,7 +22,7 @@ SYMBOLS: Mapping[NodeState, str] = {
     NodeState.SKIPPED: "M2 2.5L5.5 6 2 9.5M6.5 2.5L10 6 6.5 9.5",
 }
 _BODY = Markup('<rect class="body" x=".6" y=".6" width="%g" height="%g" rx="8"/>') % (BOX_WIDTH - 1.2, BOX_HEIGHT - 1.2)
-# What a box as a whole is, if any of its nodes is. The others decide only if all are the same.
+# The states that a box has as soon as one of its nodes has them. Other states count only if all nodes have the same.
 _LOUDEST = (NodeState.FAILED, NodeState.CANCELLED, NodeState.ENQUEUED)
 _WHEN = {When.SUCCESS: "", When.DONE: "however the others end", When.FAILURE: "only after a failure"}
 _SHORT_WHEN = {When.SUCCESS: "", When.DONE: "always", When.FAILURE: "on failure"}
@@ -163,7 +163,7 @@ def _shortest(states: Mapping[NodeState, int]) -> str:
 
 
 def _bar(states: Mapping[NodeState, int]) -> Markup:
-    """Return how many nodes are in which state, as a bar. What is there is seen, however little of all it is."""
+    """Return how many nodes are in which state, as a bar. Each state that occurs is wide enough to be seen."""
     left, total = float(_PADDING), sum(states.values())
     pieces = [Markup('<rect class="track" x="%g" y="32" width="%g" height="6"/>') % (left, _BAR_WIDTH)]
     for state in _BAR_ORDER:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from .._admin.cancel import check_cancellable
 from .._admin.query import JobQuery
+from .._jobs.ids import is_made
 from .._jobs.location import JOB_SETS, queue_name
 from .._jobs.names import name_of
 from ..errors import UsageError
@@ -14,9 +14,9 @@ from ..models.job_record import ErrorKind, JobRecord
 from ..models.job_status import JobState
 from . import listing
 from .batch_pages import confirm_batch
-from .formatting import plain_text, quoted
+from .formatting import plain_text
 from .labels import CANCEL_HINT, LOCATIONS, MAX_UNDO_JOBS, UNDO_HINT, action_label, location_labels
-from .links import has_page, job_path
+from .links import check_has_page, job_path
 from .periodic_pages import confirm_periodic
 from .render import PageContent, PageRequest
 
@@ -31,8 +31,6 @@ _COUNT_TIMEOUT = 0.3
 _FINISHED_PER_PAGE = 25
 # Seconds that a search for an id looks for the job.
 _STATUS_TIMEOUT = 0.3
-# The ids that enqueuers make: of jobs, batches and flows.
-_NEW_ID = re.compile("[0-9a-fw][0-9a-f]{23}")
 
 _NO_RETURN = f"A job that waits is removed, and one that runs is asked to end. {CANCEL_HINT}"
 
@@ -133,7 +131,7 @@ async def finished(page: PageRequest) -> PageContent:
 async def find(page: PageRequest) -> PageContent:
     """Show the result of a search in all locations."""
     text = page.params.text("text").strip()
-    if not page.live and not page.params.text("all") and not page.params.text("cursor") and _NEW_ID.fullmatch(text):
+    if not page.live and not page.params.text("all") and not page.params.text("cursor") and is_made(text):
         status = await page.client.status(text, seconds=_STATUS_TIMEOUT)
         if status.state is not JobState.UNKNOWN:
             return PageContent("find.html", "/find", "Find", redirect=job_path(text))
@@ -240,8 +238,7 @@ def _warning(action: str, total: int) -> str:
 
 
 def _confirm_cancel(job_id: str) -> PageContent:
-    if not has_page(job_id):
-        raise UsageError(f"the id of a job is 1 to 64 ASCII letters, digits, '_' and '-', not {quoted(job_id)}")
+    check_has_page(job_id)
     values: dict[str, object] = {
         "action": "cancel",
         "job_query": None,

@@ -111,7 +111,7 @@ async def _host(client: Client, status: JobStatus) -> str:
     if status.state is not JobState.RUNNING:
         return ""
     pools = {each.pool_id: each.host for each in await client.heartbeats()}
-    running = (each for each in await client.observations() if each.job_id == status.id)
+    running = (each for each in await client.observations() if each.worker_id == status.worker_id)
     return next((pools.get(each.pool_id, "") for each in running), "")
 
 

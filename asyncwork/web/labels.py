@@ -47,7 +47,7 @@ _ACTION_LABELS = {
     "retry_batch": "Retry dead jobs",
 }
 
-# What a message says after an action; `{}` stands for the number of jobs. The page hands these to actions.js.
+# The messages after an action; `{}` stands for the number of jobs. The page hands these to actions.js.
 MESSAGES = {
     "retry": "{} requeued.",
     "delete": "{} deleted.",
@@ -77,7 +77,7 @@ MESSAGES = {
     "reset_periodic": "Periodic job reset to what the code says.",
     "remove_periodic": "Periodic job removed.",
     "cancel_batch": "{} cancelled; those that run are asked to end.",
-    "cancel_batch_none": "What runs is asked to end, and nothing else waits.",
+    "cancel_batch_none": "The running jobs are asked to end, and nothing else waits.",
     "retry_batch": "{} requeued.",
     "retry_batch_none": "No job of this batch is dead.",
     "cancel": "{} cancelled, or asked to end.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..client import Client
-from ..limit import MOST_CONCURRENCY
 from ..rate import Rate
 from .params import Params
 from .prepared_action import Prepare, PreparedAction, counted
@@ -14,7 +13,7 @@ def _set(client: Client, params: Params, seconds: float | None, user: str) -> Pr
     details: dict[str, object] = {"limit": name, "rate": text}
     if text == "code":
         return PreparedAction(details, counted(client.reset_limit(name)))
-    most = params.integer("concurrency", 0, low=0, high=MOST_CONCURRENCY)
+    most = params.maximum("concurrency", "the maximum number of jobs and slots at once, or 0 for no limit")
     rate = None if text == "none" else Rate.parse(text)
     details["concurrency"] = most
     return PreparedAction(details, counted(client.set_limit(name, rate=rate, concurrency=most)))

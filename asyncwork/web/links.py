@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.types import Scope
 
-from .formatting import url_encode
+from .._jobs.ids import GIVEN_IDS, may_be_given
+from ..errors import UsageError
+from .formatting import quoted, url_encode
 
 
 def path_below_root(scope: Scope) -> str:
@@ -19,13 +20,18 @@ def path_below_root(scope: Scope) -> str:
     return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
-# The ids that jobs can be cancelled by; a job of another program may have any.
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
 def has_page(job_id: str) -> bool:
-    """Return whether a job's page can be addressed by its id."""
-    return _ID.fullmatch(job_id) is not None
+    """Return whether a job's page can be addressed by its id. A job of another program may have any id."""
+    return may_be_given(job_id)
+
+
+def check_has_page(job_id: str) -> None:
+    """Check that a job can be addressed by its id.
+
+    :raises UsageError: when it cannot.
+    """
+    if not has_page(job_id):
+        raise UsageError(f"the id of a job is {GIVEN_IDS}, not {quoted(job_id)}")
 
 
 def job_path(job_id: str) -> str:

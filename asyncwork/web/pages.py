@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .._admin.metrics import RATE_MINUTES, RUN_DAYS
 from .._admin.query import JobQuery
 from .._jobs.location import queue_location
 from ..models.pools import Heartbeat, Observation
@@ -18,10 +19,6 @@ from . import batch_pages, charts, flow_pages, histograms, job_pages, listing, p
 from .labels import LOCATIONS
 from .render import PageContent, PageHandler, PageRequest, page_response
 
-# Minutes over which rates are computed.
-RATE_MINUTES = 5
-# Days of the histogram of run times.
-RUN_DAYS = 7
 # Maximum number of queues with a chart.
 _MAX_SPARKS = 60
 # Maximum number of keys on their page.

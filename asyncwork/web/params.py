@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from .._admin.query import JobQuery
+from .._jobs.option_checks import HIGHEST_MAXIMUM
 from .._json import codec
 from ..errors import PayloadError, UsageError
 from .formatting import quoted
@@ -69,6 +70,16 @@ class Params:
         # Python refuses to parse thousands of digits; any such number is out of bounds anyway.
         number = int(text) if len(text) < 20 else math.inf if text[0] != "-" else -math.inf
         return int(min(max(number, low), high))
+
+    def maximum(self, name: str, what: str) -> int:
+        """Return the highest number that there may be of something; 0, also without the parameter, for any number.
+
+        :param what: what the message says that it must be.
+        """
+        number = self.integer(name, 0, low=-1, high=HIGHEST_MAXIMUM + 1)
+        if not 0 <= number <= HIGHEST_MAXIMUM:
+            raise UsageError(f"{name} must be {what}, at most {HIGHEST_MAXIMUM}")
+        return number
 
     def flag(self, name: str) -> bool:
         """Return whether a parameter is true."""

@@ -19,7 +19,7 @@ _RUNS = 50
 MAX_ARGUMENTS = 3_000
 
 _CONFIRMATIONS = {
-    "reset_periodic": "The schedule and the arguments that the code says hold again. What was edited is lost.",
+    "reset_periodic": "The schedule and the arguments that the code says hold again. The edits are lost.",
     "remove_periodic": "It fires no more, and its planned runs are removed. You cannot undo this.",
 }
 

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from .._jobs.membership import batch_of
+from .._jobs.option_checks import HIGHEST_MAXIMUM
 from .._version import version
 from ..client import Client
 from ..models.diagnosis import Overview
@@ -57,7 +58,7 @@ _PAGE_ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class PageContent:
-    """What a page handler returns: a template and its values.
+    """The result of a page handler: a template and its values.
 
     :ivar template: the template's file name.
     :ivar path: the page's path below the root.
@@ -256,5 +257,6 @@ _ENVIRONMENT.globals.update(
     undo_hint=labels.UNDO_HINT,
     cancel_hint=labels.CANCEL_HINT,
     most_workers=MOST_WORKERS,
+    highest_maximum=HIGHEST_MAXIMUM,
     messages=json.dumps(labels.MESSAGES),
 )

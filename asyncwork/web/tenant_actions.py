@@ -13,9 +13,6 @@ from .formatting import quoted
 from .params import Params
 from .prepared_action import Prepare, PreparedAction, counted
 
-# Upper bound of the limit in `Client.set_partition`.
-_MAX_LIMIT = 2**31
-
 
 def _tenant(params: Params) -> tuple[str, str, dict[str, object]]:
     """Return the queue and the tenant, whose name may be empty, and both for the log."""
@@ -61,10 +58,7 @@ def _limit(params: Params) -> int | Literal["default"] | None:
         return None
     if text == "default":
         return "default"
-    limit = params.integer("concurrency", 0, low=-1, high=_MAX_LIMIT)
-    if limit < 0:
-        raise UsageError("concurrency must be the maximum number of running jobs, 0 for no limit, or default")
-    return limit
+    return params.maximum("concurrency", "the maximum number of running jobs, 0 for no limit, or default")
 
 
 def _weight(params: Params) -> float | None:

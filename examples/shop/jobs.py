@@ -23,14 +23,14 @@ from .store import Order, Orders, open_orders
 
 @dataclass
 class Shared:
-    """What all jobs of a process share."""
+    """The resources that all jobs of a process share."""
 
     orders: Orders
     mail: httpx.AsyncClient
 
 
 class Context:
-    """What a handler gets. Each job has a new one."""
+    """The context of a handler. Each job has a new one."""
 
     def __init__(self, shared: Shared) -> None:
         self.orders = shared.orders

@@ -1,4 +1,4 @@
-"""What the shop keeps, in the directory $SHOP_DATA: orders in SQLite, and pictures as files."""
+"""The data of the shop, in the directory $SHOP_DATA: orders in SQLite, and pictures as files."""
 
 from __future__ import annotations
 

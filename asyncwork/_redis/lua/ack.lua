@@ -1,5 +1,5 @@
 -- Removes finished jobs of one queue from the in-progress list. Idempotent.
--- The marks of jobs that were to be cancelled are removed with them, because the one who cancels does not
+-- The marks of jobs that were to be cancelled are removed with them, because the program that cancels does not
 -- know whether a job ends before its pool has read the mark.
 -- KEYS    in-progress, lock, lock_info, the hash of cancels
 -- ARGV    pool id, payload …

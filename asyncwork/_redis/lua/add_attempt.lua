@@ -1,5 +1,5 @@
--- Shared by scripts with `-- include add_attempt`: writes an attempt to the record of a job that runs again. Those who
--- wait for the job wait on.
+-- Shared by scripts with `-- include add_attempt`: writes an attempt to the record of a job that runs again. Programs
+-- that wait for the job wait on.
 -- fields: {name, value, …}.
 -- include trim_attempts
 local function add_attempt(record, seconds, fields)

@@ -2,11 +2,11 @@
 -- its mark went when it ended; and a batch that has ended goes on until these have. One that is gone stays so.
 -- KEYS    the hash of cancels, the set of open batches, the hash of unique flows, five for the batch
 -- ARGV    how many members, seconds to keep the mark, and the batch
--- Returns 1, or 0 if the batch is gone.
+-- Returns 1; -1 if the batch is gone, -3 if it was cancelled.
 -- pcall: a key of another type must not keep a job from its queue.
 local found = redis.call('hmget', KEYS[4], 'next', 'cancel', 'ended_at', 'created_at', 'unique')
 if not found[1] then
-  return 0
+  return -1
 end
 redis.call('hincrby', KEYS[4], 'total', ARGV[1])
 redis.call('hincrby', KEYS[4], 'left', ARGV[1])
@@ -26,4 +26,4 @@ if found[3] then
     redis.call('expire', KEYS[key], ARGV[3])
   end
 end
-return 1
+return found[2] and -3 or 1

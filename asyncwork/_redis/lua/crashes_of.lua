@@ -2,8 +2,8 @@
 -- have to be cancelled, the number is that, plus one, times -1: -1 for no crash.
 -- include batch_of
 
--- So many ids in a payload are looked up. One with more, or with an id that is spelled with escapes, may have to be
--- cancelled: the worker finds out.
+-- How many ids in a payload are searched for a mark. A payload with more, or with an id that is spelled with escapes,
+-- may have to be cancelled: the worker finds out.
 local MOST_IDS = 100
 
 -- Returns whether a payload has the id of a job that is to be cancelled, maybe only within its arguments.

@@ -1,6 +1,6 @@
--- Schedules a job so that it starts once no other of its kind has come for a while: it replaces the one that waits,
--- whose id it gets, and puts off its start. Times are by Redis's clock.
--- KEYS    the kind of jobs, scheduled, the hash of counted duplicates
+-- Schedules a job so that it starts once no other with its key has come for a while: it replaces the one that
+-- waits, whose id it gets, and puts off its start. Times are by Redis's clock.
+-- KEYS    the key of the rule, scheduled, the hash of counted duplicates
 -- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; for how long none may
 --         have come (seconds), how long after the first it is due at the latest (seconds; 0 for any time), seconds for
 --         which the key is kept after that, the job name
@@ -12,7 +12,7 @@ local now = time[1] + time[2] / 1000000
 -- pcall: a key of another type is overwritten.
 local held, first = redis.pcall('hmget', KEYS[1], 'id', 'payload', 'first'), now
 local id = ARGV[2]
--- One that is not there any more has started or was deleted: then a new burst begins.
+-- A job that is not there any more has started or was deleted: then a new burst begins.
 local waits = not held.err and held[2] and type(redis.pcall('zscore', KEYS[2], held[2])) == 'string'
 if waits then
   id, first = held[1], tonumber(held[3])

@@ -7,7 +7,7 @@
 --         push to the queue, the field of each event …; for a job with a record: id, seconds to keep the record,
 --         seconds to keep the stream (0 if it has none), whether it is listed among the finished jobs (1 or 0), the
 --         fields of the record with their values
--- Returns 1 if it was moved, else 0. The new place is written first: an error there leaves the job in progress.
+-- Returns 1 if it was moved, else 0. The new location is written first: an error there leaves the job in progress.
 -- include sync_share
 -- include write_end
 -- include allow_when_oom

@@ -1,7 +1,7 @@
--- Deletes elements of a list and their unique keys, and keeps the elements for a while. A unique key that another job
--- has taken stays. The records of the jobs say how they have ended.
--- KEYS    list, list for the deleted elements, scheduled, then the keys of each job that `free_deleted` needs …
--- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each element what
+-- Deletes jobs from a list with their unique keys, and keeps the jobs for a while. A unique key that another job has
+-- taken stays. The records of the jobs say how they have ended.
+-- KEYS    list, list for the deleted jobs, scheduled, then the keys of each job that `free_deleted` needs …
+-- ARGV    seconds to keep them (0: not at all), the state and the error for their records, then for each job what
 --         `free_deleted` says, and how many elements are before it, which says from which end to search
 -- Returns how many were there. They are kept as a list of payloads in the order of ARGV.
 -- include free_deleted

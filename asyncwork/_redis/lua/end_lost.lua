@@ -1,5 +1,5 @@
--- Writes to the records of jobs that are nowhere that they were lost, and wakes those who wait. A record that says how
--- its job has ended, or which job runs in its place, stays as it is. A second call does nothing.
+-- Writes to the records of jobs that are nowhere that they were lost, and wakes the processes that wait. A
+-- record that says how its job has ended, or which job runs in its place, stays as it is. A second call does nothing.
 -- KEYS    the record of each job
 -- ARGV    seconds to keep the records, the problem to write, then the id of each job
 -- Returns how many records were written.

@@ -1,5 +1,5 @@
--- Shared by scripts with `-- include end_record`: writes how a job has ended to its record, and wakes those who wait.
--- A process that waits has a field in the record: 'wait:' and the name of its channel.
+-- Shared by scripts with `-- include end_record`: writes how a job has ended to its record, and wakes the processes that
+-- wait. A process that waits has a field in the record: 'wait:' and the name of its channel.
 -- fields: {name, value, …}.
 local function end_record(record, id, seconds, fields)
   -- Nearly all jobs end once, before a process waits for them.
@@ -19,7 +19,7 @@ local function end_record(record, id, seconds, fields)
   for _, field in ipairs(redis.call('hkeys', record)) do
     if string.sub(field, 1, 5) == 'wait:' then
       redis.call('hdel', record, field)
-      -- pcall: the user may not be allowed to publish. Then those who wait read the record from time to time.
+      -- pcall: the user may not be allowed to publish. Then waiting processes read the record from time to time.
       redis.pcall('publish', string.sub(field, 6), id)
     end
   end

@@ -20,7 +20,7 @@ local before, after, conflict = ARGV[1], ARGV[3], ARGV[7]
 local function with_id(id)
   return before .. id .. after
 end
--- Exchanges a job that waits for this one, which gets its id and its place; returns whether it waits there.
+-- Exchanges a job that waits for this one, which gets its id and its position; returns whether it waits there.
 local function exchange(old, id)
   local new = with_id(id)
   local score = redis.pcall('zscore', scheduled, old)

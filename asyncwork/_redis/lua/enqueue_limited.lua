@@ -8,7 +8,7 @@ local total = #ARGV - 3
 local limit, waiting = max_waiting(KEYS[2], ARGV[1], ARGV[2]), redis.call('llen', KEYS[1])
 local written = limit > 0 and math.max(0, math.min(total, limit - waiting)) or total
 local push = ARGV[3] == '1' and 'rpush' or 'lpush'
--- More would not fit on Lua's stack.
+-- More than 5,000 jobs would not fit on Lua's stack.
 for first = 4, 3 + written, 5000 do
   redis.call(push, KEYS[1], unpack(ARGV, first, math.min(first + 4999, 3 + written)))
 end

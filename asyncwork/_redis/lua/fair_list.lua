@@ -12,7 +12,7 @@ local function refuse_if_full(q, tenant)
   end
 end
 
--- Those that move jobs back which have not begun.
+-- The scripts that requeue jobs which have not begun.
 local RETURNS = {admit = true, requeue_front = true}
 local function put_all(q, verb, payloads)
   local length = 0
@@ -33,7 +33,7 @@ local function count_waiting(q)
   return waiting_of(q)
 end
 
--- What the scripts do to the plain list.
+-- The commands of the scripts on the plain list.
 local of_queue = {
   rpop = function(q, wanted) return take(q, tonumber(wanted)) end,
   lpush = function(q, ...) return put_all(q, 'lpush', {...}) end,
@@ -77,7 +77,7 @@ local of_queue = {
   end
 }
 
--- What they do to an in-progress list.
+-- Their commands on an in-progress list.
 local of_in_progress = {
   lpush = function(q, key, ...)
     if not q.counted then count_running(q, {...}) end
@@ -134,7 +134,7 @@ local function note_order(verb, key, payload)
     local name = q.ordered and field_of_job(payload, 'name') or ''
     if name ~= '' and string.sub(q.plain, -#name - 5) == 'jobs:' .. name then
       local tenant, id = tenant_of(payload), field_of_job(payload, 'id')
-      if verb == 'zadd' and script_name == 'restore' then
+      if verb == 'zadd' and script_name == 'restore_to_set' then
         -- A scheduled job may be one that never ran, for which no other job waits.
         if string.find(key, 'retry$') then
           redis.call('hset', q.order, tenant, id)
@@ -151,8 +151,8 @@ local function note_order(verb, key, payload)
   end
 end
 
--- A job that was rate limited has its tenant rest, instead of the whole queue: what `rest` does to the pause of the queue,
--- it does to the rest of the tenant.
+-- A job that was rate limited has its tenant rest, instead of the whole queue: `rest_queue` changes the rest of the tenant
+-- where it would change the pause of the queue.
 local function rest_tenant(q, verb, milliseconds)
   local tenant = tenant_of(ARGV[2])
   if verb == 'set' then
@@ -200,7 +200,7 @@ local function call(verb, key, ...)
     end
   elseif of_in_progress[verb] and owner_of(key) then
     return of_in_progress[verb](owner_of(key), key, ...)
-  elseif script_name == 'rest' and key == KEYS[5] and fair_queues[1] and (verb == 'set' or verb == 'pttl') then
+  elseif script_name == 'rest_queue' and key == KEYS[5] and fair_queues[1] and (verb == 'set' or verb == 'pttl') then
     return rest_tenant(fair_queues[1], verb, (select(3, ...)))
   elseif script_name == 'admit' and key == KEYS[3] and verb == 'exists' then
     return is_closed(fair_queues[1], key)

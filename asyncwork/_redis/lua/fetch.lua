@@ -13,7 +13,7 @@
 -- include crashes_of
 -- include allow_when_oom
 if #KEYS > 3 then allow_when_oom(KEYS[5]) end
--- More would not fit on Lua's stack.
+-- More jobs would not fit on Lua's stack.
 local MOST = 5000
 local pool, want = ARGV[1], tonumber(ARGV[2])
 local taken, closed, crashes = {}, {}, {}

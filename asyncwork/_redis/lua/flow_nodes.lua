@@ -90,7 +90,7 @@ local function make_flow_functions()
   local function decide(nodes, number, set)
     local goes_on = set.bad == 0 or nodes.batch.flow == 'continue'
     if set.state == 'cancelled' and set.when == 'success' and goes_on and not nodes.cancelled then
-      -- One before it has failed, and was tried again.
+      -- A node before it has failed, and was tried again.
       set.state = 'waiting'
       add_step(nodes, 'restore', number, set.count, number)
     end

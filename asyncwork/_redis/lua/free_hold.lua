@@ -18,7 +18,7 @@ local function free_hold(hold, id, scheduled, queue)
     end
     return 0
   end
-  -- One that is not there any more was deleted by a program that knows no holds.
+  -- A successor that is not there any more was deleted by a program that knows no holds.
   if not payload or type(redis.pcall('zscore', scheduled, payload)) ~= 'string' then
     redis.call('del', hold)
     return 1

@@ -22,7 +22,7 @@ local function read_rate(text)
 end
 
 -- Returns the rate of a job name; nil if it has none. The one that was set at run time holds, otherwise the one of the
--- code. What cannot be read is not a rate, so that it blocks nothing.
+-- code. A value that cannot be read is not a rate, so that it blocks nothing.
 local function rate_of(rates, name)
   -- pcall: a key of another type must block no queue.
   local found = redis.pcall('hmget', rates, 'set:' .. name, 'code:' .. name)

@@ -3,7 +3,7 @@
 -- attempts stay.
 -- states: {state = true, …}.
 local function reopen_record(record, states)
-  -- pcall: a key of another type must not keep the job from its place.
+  -- pcall: a key of another type must not keep the job from its location.
   local state = redis.pcall('hget', record, 'state')
   if type(state) == 'string' and states[state] then
     for _, field in ipairs(redis.call('hkeys', record)) do

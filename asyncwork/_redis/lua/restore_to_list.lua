@@ -1,7 +1,7 @@
--- Restores deleted elements to their list, a queue at its front, so that they run next. A job that is to hold a key
+-- Restores deleted jobs to their list, a queue at its front, so that they run next. A job that is to hold a key
 -- takes it; it stays deleted if another job holds the key by now.
--- KEYS    list of the deleted elements, list, the records of the elements, the holds
--- ARGV    how many elements at most, how many records there are, a score that does not matter, then
+-- KEYS    list of the deleted jobs, list, the records of the jobs, the holds
+-- ARGV    how many jobs at most, how many records there are, a score that does not matter, then
 --         for each job that is to hold a key: its payload, its id, until what it holds the key, the numbers of the hold
 --         and of the job's record in KEYS (0 if it has none)
 -- Returns how many were restored.

@@ -52,7 +52,7 @@ for tenant, count in pairs(running) do
     if corrects then redis.call('hset', q.running, tenant, count) end
   end
 end
--- What others have pushed to the plain list, the next fetch would notice, so it is not wrong.
+-- The next fetch would notice the jobs that others have pushed to the plain list, so these are not wrong.
 if corrects then sort_plain(q) end
 local were = {}
 for _, tenant in ipairs(all(redis.pcall('zrange', q.ring, 0, -1))) do were[tenant] = 'ring' end

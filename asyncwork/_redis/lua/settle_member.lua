@@ -1,6 +1,6 @@
 -- Shared by scripts with `-- include settle_member`: notes in a batch how one of its members has ended, and ends the
--- batch when the last has. What a batch has to schedule then, it has in its fields, and each of these is removed as it
--- is scheduled. So no callback is scheduled twice.
+-- batch when the last has. The jobs that it has to schedule then are in its fields, and each of these is removed as its
+-- job is scheduled. So no callback is scheduled twice.
 -- first: the number in KEYS of the first key of a batch: its hash, the bitmaps of its members that have ended, have failed
 --        and were cancelled, and the hash of its nodes, which it has if it is a flow.
 -- include flow_nodes
@@ -100,7 +100,7 @@ local function end_batch(first, scheduled, cancels, open_batches, unique_flows)
     if found[10] then
       redis.call('hdel', KEYS[first], 'wakes')
       for channel in string.gmatch(found[10], '[^\n]+') do
-        -- pcall: the user may not be allowed to publish. Then those who wait read the batch from time to time.
+        -- pcall: the user may not be allowed to publish. Then waiting processes read the batch from time to time.
         redis.pcall('publish', channel, id)
       end
     end

@@ -1,6 +1,6 @@
 -- Shared by scripts with `-- include shared_limits`, after `rate` and `sum_shares`: limits that several job names and
--- other code share. What is in use is derived from the locks of the job names, which follow the in-progress lists, and
--- from the slots whose lease has not ended, so that no count can be wrong after a crash.
+-- other code share. The use is derived from the locks of the job names, which follow the in-progress lists, and from
+-- the slots whose lease has not ended, so that no count can be wrong after a crash.
 
 -- Returns what a text 'RATE CONCURRENCY' says, where either may be 'none' or 0; nil if it says nothing.
 local function read_limit(text)

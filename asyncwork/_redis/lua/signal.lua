@@ -21,7 +21,7 @@ elseif (redis.call('hget', KEYS[1], 'payload') or ARGV[4]) ~= ARGV[4] then
   return {-1, ''}
 end
 local name = string.sub(ARGV[1], #'event:' + 1)
--- What the job has waited for is one of its steps, whose number is limited.
+-- An event that the job has waited for is one of its steps, whose number is limited.
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 and redis.call('hexists', KEYS[1], 'wait:' .. name) == 0 then
   local count, size = 1, #ARGV[2]
   for _, field in ipairs(redis.call('hkeys', KEYS[1])) do

@@ -2,9 +2,9 @@
 -- `shared_limits`: takes jobs of queues that may have a rate or shared limits, by the keys and arguments of
 -- `fetch_limited`.
 
--- More would not fit on Lua's stack.
+-- More jobs would not fit on Lua's stack.
 local MOST = 5000
--- That of the namespace, before 'rates'.
+-- The prefix of the namespace, which stands before 'rates'.
 local prefix = string.sub(KEYS[4], 1, -6)
 local pool, wanted, at_once = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
 local want = wanted

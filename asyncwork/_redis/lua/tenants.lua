@@ -13,15 +13,15 @@
 -- include rate
 local FIELDS = {'plain', 'options', 'ring', 'running', 'held', 'order', 'settings', 'bell', 'opens', 'rests', 'waiting',
   'tokens', 'lists'}
--- A batch of more would not fit on Lua's stack.
+-- More jobs would not fit on Lua's stack.
 local MOST_TAKEN = 1000
--- So many jobs at the front of the plain list are read at once, because some may belong to other tenants; and so many
--- times in one step.
+-- How many jobs at the front of the plain list are read at once, because some may belong to other tenants; and how
+-- often in one step.
 local MOST_SORTED, MOST_SORTINGS = 64, 16
 local LONGEST_TENANT = 200
 -- Seconds for which jobs that wait are counted after an enqueue has asked how many there are.
 local KEPT_COUNT = 3600
--- So many tenants whose next token has come are given a turn in one step.
+-- How many tenants whose next token has come are given a turn in one step.
 local MOST_OPENED = 1000
 local fair_queues, by_plain = {}, {}
 for _ = 1, tonumber(table.remove(ARGV)) do
@@ -83,7 +83,7 @@ local function read_options(q, only_reads)
     q.is_counted = type(waiting) == 'string' and string.match(waiting, '^%-?%d+$') ~= nil
     q.has_opens = more > 0 and redis.call('exists', q.opens, q.rests) > 0
     if only_reads then return end
-    -- Nothing may fail after a job has left one list, and before it is counted. What these keys hold is derived.
+    -- Nothing may fail after a job has left one list, and before it is counted. The contents of these keys are derived.
     if type(redis.pcall('zcard', q.ring)) ~= 'number' then redis.call('del', q.ring) end
     if type(redis.pcall('hlen', q.running)) ~= 'number' then redis.call('del', q.running) end
     if type(redis.pcall('scard', q.held)) ~= 'number' then redis.call('del', q.held) end

@@ -1,8 +1,8 @@
--- Enqueues a job unless one of its kind has started within a period. If the newest that follows is to start at the end
+-- Enqueues a job unless one with its key has started within a period. If the newest that follows is to start at the end
 -- of the period, it is scheduled for then, and replaces the one that waits for that, whose id it gets. Times are by
 -- Redis's clock.
--- KEYS    the kind of jobs, queue, scheduled, the hash of counted duplicates; if the queue may have a limit: the hash of
---         limits that were set at run time
+-- KEYS    the key of the rule, queue, scheduled, the hash of counted duplicates; if the queue may have a limit: the hash
+--         of limits that were set at run time
 -- ARGV    the payload in three parts: what comes before its id, the id, and what comes after it; the period (seconds);
 --         1 if the newest starts at its end; 1 if it goes to the front of its queue; the job name; if the queue may
 --         have a limit: the limit that the enqueuer has (0 for none)
@@ -17,7 +17,7 @@ local before, after = ARGV[1], ARGV[3]
 local payload = before .. ARGV[2] .. after
 -- pcall: a key of another type is overwritten.
 local held = redis.pcall('hmget', KEYS[1], 'id', 'at', 'payload')
--- When the newest job of the kind starts. A time that is too far in the future was written when the clock was ahead.
+-- When the newest job with this key starts. A time that is too far in the future was written when the clock was ahead.
 local at = not held.err and tonumber(held[2])
 if at and at > now + per + 1 then
   at = nil

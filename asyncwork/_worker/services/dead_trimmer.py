@@ -16,7 +16,7 @@ from ..._redis.namespace import Namespace
 logger = logging.getLogger("asyncwork")
 
 # Jobs deleted by one command; keeps every command far below 10 ms.
-_BATCH = 100
+_SLICE = 100
 
 
 class DeadTrimmer:
@@ -58,7 +58,7 @@ class DeadTrimmer:
             # A clock that is ahead, Redis's or this host's, must not make all jobs old.
             before = min(await self._redis.now(), self._clock()) - self._seconds
         # Nearly always there is nothing to do, and one job is enough to see that.
-        return await self._too_many_or_old(1, before) and await self._too_many_or_old(_BATCH, before)
+        return await self._too_many_or_old(1, before) and await self._too_many_or_old(_SLICE, before)
 
     async def _too_many_or_old(self, limit: int, before: float) -> list[LocatedPayload]:
         """Return which of the oldest jobs are too many, or died before a time (epoch seconds).

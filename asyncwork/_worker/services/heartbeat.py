@@ -26,7 +26,7 @@ logger = logging.getLogger("asyncwork")
 
 
 class ReportedState(Protocol):
-    """What a heartbeat says of the state of its pool."""
+    """The state of the pool, as its heartbeat reports it."""
 
     def name(self) -> str:
         """Return ``running``, ``quiet`` or ``stopping``."""

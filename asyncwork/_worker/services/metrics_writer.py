@@ -16,7 +16,7 @@ from ..metrics import PoolMetrics
 logger = logging.getLogger("asyncwork")
 
 # Queues per script call; keeps each call far below 10 ms.
-_BATCH = 100
+_SLICE = 100
 
 
 class _Batch(NamedTuple):
@@ -54,8 +54,8 @@ class MetricsWriter:
         """
         await self._write()
         counts = list(self._metrics.take().items())
-        for start in range(0, len(counts), _BATCH):
-            some = dict(counts[start : start + _BATCH])
+        for start in range(0, len(counts), _SLICE):
+            some = dict(counts[start : start + _SLICE])
             self._batches.append(_Batch(next(self._numbers), some, self._metrics.take_runs(some)))
         await self._write()
 

@@ -74,7 +74,7 @@ class Reaper:
         long.
         """
         if not await self._active_reapers.join():
-            # What it has read before stays true: a heartbeat that is the same at its next pass has not changed.
+            # The last reading stays true: a heartbeat that is the same at its next pass has not changed.
             return self._period
         async with self._active_reapers.stay():
             await self._reap_dead()

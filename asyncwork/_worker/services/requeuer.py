@@ -29,7 +29,7 @@ from .superseded_instances import Instance, SupersededInstances
 logger = logging.getLogger("asyncwork")
 
 # Jobs moved by one call of a script; keeps every call far below 10 ms.
-_BATCH = 100
+_SLICE = 100
 # Seconds to wait beyond a due time, so that the clock of Redis has reached it.
 _AFTER = 0.002
 # Seconds for which a name counts as registered after Redis has confirmed it.
@@ -137,7 +137,7 @@ class Requeuer:
 
     async def _pass(self) -> float:
         self._new_refusal, self._newly_logged, self._more_due = "", set(), False
-        due = await self._delayed.due(self._set, _BATCH, [(each.highest, each.count) for each in self._ranges])
+        due = await self._delayed.due(self._set, _SLICE, [(each.highest, each.count) for each in self._ranges])
         reread = {*due.changed, *await self._unblocked(due)}
         ranges: list[_SkippedRange] = []
         for number, each in enumerate(self._ranges):
@@ -187,7 +187,7 @@ class Requeuer:
         ranges, last = [_SkippedRange(highest)], -math.inf
         while True:
             if jobs is None:
-                jobs = await self._delayed.page(self._set, start, _BATCH)
+                jobs = await self._delayed.page(self._set, start, _SLICE)
             page = [job for job in jobs if job.score <= highest]
             for (_, score), name in await self._move(page, now):
                 start += 1
@@ -198,7 +198,7 @@ class Requeuer:
                 ranges[-1].count += 1
                 if name is not None:
                     ranges[-1].names.add(name)
-            if len(page) < _BATCH:
+            if len(page) < _SLICE:
                 return ranges
             jobs = None
 
@@ -210,8 +210,8 @@ class Requeuer:
             return
         page = await self._delayed.page(self._set, self._recheck_from, _RECHECKED)
         due = [job for job in page if job.score <= now]
-        for start in range(0, len(due), _BATCH):
-            self._recheck_from += len(await self._move(due[start : start + _BATCH], now))
+        for start in range(0, len(due), _SLICE):
+            self._recheck_from += len(await self._move(due[start : start + _SLICE], now))
         if len(due) < _RECHECKED:
             self._recheck_from = 0
 

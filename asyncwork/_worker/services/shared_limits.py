@@ -9,7 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 
 from ..._jobs.printable import printable
-from ..._redis.limits import KnownLimits, LimitNumbers, Limits, TypeLimits
+from ..._redis.limits import KnownLimits, LimitNumbers, Limits, TypeLimits, warn_of_change
 from ..._redis.namespace import Namespace
 from ..._redis.wake_channel import wake_pools
 from ...limit import Limit
@@ -59,8 +59,7 @@ class SharedLimits:
         for name, each in self._own.items():
             code = before.numbers.get(name, LimitNumbers()).code
             if code not in ("", each.numbers):
-                text = "limit %s changed to %s, that of this process; another one had announced %s"
-                logger.warning(text, printable(name), each.numbers, printable(code))
+                warn_of_change(each, code)
 
     async def read(self) -> Collection[str]:
         """Return the names among those of the pool whose jobs have limits, and announce what was lost.

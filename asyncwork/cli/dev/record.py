@@ -27,7 +27,7 @@ _LOCK_TIMEOUT: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class DevRecord:
-    """What other commands need to know of a development server.
+    """The record by which other commands find a development server.
 
     :ivar url: the URL of its Redis.
     :ivar namespace: the namespace of its pool.

@@ -31,7 +31,7 @@ _WEB_PACKAGES = ("starlette", "uvicorn", "jinja2", "cron_descriptor")
 
 @dataclass(frozen=True, slots=True)
 class DevOptions:
-    """What the command line gave.
+    """The options of the command line.
 
     :ivar app: the pool, as module:attribute.
     :ivar url: the URL of Redis; ``None`` for a server of its own.

@@ -8,8 +8,8 @@ from .command import add_command, add_redis_options
 
 _DESCRIPTION = """\
 Find problems of a namespace, and show how to fix each: jobs that no pool runs, locks that have drifted, pools that are
-gone, unsafe settings of Redis, clocks that differ. Pools may keep running. What looks wrong is checked again for 11
-seconds, and reported only if it stays wrong.
+gone, unsafe settings of Redis, clocks that differ. Pools may keep running. A possible problem is checked again for
+11 seconds, and reported only if it stays.
 
 Reads all keys of Redis, in steps, and up to 100,000 jobs. Writes nothing without --repair.
 """

@@ -34,9 +34,9 @@ locations:
 """
 
 _EPILOG = f"""\
-Every condition that is given must hold. retry, rm and cancel need a condition, --limit or --all. They count what
-matches first, and rm and cancel ask. What arrives meanwhile is left alone. A deletion can be undone for ten minutes
-if the location has no more than 1,000 jobs, or with --limit; the token is printed.
+Every condition that is given must hold. retry, rm and cancel need a condition, --limit or --all. They count the
+jobs that match first, and rm and cancel ask. Jobs that arrive meanwhile are left alone. A deletion can be undone for
+ten minutes if the location has no more than 1,000 jobs, or with --limit; the token is printed.
 
 {ACTING_CODES}
 examples:

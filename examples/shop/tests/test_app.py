@@ -1,4 +1,4 @@
-"""What the endpoints answer, and which jobs they enqueue."""
+"""The answers of the endpoints, and the jobs that they enqueue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the jobs do."""
+"""The effects of the jobs."""
 
 from __future__ import annotations
 

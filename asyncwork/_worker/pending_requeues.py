@@ -1,4 +1,4 @@
-"""Jobs that Redis was asked to requeue, and that a reply under way may bring nevertheless."""
+"""Jobs whose requeueing Redis has not confirmed yet. A reply under way may bring them nevertheless."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .._redis.queue import Queue
 from .._redis.work_queue import HeldJob
 
 
-class Requeueing:
-    """The jobs of one pool that Redis was asked to requeue, or may requeue, and has not replied about.
+class PendingRequeues:
+    """The jobs of one pool whose requeueing Redis has not confirmed yet, also those that Redis may requeue by itself.
 
     Another reply may bring such a job meanwhile: it was requeued and taken again, or is requeued next. It is postponed
     until Redis has replied, and keeps its worker.

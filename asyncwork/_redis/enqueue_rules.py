@@ -1,4 +1,4 @@
-"""The scripts that enqueue a job by a rule, and what their replies mean."""
+"""The scripts that enqueue a job by a rule of `asyncwork.unique`, and what their replies mean."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from . import scripts
 from .keys import Keys
 from .protocol import encode, pack
 
-# What a script has done: nothing, enqueued the job, or exchanged the arguments of the job that waits.
+# The replies of the scripts: nothing was done, the job was enqueued, or the arguments of the job that waits were
+# exchanged.
 _REFUSED, _ENQUEUED, _EXCHANGED, _SUCCEEDS = range(4)
 # The score at which a successor waits in the scheduled set. No job can be scheduled for later.
 SUCCESSOR_AT = LATEST

@@ -1,4 +1,4 @@
-"""The sink of the chunks that a job emits: its stream in Redis when a pool runs it."""
+"""The sink of what a job emits: its stream in Redis when a pool runs it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CHUNK_LIMIT = 1_048_576
 _CHECK = 1.0
 
 
-class ChunkSink(Protocol):
-    """Takes the chunks of one attempt of a job."""
+class StreamSink(Protocol):
+    """Takes the chunks that one attempt of a job emits to its stream."""
 
     async def emit(self, chunk: object) -> None: ...
     def emit_sync(self, chunk: object) -> None: ...
@@ -72,7 +72,7 @@ def emit_from_thread(emitting: Coroutine[Any, Any, None], loop: asyncio.Abstract
     except RuntimeError:
         emitting.close()
         raise ended from None
-    # What was passed to a loop in the moment in which it was closed never runs.
+    # A coroutine that was passed to a loop in the moment in which the loop was closed never runs.
     while not futures.wait([written], _CHECK).done:
         if loop.is_closed():
             raise ended

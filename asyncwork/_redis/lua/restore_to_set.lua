@@ -1,11 +1,11 @@
--- Restores deleted members to their sorted set. A job that is to hold a key takes it; it stays deleted if another job
+-- Restores deleted jobs to their sorted set. A job that is to hold a key takes it; it stays deleted if another job
 -- holds the key by now. A successor waits again for the end of the job that holds its key, if no other does; if the key
 -- is free, it is due at once.
--- KEYS    list of the deleted members, sorted set, the records of the members, the holds
--- ARGV    how many members at most, how many records there are, the score at which a successor waits, then for
---         each job that is to hold a key: its member, its id, until what it holds the key, the numbers of the hold and
+-- KEYS    list of the deleted jobs, sorted set, the records of the jobs, the holds
+-- ARGV    how many jobs at most, how many records there are, the score at which a successor waits, then for
+--         each job that is to hold a key: its payload, its id, until what it holds the key, the numbers of the hold and
 --         of the job's record in KEYS (0 if it has none)
--- Returns how many were restored. A member that is there again keeps its score.
+-- Returns how many were restored. A job that is there again keeps its score.
 -- include restore_holders
 -- include reopen_record
 local restored, holders = 0, read_holders()

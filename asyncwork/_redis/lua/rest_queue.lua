@@ -16,7 +16,7 @@ end
 redis.call('rpush', KEYS[4], ARGV[2])
 redis.call('lrem', KEYS[1], -1, ARGV[2])
 sync_share(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
--- What an operator has paused stays paused, and a longer rest stays, too.
+-- A queue that an operator has paused stays paused, and a longer rest stays, too.
 local ends = redis.call('pttl', KEYS[5])
 if ends ~= -1 and ends < tonumber(ARGV[3]) then
   redis.call('set', KEYS[5], 'rest', 'PX', ARGV[3])

@@ -25,7 +25,7 @@ from ..models.queues import QueueInfo
 from .job_records import JobReaders, read_running
 
 
-class StatusReader:
+class NamespaceStatusReader:
     """Reads the status of a namespace, redacted.
 
     Every method raises RedisError or OSError when Redis refuses or cannot be reached.
@@ -78,6 +78,19 @@ class StatusReader:
         heartbeats, now = await self._registry.heartbeats(), await self._redis.now()
         self._history.record(heartbeats, now)
         return [each for each in heartbeats if not self._history.is_stale(each, now)]
+
+    async def dead_since(self, pool_id: str) -> float | None:
+        """Return since when a pool is considered dead, epoch seconds, or 0 if that is not known; ``None`` for a pool
+        that is alive.
+        """
+        heartbeats, now = await self._registry.heartbeats(), await self._redis.now()
+        self._history.record(heartbeats, now)
+        heartbeat = next((each for each in heartbeats if each.pool_id == pool_id and each.heartbeat_at), None)
+        if heartbeat is None:
+            return 0.0
+        if not self._history.is_stale(heartbeat, now):
+            return None
+        return float(round(now - self._history.silence(heartbeat, now)))
 
     async def queues(self) -> list[QueueInfo]:
         """Return the queues of all registered names, sorted by name."""

@@ -1,4 +1,4 @@
--- Names the tenants of a fair queue, those with a turn first, in their order.
+-- Lists the names of the tenants of a fair queue, those with a turn first, in their order.
 -- KEYS    the keys of the fair queue, as `tenants` reads them
 -- ARGV    1 if only the tenants with waiting jobs are wanted; then 1
 -- Returns {options, tenants, waiting}: what pools have declared, '' if the queue is not fair; how many jobs of named
