@@ -604,7 +604,7 @@ async def test_a_queue_is_emptied_and_filled_again(bench: Bench, client: Client)
 async def test_jobs_that_come_while_a_queue_is_emptied_stay(
     bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletions, "_BATCH", 10)
+    monkeypatch.setattr(deletions, "_SLICE", 10)
     delete, newer = deletions.Deletions._delete, list[str]()
 
     async def enqueue_and_delete(self: Any, *args: Any) -> int:
