@@ -514,12 +514,12 @@ def test_every_order_of_replies_losses_pops_and_stops() -> None:
     )
 
 
-def make_state(queues: int = 2, concurrency: int = 4) -> FetchState:
+def make_state(queues: int = 2, concurrency: int = 4, pipelines: int = 1) -> FetchState:
     keys = Keys("test")
     return FetchState(
         [Queue.of(keys, f"job{n}", "pool", 1) for n in range(queues)],
         concurrency=concurrency,
-        pipelines=1,
+        pipelines=pipelines,
         max_blocked=queues,
         stale_after=STALE_AFTER,
         longest_poll=LONGEST_POLL,
@@ -726,6 +726,42 @@ def test_closed_queues_are_not_polled_but_fetched_from_less_and_less_often() -> 
     assert all(delay <= later + 1e-9 for delay, later in pairwise(delays))
     assert 6 <= len(delays) <= 20
     assert delays[-1] == pytest.approx(LONGEST_POLL, abs=0.05)
+
+
+def fetch_full(state: FetchState, acked: Sequence[Queue] = ()) -> int:
+    """Have a fetch bring as many jobs as it asks for; return how many. 0 if there is none."""
+    if (fetch := state.next_fetch(0.0, acked=acked)) is None:
+        return 0
+    jobs = [(state.queues[0], b"%d" % number, 0) for number in range(fetch.limit)]
+    state.on_fetched(fetch, Fetched(jobs, [], []), 0.0)
+    return len(jobs)
+
+
+def make_closed_state() -> FetchState:
+    """A state of two pipelines, in which the only queue is at its limit."""
+    state = make_state(queues=1, concurrency=8, pipelines=2)
+    fetch_nothing(state, 0.0, state.queues)
+    assert state.next_fetch(0.0) is None
+    return state
+
+
+def test_a_fetch_beside_acknowledgements_that_brings_all_it_asks_for_is_followed_by_another() -> None:
+    state = make_closed_state()
+    assert fetch_full(state, acked=state.queues) == 4
+    assert fetch_full(state) == 4
+    assert state.free == 0
+
+
+def test_fetches_are_seldom_followed_by_another_while_that_brings_nothing() -> None:
+    state, followed = make_closed_state(), list[int]()
+    for number in range(40):
+        assert fetch_full(state, acked=state.queues) == 4
+        if (fetch := state.next_fetch(0.0)) is not None:
+            followed.append(number)
+            state.on_fetched(fetch, Fetched([], list(state.queues), []), 0.0)
+        for _ in range(4):
+            state.job_done()
+    assert followed == [0, 17, 34]
 
 
 def test_blocked_workers_are_unblocked_when_jobs_wait_and_no_worker_is_free() -> None:

@@ -13,6 +13,7 @@ from .._redis.queue import Queue
 from .._redis.queue_poll import QueuePoll
 from .._redis.work_queue import Fetched
 from .filled_queues import FilledQueues
+from .further_fetches import FurtherFetches
 from .limited_queues import LimitedQueues
 from .poll_times import PollTimes
 from .priority_sampler import QueueSampler, sample
@@ -55,6 +56,7 @@ class OpenQueues:
         # One sampler for each fetch in flight that goes through the queues step by step.
         self._samplers: dict[Fetch, QueueSampler] = {}
         self._idle_samplers: list[QueueSampler] = []
+        self._further = FurtherFetches()
         # Draws the queues on which pops block, of many.
         self._draws = QueueSampler(queues)
         self.poll_wanted = False
@@ -116,10 +118,13 @@ class OpenQueues:
             fetch = Fetch(sampler.step(), limit, now, looks_ahead, self.fair)
             self._samplers[fetch] = sampler
             return fetch
-        if self.backlog or (acked and len(blocked) < len(self.queues)):
+        if self.backlog or ((acked or self._further.wanted) and len(blocked) < len(self.queues)):
             queues = self._available(blocked)
             if queues or not self._waiting:
-                return Fetch(queues, limit, now, looks_ahead, self.fair)
+                fetch = Fetch(queues, limit, now, looks_ahead, self.fair)
+                if not (self.backlog or acked):
+                    self._further.on_sent(fetch)
+                return fetch
             # Only tokens, or the ends of rests, are waited for.
             self.backlog = False
         return None
@@ -143,6 +148,8 @@ class OpenQueues:
             return
         if (sampler := self._samplers.pop(fetch, None)) is not None:
             self._idle_samplers.append(sampler)
+        else:
+            self._further.on_fetched(fetch, fetched)
         if len(fetched.jobs) == fetch.limit:
             if sampler is not None:
                 sampler.enough(1 + fetch.queues.index(fetched.jobs[-1][0]))
