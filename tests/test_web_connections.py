@@ -200,7 +200,9 @@ async def test_many_unfinished_requests_do_not_block_others(bench: Bench) -> Non
             reader, writer = await send(port, b"GET /queues HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert b" 401 " in await ended(reader)
             writer.close()
-        assert len(running.err.splitlines()) <= 2, running.err
+        # A busy server accepts more of them before it closes others, and then has fewer than its limit.
+        texts = [line.split(maxsplit=4)[4][:20] for line in running.err.splitlines()]
+        assert len(texts) == len(set(texts)) <= 3, running.err
         assert "reached the limit of 128 connections" in running.err
         for _, writer in held:
             writer.close()
