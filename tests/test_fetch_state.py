@@ -754,14 +754,14 @@ def test_a_fetch_beside_acknowledgements_that_brings_all_it_asks_for_is_followed
 
 def test_fetches_are_seldom_followed_by_another_while_that_brings_nothing() -> None:
     state, followed = make_closed_state(), list[int]()
-    for number in range(40):
+    for number in range(210):
         assert fetch_full(state, acked=state.queues) == 4
         if (fetch := state.next_fetch(0.0)) is not None:
             followed.append(number)
             state.on_fetched(fetch, Fetched([], list(state.queues), []), 0.0)
         for _ in range(4):
             state.job_done()
-    assert followed == [0, 17, 34]
+    assert followed == [0, 101, 202]
 
 
 def test_blocked_workers_are_unblocked_when_jobs_wait_and_no_worker_is_free() -> None:

@@ -6,7 +6,7 @@ from .._redis.commands import Fetch
 from .._redis.work_queue import Fetched
 
 # How many fetches bring all that they ask for until another further one is tried, after one that did not.
-_SKIPPED = 16
+_SKIPPED = 100
 
 
 class FurtherFetches:
