@@ -150,7 +150,8 @@ async def test_without_a_terminal_it_prints_plain_lines(tmp_path: Path) -> None:
 async def test_it_can_be_stopped(tmp_path: Path, number: signal.Signals, columns: int) -> None:
     tour = Demo(tmp_path, columns=columns)
     running = asyncio.create_task(tour.run())
-    await until(lambda: "jobs/s" in tour.output)
+    # It goes on for more than a second.
+    await until(lambda: "attempt 2" in tour.output)
     tour.process.send_signal(number)
     await running
     assert tour.code == 130
