@@ -187,7 +187,7 @@ class QueueClient(LimitClient):
     async def empty(self, name: str | Named, *, who: str = "") -> ActionResult:
         """Delete all jobs that wait in a queue and free their unique keys. It can be undone for ten minutes.
 
-        It takes about 20 s for a million jobs, and pools go on meanwhile: pause the queue first if none of its jobs may
+        It takes some 15 s for a million jobs, and pools go on meanwhile: pause the queue first if none of its jobs may
         run any more.
         """
         with self._redis_errors():

@@ -16,29 +16,26 @@ class FurtherFetches:
     for its share of the workers. If that brings all that was asked for, another pipeline fetches for the other workers,
     which would have nothing to do until the next poll. It is not tried after each fetch, because where the limit is as
     high as the share, it never brings anything.
+
+    :ivar wanted: whether a further fetch is to be made.
     """
 
     def __init__(self) -> None:
-        self._wanted = False
+        self.wanted = False
         self._skipped = 0
         self._sent: Fetch | None = None
 
-    @property
-    def wanted(self) -> bool:
-        """Whether a further fetch is to be made."""
-        return self._wanted
-
     def on_sent(self, fetch: Fetch) -> None:
         """Take note of a further fetch."""
-        self._sent, self._wanted = fetch, False
+        self._sent, self.wanted = fetch, False
 
     def on_fetched(self, fetch: Fetch, fetched: Fetched) -> None:
         """Take note of the reply to a fetch beside acknowledgements, or to a further one."""
         if len(fetched.jobs) < fetch.limit:
-            self._wanted = False
+            self.wanted = False
             if fetch is self._sent:
                 self._skipped = _SKIPPED
         elif self._skipped:
             self._skipped -= 1
         else:
-            self._wanted = True
+            self.wanted = True
